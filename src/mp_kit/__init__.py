@@ -1,0 +1,1 @@
+"""A marketplace for trading models that lives in notebooks and Prefect."""

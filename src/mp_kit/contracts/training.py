@@ -1,0 +1,194 @@
+"""Training: what a vendor orders, what it gets to see, and what a job reports from inside."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from mp_kit.contracts.common import Instant, Model, Name, Task
+
+HyperParam = bool | int | float | str
+"""A hyperparameter's value."""
+
+
+class RunStatus(StrEnum):
+    """The five states that the wire shows; finer ones live inside."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing happens after this state."""
+        return self in {RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED}
+
+
+class Provider(StrEnum):
+    """Where a training runs."""
+
+    RUNPOD = "runpod"
+    BYOC = "byoc"
+    LOCAL = "local"
+
+
+class Budget(Model):
+    """Bounds that hold whatever crashes. Unknown fields are refused here: a misspelt bound is no bound."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    max_hours: float | None = Field(default=None, gt=0)
+    max_cost_usd: float | None = Field(default=None, gt=0)
+
+
+class Wandb(Model):
+    """Weights & Biases tracking."""
+
+    enabled: bool = False
+    project: str | None = None
+
+
+class TrainingSpec(Model):
+    """What to train, on what, within which bounds."""
+
+    round_id: str = Field(min_length=1)
+    dataset_urls: list[str] = Field(default_factory=list)
+    task: Task
+    hyperparams: dict[str, HyperParam] = Field(default_factory=dict)
+    hf_repo_id: str | None = None
+    base_image: str | None = None
+    output_format: Literal["huggingface", "tarball"] = "huggingface"
+    wandb: Wandb = Wandb()
+    budget: Budget = Budget()
+
+
+class TrainingRequest(TrainingSpec):
+    """A spec and the machine to run it on."""
+
+    provider: Provider = Provider.RUNPOD
+    gpu: str | None = None
+    cpu: int | None = Field(default=None, gt=0, description="Virtual CPUs.")
+    memory: int | None = Field(default=None, gt=0, description="GiB.")
+    disk: int | None = Field(default=None, gt=0, description="GB.")
+
+    @property
+    def spec(self) -> TrainingSpec:
+        """The part that goes to the trainer."""
+        return TrainingSpec.model_validate(self.model_dump(include=set(TrainingSpec.model_fields)))
+
+
+class ArtifactFile(Model):
+    """A file that a run produced."""
+
+    name: str
+    size_bytes: int = Field(ge=0)
+    sha256: str
+    url: str | None = None
+
+
+class Artifacts(Model):
+    """What a run produced, and where it lies."""
+
+    hf_repo: str | None = None
+    tarball_url: str | None = None
+    commit: str | None = None
+    files: list[ArtifactFile] | None = None
+
+
+class TrainingRun(Model):
+    """A training run as its vendor sees it."""
+
+    run_id: str
+    provider: Provider
+    status: RunStatus
+    created_at: Instant
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+    logs_url: str
+    artifacts: Artifacts = Artifacts()
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    cost_usd: float | None = None
+    failure: str | None = None
+    task: Task | None = None
+    round_id: str | None = None
+
+
+class LogLine(Model):
+    """One line of a run's log."""
+
+    seq: int
+    at: Instant
+    stream: Literal["stdout", "stderr", "system"] = "stdout"
+    text: str
+
+
+class RunLogs(Model):
+    """A page of a run's log; pass ``next`` as ``after`` to go on."""
+
+    logs_url: str
+    lines: list[LogLine]
+    next: int
+    complete: bool
+
+
+class RunHeartbeat(Model):
+    """Progress from inside a job."""
+
+    step: int | None = None
+    total_steps: int | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    started_count: int | None = Field(default=None, description="Times the container's main process was started.")
+
+
+class RunOrders(Model):
+    """The answer to a heartbeat: go on or stop, and until when."""
+
+    command: Literal["continue", "stop"]
+    deadline: Instant | None = None
+    heartbeat_seconds: float = 10.0
+
+
+class LogChunkLine(Model):
+    """One line as a job ships it; the chunk's number and the index make it unique."""
+
+    at: Instant
+    stream: Literal["stdout", "stderr", "system"] = "stdout"
+    text: str = Field(max_length=16_384)
+
+
+class LogChunk(Model):
+    """Numbered lines, stored exactly once however often they are sent."""
+
+    seq: int = Field(ge=0, description="Number of the chunk's first line, from 0.")
+    lines: list[LogChunkLine] = Field(max_length=5_000)
+
+
+class ArtifactRequest(Model):
+    """Asks where to upload an artifact."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]*$", max_length=200)
+    size_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ArtifactTarget(Model):
+    """Where to PUT an artifact's bytes."""
+
+    name: str
+    url: str
+    method: Literal["PUT"] = "PUT"
+    expires_at: Instant
+
+
+class RunOutcome(Model):
+    """How a job ended, told by itself."""
+
+    status: Literal["succeeded", "failed", "cancelled"]
+    exit_code: int | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    artifacts: list[ArtifactRequest] = Field(default_factory=list)
+    failure: str | None = Field(default=None, max_length=4_000)
+    title: Name | None = None
