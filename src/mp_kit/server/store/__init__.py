@@ -1,0 +1,1 @@
+"""Postgres: tables, queries, migrations and the embedded server."""

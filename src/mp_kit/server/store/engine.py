@@ -1,0 +1,125 @@
+"""Connections to Postgres: transactions, the driver beneath them, and LISTEN.
+
+A transaction (``Tx``) is a SQLAlchemy connection inside ``BEGIN``; whoever opens it commits it, by leaving the
+``with`` block. Services take one and never commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import psycopg
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from mp_kit.errors import DatabaseDownError
+
+Tx: TypeAlias = Connection
+"""An open transaction."""
+
+POOL_WAIT_SECONDS = 5.0
+"""How long a caller waits for a free connection before it hears that the database is busy."""
+
+
+class Database:
+    """A pool of connections to one database.
+
+    Args:
+        url: ``postgresql://…``; a password in it never shows in a repr or an error.
+        pool_size: Connections held open at most.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        parsed = make_url(url).set(drivername="postgresql+psycopg")
+        self._safe_url = parsed.render_as_string(hide_password=True)
+        self._conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._engine = create_engine(
+            parsed,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_WAIT_SECONDS,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 5, "application_name": "mp-kit", "options": "-c timezone=UTC"},
+        )
+
+    def __repr__(self) -> str:
+        return f"Database({self._safe_url!r})"
+
+    @contextmanager
+    def begin(self) -> Iterator[Tx]:
+        """A transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            DatabaseDownError: Postgres does not answer, or all connections stayed busy.
+        """
+        try:
+            with self._engine.begin() as tx:
+                yield tx
+        except PoolTimeoutError as error:
+            raise DatabaseDownError("All database connections are busy.", retry_after=1) from error
+        except OperationalError as error:
+            raise _translate(error) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise DatabaseDownError("The database went away.", retry_after=2) from error
+            raise
+
+    @contextmanager
+    def listen(self, *channels: str) -> Iterator[Listener]:
+        """Listens on channels with a connection of its own, outside the pool."""
+        try:
+            connection = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5)
+        except psycopg.OperationalError as error:
+            raise DatabaseDownError("The database does not answer.", retry_after=2) from error
+        with connection:
+            for channel in channels:
+                connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+            yield Listener(connection)
+
+    def close(self) -> None:
+        """Closes every pooled connection."""
+        self._engine.dispose()
+
+
+class Listener:
+    """Waits for notifications."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for a notification for at most ``seconds``; drains what has come; says whether one came.
+
+        Raises:
+            DatabaseDownError: The connection is gone: listen again.
+        """
+        try:
+            return any(True for _ in self._connection.notifies(timeout=seconds, stop_after=1))
+        except psycopg.OperationalError as error:
+            raise DatabaseDownError("The listening connection broke.", retry_after=1) from error
+
+
+def driver(tx: Tx) -> psycopg.Connection:
+    """The psycopg connection beneath a transaction, for COPY and array statements on hot paths."""
+    raw = tx.connection.driver_connection
+    if not isinstance(raw, psycopg.Connection):
+        msg = f"expected a psycopg connection, got {type(raw).__name__}"
+        raise TypeError(msg)
+    return raw
+
+
+def violated(error: DBAPIError) -> str | None:
+    """Name of the constraint that a statement violated, if that is what went wrong."""
+    diag = getattr(error.orig, "diag", None)
+    return getattr(diag, "constraint_name", None)
+
+
+def _translate(error: OperationalError) -> Exception:
+    state = getattr(error.orig, "sqlstate", None)
+    if state in {"40P01", "40001"}:
+        return DatabaseDownError("The database gave way to another transaction.", retry_after=0.1)
+    return DatabaseDownError("The database does not answer.", retry_after=2)

@@ -1,0 +1,52 @@
+"""Brings a database to the newest schema; safe to call from several processes at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+_LOCK = 0x6D705F6B6974  # "mp_kit": one migration at a time, whoever asks
+
+
+def _config(tx: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = tx
+    return config
+
+
+def upgrade(tx: Connection) -> tuple[str | None, str]:
+    """Runs the missing migrations inside the transaction.
+
+    Returns:
+        The revision before and after.
+    """
+    tx.execute(text("SET LOCAL lock_timeout = '60s'"))
+    tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    before = revision(tx)
+    command.upgrade(_config(tx), "head")
+    after = revision(tx)
+    if after is None:
+        msg = "the migrations ran and left no revision behind"
+        raise RuntimeError(msg)
+    return before, after
+
+
+def revision(tx: Connection) -> str | None:
+    """The revision that the database is at; None for an empty one."""
+    return MigrationContext.configure(tx).get_current_revision()
+
+
+def newest() -> str:
+    """The revision that this code wants."""
+    head = ScriptDirectory(str(Path(__file__).parent / "migrations")).get_current_head()
+    if head is None:
+        msg = "no migration is packaged"
+        raise RuntimeError(msg)
+    return head
