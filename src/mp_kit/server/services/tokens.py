@@ -1,0 +1,242 @@
+"""Tokens: minting them, and telling who bears one.
+
+Rules:
+
+1. A token is ``<kind>_<id>_<secret>``; the id finds the row, the secret is never stored. What is stored is Argon2id
+   over secret and pepper (19 MiB, t=2, p=1; about 19 ms), at most two at once in a process.
+2. A verified token is remembered for at most 60 s under the SHA-256 of the token, never the token itself, in a
+   bounded table; revocation drops it at once, here and (by NOTIFY ``mp_tokens``) in every other process.
+3. An unknown id costs one index probe; a wrong secret costs one Argon2 run.
+4. ``last_used_at`` is written when a token is verified afresh, and not more than once a minute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import jwt
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error
+
+from mp_kit.errors import AuthError, ForbiddenError, TokenExpiredError
+from mp_kit.server.services.ids import new_id
+from mp_kit.server.store import tokens as rows
+from mp_kit.server.store.engine import Tx
+
+Kind = Literal["vendor", "deployment", "run", "operator"]
+VENDOR_KEY_DAYS = 90
+DEPLOYMENT_TOKEN_DAYS = 30
+CACHE_SECONDS = 60.0
+CACHE_ENTRIES = 20_000
+REVOCATIONS = "mp_tokens"
+"""The channel on which revocations are told; empty payload means: forget everything."""
+
+_TOKEN = re.compile(r"^(vk|sit)_([0-9a-z]{16})_([A-Za-z0-9_\-]{43})$")
+_KINDS: Mapping[str, Kind] = {"vk": "vendor", "sit": "deployment"}
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who bears a token, and what it may do.
+
+    Args:
+        kind: vendor, deployment, run or operator.
+        token_id: Id inside the token; empty for JWTs and the service key.
+        vendor_id: The vendor it acts for; None for the operator.
+        deployment_id: Of a deployment token.
+        model_id: The deployment's model, if it has one.
+        run_id: Of a run token.
+        scope: Of a deployment token: ``routes``, ``deployment``, perhaps ``symbols``.
+        expires_at: When the token ends.
+    """
+
+    kind: Kind
+    token_id: str = ""
+    vendor_id: str | None = None
+    deployment_id: str | None = None
+    model_id: str | None = None
+    run_id: str | None = None
+    scope: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """How the audit log calls it."""
+        return f"{self.kind}:{self.deployment_id or self.run_id or self.vendor_id or 'service'}"
+
+
+@dataclass(frozen=True)
+class Minted:
+    """A new token; ``token`` exists only here."""
+
+    token_id: str
+    token: str = field(repr=False)
+    token_hash: str = field(repr=False)
+
+
+class TokenBook:
+    """Mints and checks tokens for one process.
+
+    Args:
+        pepper: Mixed into every hash.
+        jwt_secret: Signs run tokens and sessions.
+        service_key: The operator's bearer token.
+    """
+
+    def __init__(self, *, pepper: str, jwt_secret: str, service_key: str) -> None:
+        self._pepper = pepper
+        self._jwt_secret = jwt_secret
+        self._service_digest = _digest(service_key)
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+        self._argon = threading.BoundedSemaphore(2)
+        self._lock = threading.Lock()
+        self._cache: dict[bytes, tuple[Principal, float]] = {}
+
+    def mint(self, prefix: Literal["vk", "sit"]) -> Minted:
+        """A new token with 256 random bits."""
+        token_id = new_id(prefix).removeprefix(f"{prefix}_")
+        secret = secrets.token_urlsafe(32)
+        return Minted(token_id, f"{prefix}_{token_id}_{secret}", self._hasher.hash(self._peppered(secret)))
+
+    def authenticate(self, token: str, begin: Callable[[], AbstractContextManager[Tx]]) -> Principal:
+        """Tells who bears the token.
+
+        Args:
+            token: As it came after ``Bearer``.
+            begin: Opens a transaction; called only when the token is not remembered.
+
+        Raises:
+            AuthError: Unknown, malformed or revoked.
+            TokenExpiredError: It was good once.
+            ForbiddenError: Its vendor may not act.
+        """
+        digest = _digest(token)
+        if secrets.compare_digest(digest, self._service_digest):
+            return Principal(kind="operator")
+        remembered = self._recall(digest)
+        if remembered is not None:
+            return remembered
+        if token.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
+            return self._read_jwt(token, begin)
+        principal = self._verify(token, begin)
+        self._remember(digest, principal)
+        return principal
+
+    def forget(self, token_id: str = "") -> None:
+        """Drops a token, or all of them, from memory."""
+        with self._lock:
+            kept = {} if not token_id else {k: v for k, v in self._cache.items() if v[0].token_id != token_id}
+            self._cache = kept
+
+    def run_token(self, run_id: str, vendor_id: str, expires_at: datetime) -> str:
+        """A JWT with which one run may report about itself, until its budget and an hour are over."""
+        claims = {"aud": "run", "sub": run_id, "vid": vendor_id, "exp": expires_at, "iat": datetime.now(UTC)}
+        return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
+
+    def session(self, vendor_id: str, epoch: int, expires_at: datetime) -> str:
+        """A JWT session of a vendor; a later epoch of the vendor ends it."""
+        claims = {"aud": "session", "sub": vendor_id, "epo": epoch, "exp": expires_at, "iat": datetime.now(UTC)}
+        return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
+
+    def _verify(self, token: str, begin: Callable[[], AbstractContextManager[Tx]]) -> Principal:
+        match = _TOKEN.match(token)
+        if match is None:
+            raise AuthError("The token has no form that is known here.")
+        prefix, token_id, secret = match.groups()
+        with begin() as tx:
+            row = rows.find_vendor_key(tx, token_id) if prefix == "vk" else rows.find_deployment_token(tx, token_id)
+        if row is None or not self._matches(row.token_hash, secret):
+            raise AuthError("The token is unknown.")
+        _check_life(row)
+        with begin() as tx:
+            rows.touch(tx, prefix, token_id)
+        return Principal(
+            kind=_KINDS[prefix],
+            token_id=token_id,
+            vendor_id=row.vendor_id,
+            deployment_id=getattr(row, "deployment_id", None),
+            model_id=getattr(row, "model_id", None),
+            scope=getattr(row, "scope", None) or {},
+            expires_at=row.expires_at,
+        )
+
+    def _read_jwt(self, token: str, begin: Callable[[], AbstractContextManager[Tx]]) -> Principal:
+        try:
+            claims = jwt.decode(
+                token,
+                self._jwt_secret,
+                algorithms=["HS256"],
+                audience=["run", "session"],
+                options={"require": ["aud", "sub", "exp"]},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise TokenExpiredError("The token has expired.") from error
+        except jwt.InvalidTokenError as error:
+            raise AuthError("The token is unknown.") from error
+        expires_at = datetime.fromtimestamp(claims["exp"], UTC)
+        if claims["aud"] == "run":
+            return Principal(kind="run", run_id=claims["sub"], vendor_id=claims.get("vid"), expires_at=expires_at)
+        with begin() as tx:
+            vendor = rows.find_vendor(tx, claims["sub"])
+        if vendor is None or vendor.session_epoch != claims.get("epo"):
+            raise AuthError("The session has ended.")
+        _check_vendor(vendor.status)
+        return Principal(kind="vendor", vendor_id=claims["sub"], expires_at=expires_at)
+
+    def _matches(self, token_hash: str, secret: str) -> bool:
+        with self._argon:
+            try:
+                return self._hasher.verify(token_hash, self._peppered(secret))
+            except Argon2Error:
+                return False
+
+    def _peppered(self, secret: str) -> str:
+        return f"{secret}:{self._pepper}"
+
+    def _recall(self, digest: bytes) -> Principal | None:
+        found = self._cache.get(digest)
+        if found is None or found[1] < time.monotonic():
+            return None
+        principal = found[0]
+        if principal.expires_at is not None and principal.expires_at <= datetime.now(UTC):
+            raise TokenExpiredError("The token has expired.")
+        return principal
+
+    def _remember(self, digest: bytes, principal: Principal) -> None:
+        with self._lock:
+            if len(self._cache) >= CACHE_ENTRIES:
+                now = time.monotonic()
+                alive = {k: v for k, v in self._cache.items() if v[1] >= now}
+                self._cache = alive if len(alive) < CACHE_ENTRIES else {}
+            self._cache[digest] = (principal, time.monotonic() + CACHE_SECONDS)
+
+
+def ends_in(days: float) -> datetime:
+    """The instant so many days from now."""
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _check_life(row: rows.TokenRow) -> None:
+    if row.revoked_at is not None and row.revoked_at <= datetime.now(UTC):
+        raise AuthError("The token has been revoked.")
+    if row.expires_at <= datetime.now(UTC):
+        raise TokenExpiredError(f"The token expired at {row.expires_at:%Y-%m-%dT%H:%M:%SZ}.")
+    _check_vendor(row.status)
+
+
+def _check_vendor(status: str) -> None:
+    if status != "active":
+        raise ForbiddenError(f"The vendor is {status}.", hint="Ask the operator to activate it.")

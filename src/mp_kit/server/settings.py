@@ -1,0 +1,176 @@
+"""One frozen ``Settings``, read from the environment and, for an embedded marketplace, from its home folder.
+
+Rules:
+
+1. Only :mod:`mp_kit.server.wiring` reads settings; everything else gets what it needs as an argument.
+2. The environment wins over the home's ``secrets.json`` (0600) and ``state.json``.
+3. A secret is never shown: its field has no repr, and errors name the variable, never the value.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from mp_kit.errors import SetupError
+
+SECRETS_FILE = "secrets.json"
+STATE_FILE = "state.json"
+_SECRET_BYTES = 32
+_MIN_SECRET_CHARS = 16
+
+SECRET_NAMES = (
+    "INFRA_TOKEN_PEPPER",
+    "MP_JWT_SECRET",
+    "MP_SIGNING_SEED",
+    "MP_URL_KEY",
+    "MP_SERVICE_KEY",
+    "MP_MASTER_KEY",
+)
+"""Secrets that a marketplace cannot run without; `mp up` makes them for its home."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything configurable about the operator's side.
+
+    Args:
+        home: Folder of the embedded marketplace's state.
+        database_url: ``postgresql://…`` of the marketplace's database.
+        base_url: Where outsiders reach the edge, without a trailing slash.
+        store_url: Where objects lie; ``file://`` so far.
+        token_pepper: Mixed into every token hash (INFRA_TOKEN_PEPPER).
+        jwt_secret: Signs run tokens and sessions (MP_JWT_SECRET).
+        signing_seed: Base64 of the 32 bytes that sign manifests (MP_SIGNING_SEED).
+        url_key: Signs URLs of the local store (MP_URL_KEY).
+        service_key: The operator's own bearer token (MP_SERVICE_KEY).
+        master_key: Wraps vendors' credentials (MP_MASTER_KEY).
+        edge_threads: Handlers that run at once, and database connections of the edge.
+        allow_local: Vendors may train on the operator's machine (`mp up`, rehearsals).
+        max_body_bytes: Largest body that the edge reads.
+        late_grace_seconds: A signal older than its bar's end by more than this is late.
+    """
+
+    home: Path
+    database_url: str = field(repr=False)
+    base_url: str
+    store_url: str
+    token_pepper: str = field(repr=False)
+    jwt_secret: str = field(repr=False)
+    signing_seed: str = field(repr=False)
+    url_key: str = field(repr=False)
+    service_key: str = field(repr=False)
+    master_key: str = field(repr=False)
+    edge_threads: int = 8
+    allow_local: bool = False
+    max_body_bytes: int = 64 * 1024 * 1024
+    late_grace_seconds: float = 300.0
+
+    @property
+    def signing_seed_bytes(self) -> bytes:
+        """The 32 raw bytes of the signing key.
+
+        Raises:
+            SetupError: MP_SIGNING_SEED is not base64 of 32 bytes.
+        """
+        try:
+            seed = base64.b64decode(self.signing_seed, validate=True)
+        except ValueError:
+            seed = b""
+        if len(seed) != _SECRET_BYTES:
+            raise SetupError("MP_SIGNING_SEED must be base64 of exactly 32 bytes.")
+        return seed
+
+
+def default_home() -> Path:
+    """The home that commands use when none is named: MP_HOME, else the user's data folder."""
+    named = os.environ.get("MP_HOME")
+    return Path(named) if named else Path(platformdirs.user_data_dir("mp"))
+
+
+def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
+    """Reads the settings.
+
+    Args:
+        home: The embedded marketplace's folder; :func:`default_home` when None.
+        env: The environment; the process's own when None.
+
+    Raises:
+        SetupError: No marketplace is found, or a secret is missing or too short.
+    """
+    env = os.environ if env is None else env
+    home = (home or default_home()).absolute()
+    state = _read(home / STATE_FILE)
+    kept = _read(home / SECRETS_FILE)
+    url = env.get("MP_DATABASE_URL") or state.get("database_url")
+    if not url:
+        raise SetupError(
+            f"No marketplace is found: MP_DATABASE_URL is not set and none runs over {home}.",
+            hint=f"Start one: mp up --home {home}",
+        )
+    values = {name: _secret(name, env, kept) for name in SECRET_NAMES}
+    return Settings(
+        home=home,
+        database_url=url,
+        base_url=(env.get("INFRA_BASE_URL") or state.get("base_url") or "http://127.0.0.1:3010").rstrip("/"),
+        store_url=env.get("MP_STORE_URL") or f"file://{home / 'objects'}",
+        token_pepper=values["INFRA_TOKEN_PEPPER"],
+        jwt_secret=values["MP_JWT_SECRET"],
+        signing_seed=values["MP_SIGNING_SEED"],
+        url_key=values["MP_URL_KEY"],
+        service_key=values["MP_SERVICE_KEY"],
+        master_key=values["MP_MASTER_KEY"],
+        edge_threads=int(env.get("MP_EDGE_THREADS", "8")),
+        allow_local=env.get("MP_ALLOW_LOCAL", state.get("allow_local", "")) in {"1", "true"},
+    )
+
+
+def ensure_secrets(home: Path) -> None:
+    """Makes the home's secrets where they are missing; those that are there stay."""
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / SECRETS_FILE
+    kept = _read(path)
+    missing = {name: base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode() for name in SECRET_NAMES}
+    if set(missing) <= set(kept):
+        return
+    write_private(path, {**missing, **kept})
+
+
+def write_private(path: Path, document: Mapping[str, str]) -> None:
+    """Replaces a JSON file that only its owner may read, atomically."""
+    temp = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(document, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    temp.replace(path)
+
+
+def _read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SetupError(f"{path} cannot be read as JSON ({type(error).__name__}).") from error
+    if not isinstance(document, dict):
+        raise SetupError(f"{path} must hold a JSON object.")
+    return {str(key): str(value) for key, value in document.items()}
+
+
+def _secret(name: str, env: Mapping[str, str], kept: Mapping[str, str]) -> str:
+    value = env.get(name) or kept.get(name) or ""
+    if len(value) < _MIN_SECRET_CHARS:
+        raise SetupError(
+            f"{name} is missing or shorter than {_MIN_SECRET_CHARS} characters.",
+            hint="Set it in the environment, or start an embedded marketplace with `mp up`, which makes its own.",
+        )
+    return value

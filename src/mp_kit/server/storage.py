@@ -1,0 +1,257 @@
+"""Object stores: where files lie, by key, and how outsiders get at them by signed URL.
+
+Rules:
+
+1. A key is a relative path of safe characters; nothing can be walked out of the store.
+2. An object appears whole or not at all: it is written aside and renamed.
+3. Content-addressed keys (:func:`content_key`) are written once; a second put of the same content is a no-op.
+4. A signed URL is for one method, one key and one end; a PUT is also for one size and one SHA-256.
+
+The S3 store takes its place behind the same protocol with the data-plane work; see ``docs/architecture.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Literal, Protocol, Self
+from urllib.parse import quote, urlencode
+
+from mp_kit.errors import ForbiddenError, IntegrityError, InvalidInputError, NotFoundError, SetupError
+
+Method = Literal["GET", "PUT"]
+FILES_ROUTE = "/files"
+_KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._\-]*(/[A-Za-z0-9][A-Za-z0-9._\-]*)*$")
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What is known of a stored object.
+
+    Args:
+        key: Its key.
+        size_bytes: Its size.
+        etag: Changes when the bytes may have changed.
+        modified_at: When it was put.
+    """
+
+    key: str
+    size_bytes: int
+    etag: str
+    modified_at: datetime
+
+
+@dataclass(frozen=True)
+class UploadBound:
+    """What a signed PUT may bring: exactly these bytes."""
+
+    size_bytes: int
+    sha256: str
+
+
+class ObjectStore(Protocol):
+    """Where objects lie."""
+
+    def put_file(self, key: str, path: Path) -> ObjectInfo:
+        """Stores a local file's bytes."""
+
+    def put_bytes(self, key: str, payload: bytes) -> ObjectInfo:
+        """Stores bytes."""
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Facts of an object; NotFoundError when there is none."""
+
+    def open(self, key: str) -> BinaryIO:
+        """Opens an object for reading; NotFoundError when there is none."""
+
+    def delete(self, key: str) -> None:
+        """Removes an object; it need not exist."""
+
+    def presign(self, method: Method, key: str, expires_at: datetime, bound: UploadBound | None = None) -> str:
+        """A URL that needs no token and ends at ``expires_at``."""
+
+
+def content_key(sha256: str) -> str:
+    """The key of content: objects/<first two digits>/<digest>."""
+    return f"objects/{sha256[:2]}/{sha256}"
+
+
+def check_key(key: str) -> str:
+    """Returns a sane key, or raises InvalidInputError."""
+    if not _KEY.match(key) or ".." in key:
+        raise InvalidInputError(f"{key[:80]!r} is no key: use letters, digits, dots, dashes and single slashes.")
+    return key
+
+
+class LocalStore:
+    """Objects as files under one folder, handed out by the edge behind HMAC-signed URLs.
+
+    Args:
+        root: The folder.
+        base_url: Where the edge answers.
+        url_key: Secret that signs URLs.
+    """
+
+    def __init__(self, root: Path, *, base_url: str, url_key: str) -> None:
+        self._root = root
+        self._base_url = base_url
+        self._url_key = url_key.encode()
+
+    def __repr__(self) -> str:
+        return f"LocalStore({str(self._root)!r})"
+
+    def path(self, key: str) -> Path:
+        """Where an object's bytes lie."""
+        return self._root / check_key(key)
+
+    def put_file(self, key: str, path: Path) -> ObjectInfo:
+        """Stores a local file's bytes, written aside and renamed."""
+        temp = self._aside(key)
+        try:
+            shutil.copyfile(path, temp)
+            return self._settle(temp, key)
+        finally:
+            temp.unlink(missing_ok=True)
+
+    def put_bytes(self, key: str, payload: bytes) -> ObjectInfo:
+        """Stores bytes, written aside and renamed."""
+        temp = self._aside(key)
+        try:
+            temp.write_bytes(payload)
+            return self._settle(temp, key)
+        finally:
+            temp.unlink(missing_ok=True)
+
+    def receive(self, key: str, bound: UploadBound) -> Upload:
+        """Takes an upload piece by piece; it becomes the object only if size and SHA-256 are as bound."""
+        return Upload(self, key, self._aside(key), bound)
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Facts of an object; the ETag is made of size and modification time.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        try:
+            facts = self.path(key).stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError("There is no such file.") from error
+        etag = hashlib.sha256(f"{key}:{facts.st_size}:{facts.st_mtime_ns}".encode()).hexdigest()[:32]
+        return ObjectInfo(key, facts.st_size, f'"{etag}"', datetime.fromtimestamp(facts.st_mtime, UTC))
+
+    def open(self, key: str) -> BinaryIO:
+        """Opens an object for reading.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        self.stat(key)
+        return self.path(key).open("rb")
+
+    def delete(self, key: str) -> None:
+        """Removes an object; it need not exist."""
+        self.path(key).unlink(missing_ok=True)
+
+    def presign(self, method: Method, key: str, expires_at: datetime, bound: UploadBound | None = None) -> str:
+        """A URL on the edge, signed over method, key, end and (for PUT) size and SHA-256."""
+        expires = int(expires_at.timestamp())
+        query: dict[str, str | int] = {"expires": expires}
+        if bound is not None:
+            query |= {"size": bound.size_bytes, "sha256": bound.sha256}
+        query["signature"] = self._signature(method, check_key(key), expires, bound)
+        return f"{self._base_url}{FILES_ROUTE}/{quote(key)}?{urlencode(query)}"
+
+    def admit(self, method: str, key: str, query: Mapping[str, str], now: datetime) -> UploadBound | None:
+        """Checks a signed request as it arrived; a HEAD passes with a GET's signature.
+
+        Raises:
+            ForbiddenError: The signature is missing, wrong, for something else, or over.
+        """
+        try:
+            expires = int(query["expires"])
+            signature = query["signature"]
+            bound = UploadBound(int(query["size"]), query["sha256"]) if "sha256" in query else None
+        except (KeyError, ValueError) as error:
+            raise ForbiddenError("The URL is not signed.", hint="Ask for signed URLs again.") from error
+        wanted = self._signature("GET" if method == "HEAD" else method, key, expires, bound)
+        if not hmac.compare_digest(wanted.encode(), signature.encode()):
+            raise ForbiddenError("The URL's signature does not fit.", hint="Use the URL unchanged, for its method.")
+        if now.timestamp() >= expires:
+            raise ForbiddenError("The URL has expired.", hint="Ask for signed URLs again.")
+        return bound
+
+    def _signature(self, method: str, key: str, expires: int, bound: UploadBound | None) -> str:
+        extra = f"{bound.size_bytes}\n{bound.sha256}" if bound else ""
+        message = f"mp-kit/url/v1\n{method}\n{key}\n{expires}\n{extra}"
+        return hmac.new(self._url_key, message.encode(), hashlib.sha256).hexdigest()
+
+    def _aside(self, key: str) -> Path:
+        target = self.path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+
+    def _settle(self, temp: Path, key: str) -> ObjectInfo:
+        with temp.open("rb") as file:
+            os.fsync(file.fileno())
+        temp.replace(self.path(key))
+        return self.stat(key)
+
+
+class Upload:
+    """An upload on its way in; use it as a context manager and :meth:`write` what arrives."""
+
+    def __init__(self, store: LocalStore, key: str, temp: Path, bound: UploadBound) -> None:
+        self._store, self._key, self._temp, self._bound = store, key, temp, bound
+        self._file = temp.open("wb")
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._temp.unlink(missing_ok=True)
+
+    def write(self, piece: bytes) -> None:
+        """Takes the next bytes; more than was signed for is refused at once."""
+        self._size += len(piece)
+        if self._size > self._bound.size_bytes:
+            raise IntegrityError(f"The upload is longer than the {self._bound.size_bytes} bytes that were announced.")
+        self._digest.update(piece)
+        self._file.write(piece)
+
+    def finish(self) -> ObjectInfo:
+        """Makes the bytes an object.
+
+        Raises:
+            IntegrityError: They are not the bytes that were announced; nothing is kept.
+        """
+        got = self._digest.hexdigest()
+        if self._size != self._bound.size_bytes or got != self._bound.sha256:
+            raise IntegrityError(
+                f"The upload has {self._size} bytes with SHA-256 {got}; announced were {self._bound.size_bytes} bytes"
+                f" with {self._bound.sha256}. Nothing was kept."
+            )
+        self._file.flush()
+        return self._store._settle(self._temp, self._key)  # noqa: SLF001 - the store's own other half
+
+
+def open_store(url: str, *, base_url: str, url_key: str) -> LocalStore:
+    """The store that a URL names.
+
+    Raises:
+        SetupError: The scheme is not supported.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme != "file":
+        raise SetupError(f"No store for {scheme}:// in this release.", hint="Use MP_STORE_URL=file:///path.")
+    return LocalStore(Path(rest), base_url=base_url, url_key=url_key)

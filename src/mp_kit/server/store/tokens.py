@@ -1,0 +1,108 @@
+"""Queries about tokens and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+from sqlalchemy import select, text, update
+
+from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.tables import deployment_tokens, deployments, marketplace_vendors, vendor_keys
+
+
+class TokenRow(Protocol):
+    """What a token check reads."""
+
+    token_hash: str
+    vendor_id: str
+    status: str
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class VendorRow(Protocol):
+    """What a session check reads."""
+
+    status: str
+    session_epoch: int
+
+
+def find_vendor_key(tx: Tx, key_id: str) -> TokenRow | None:
+    """A vendor's API key with its vendor's status."""
+    statement = (
+        select(vendor_keys, marketplace_vendors.c.status)
+        .join(marketplace_vendors, marketplace_vendors.c.id == vendor_keys.c.vendor_id)
+        .where(vendor_keys.c.id == key_id)
+    )
+    return cast("TokenRow | None", tx.execute(statement).one_or_none())
+
+
+def find_deployment_token(tx: Tx, token_id: str) -> TokenRow | None:
+    """A deployment's token with its vendor's status and its deployment's model."""
+    statement = (
+        select(deployment_tokens, marketplace_vendors.c.status, deployments.c.model_id)
+        .join(marketplace_vendors, marketplace_vendors.c.id == deployment_tokens.c.vendor_id)
+        .join(deployments, deployments.c.id == deployment_tokens.c.deployment_id)
+        .where(deployment_tokens.c.id == token_id)
+    )
+    return cast("TokenRow | None", tx.execute(statement).one_or_none())
+
+
+def find_vendor(tx: Tx, vendor_id: str) -> VendorRow | None:
+    """A vendor's status and session epoch."""
+    statement = select(marketplace_vendors.c.status, marketplace_vendors.c.session_epoch)
+    return cast("VendorRow | None", tx.execute(statement.where(marketplace_vendors.c.id == vendor_id)).one_or_none())
+
+
+def touch(tx: Tx, prefix: str, token_id: str) -> None:
+    """Notes that the token was used, at most once a minute."""
+    table = vendor_keys if prefix == "vk" else deployment_tokens
+    stale = text("last_used_at IS NULL OR last_used_at < now() - interval '1 minute'")
+    tx.execute(update(table).where(table.c.id == token_id, stale).values(last_used_at=text("now()")))
+
+
+def insert_vendor_key(tx: Tx, values: Mapping[str, Any]) -> None:
+    """Stores a vendor's API key."""
+    tx.execute(vendor_keys.insert().values(**values))
+
+
+def insert_deployment_token(tx: Tx, values: Mapping[str, Any]) -> None:
+    """Stores a deployment's token."""
+    tx.execute(deployment_tokens.insert().values(**values))
+
+
+def end_vendor_keys(tx: Tx, vendor_id: str, at: datetime) -> list[str]:
+    """Ends every living key of a vendor at ``at`` and returns their ids."""
+    statement = (
+        update(vendor_keys)
+        .where(vendor_keys.c.vendor_id == vendor_id, vendor_keys.c.revoked_at.is_(None))
+        .values(revoked_at=at)
+        .returning(vendor_keys.c.id)
+    )
+    return list(tx.execute(statement).scalars())
+
+
+def end_deployment_tokens(tx: Tx, deployment_id: str, at: datetime) -> list[str]:
+    """Ends every living token of a deployment at ``at`` and returns their ids."""
+    statement = (
+        update(deployment_tokens)
+        .where(deployment_tokens.c.deployment_id == deployment_id, deployment_tokens.c.revoked_at.is_(None))
+        .values(revoked_at=at)
+        .returning(deployment_tokens.c.id)
+    )
+    return list(tx.execute(statement).scalars())
+
+
+def revoke(tx: Tx, token_id: str, at: datetime) -> bool:
+    """Ends one key or token by id; says whether there was one."""
+    for table in (vendor_keys, deployment_tokens):
+        if tx.execute(update(table).where(table.c.id == token_id).values(revoked_at=at)).rowcount:
+            return True
+    return False
+
+
+def tell_revoked(tx: Tx, token_id: str) -> None:
+    """Tells every process, at commit, to forget a token."""
+    tx.execute(text("SELECT pg_notify('mp_tokens', :id)"), {"id": token_id})
