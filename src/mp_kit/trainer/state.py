@@ -1,0 +1,123 @@
+"""What a job remembers on disk, so that a restart of its container neither renews its budget nor trains twice.
+
+1. The first start fixes the deadline; later starts may only move it forward in time to an earlier instant.
+2. Each start is counted before anything else happens.
+3. The outcome is written before it is sent; a restarted wrapper that finds one only delivers it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mp_kit.contracts.training import RunOutcome
+from mp_kit.trainer.environment import JobEnv
+
+__all__ = ["Exit", "JobState", "RunFolder", "write_json"]
+
+
+@dataclass(frozen=True)
+class JobState:
+    """Counters of a job.
+
+    Attributes:
+        starts: Times the wrapper was started.
+        first_started_at: When it was started first.
+        deadline: When the job has to be over; None for no bound.
+    """
+
+    starts: int
+    first_started_at: datetime
+    deadline: datetime | None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A job's end as its folder tells it.
+
+    Attributes:
+        outcome: What the job says about itself.
+        delivered: The marketplace has it.
+    """
+
+    outcome: RunOutcome
+    delivered: bool
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: The folder; made if missing, readable by its owner only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = path
+        self.artifacts = path / "artifacts"
+        self.data = path / "data"
+        self.report = path / "report.jsonl"
+        self.logs = path / "logs.jsonl"
+        self.log_base = path / "logs.base"
+        self._state = path / "state.json"
+        self._exit = path / "exit.json"
+
+    def count_start(self, env: JobEnv, now: datetime) -> JobState:
+        """Counts a start and fixes the deadline at the first one.
+
+        Args:
+            env: The job's environment.
+            now: An aware instant.
+
+        Returns:
+            The state, which is on disk by then.
+        """
+        known = _read_json(self._state)
+        state = JobState(
+            starts=known["starts"] + 1 if known else 1,
+            first_started_at=datetime.fromisoformat(known["first_started_at"]) if known else now,
+            deadline=_earliest(datetime.fromisoformat(known["deadline"]) if known and known["deadline"] else None),
+        )
+        state = replace(state, deadline=_earliest(state.deadline, env.deadline, _budget_end(env, state)))
+        write_json(self._state, {key: _text(value) for key, value in asdict(state).items()})
+        return state
+
+    def save_exit(self, outcome: RunOutcome, *, delivered: bool) -> None:
+        """Writes the outcome down."""
+        write_json(self._exit, {"delivered": delivered, "outcome": outcome.model_dump(mode="json")})
+
+    def read_exit(self) -> Exit | None:
+        """The outcome, if the job has ended."""
+        known = _read_json(self._exit)
+        return Exit(RunOutcome.model_validate(known["outcome"]), known["delivered"]) if known else None
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Writes a JSON file so that a crash leaves the old one or the new one, never half of one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w") as handle:
+        json.dump(document, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+    aside.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    return dict(json.loads(path.read_text())) if path.exists() else None
+
+
+def _budget_end(env: JobEnv, state: JobState) -> datetime | None:
+    hours = env.spec.budget.max_hours
+    return state.first_started_at + timedelta(hours=hours) if hours else None
+
+
+def _earliest(*ends: datetime | None) -> datetime | None:
+    return min((end for end in ends if end), default=None)
+
+
+def _text(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
