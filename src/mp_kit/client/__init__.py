@@ -1,0 +1,1 @@
+"""The vendor's side: one :class:`~mp_kit.client.marketplace.Marketplace` and its parts."""

@@ -1,0 +1,76 @@
+"""HTML for notebooks: plain strings, every text escaped, colours that follow the theme (light or dark)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from html import escape
+from typing import Any
+
+_CELL = "padding:2px 10px;text-align:left;border-bottom:1px solid color-mix(in srgb,currentColor 20%,transparent)"
+_FRAME = (
+    "border:1px solid color-mix(in srgb,currentColor 30%,transparent);border-radius:6px;"
+    "padding:8px 12px;display:inline-block;color:inherit;background:transparent"
+)
+
+
+def text(value: Any) -> str:
+    """A value as a person reads it; nothing at all for ``None``."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(text(part) for part in value)
+    return str(value)
+
+
+def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None, title: str = "") -> str:
+    """A table of the rows; columns are the first row's keys unless given."""
+    found = list(rows)
+    names = list(columns) if columns is not None else list(found[0]) if found else []
+    head = "".join(f'<th style="{_CELL}">{escape(name.replace("_", " "))}</th>' for name in names)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_CELL}">{escape(text(row.get(name)))}</td>' for name in names) + "</tr>"
+        for row in found
+    )
+    caption = f'<caption style="text-align:left;color:inherit"><b>{escape(title)}</b></caption>' if title else ""
+    if not found:
+        return f"<p>{escape(title)}: none</p>" if title else "<p>none</p>"
+    return (
+        f'<table style="border-collapse:collapse;color:inherit;background:transparent">{caption}'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def card(title: str, facts: Mapping[str, Any], below: str = "") -> str:
+    """A titled box of facts; ``below`` is HTML already (a table, a progress bar)."""
+    lines = "".join(
+        f'<tr><td style="{_CELL};opacity:.7">{escape(name.replace("_", " "))}</td>'
+        f'<td style="{_CELL}">{escape(text(value))}</td></tr>'
+        for name, value in facts.items()
+        if value is not None
+    )
+    return (
+        f'<div style="{_FRAME}"><b>{escape(title)}</b>'
+        f'<table style="border-collapse:collapse;color:inherit;background:transparent">{lines}</table>{below}</div>'
+    )
+
+
+def progress_bar(done: float, total: float, label: str = "") -> str:
+    """A bar for ``done`` of ``total``."""
+    share = 1.0 if total <= 0 else max(0.0, min(1.0, done / total))
+    return (
+        f'<div style="color:inherit">{escape(label)} <progress max="1" value="{share:.4f}" style="width:20em">'
+        f"</progress> {share:.0%}</div>"
+    )
+
+
+def log_lines(lines: Iterable[str]) -> str:
+    """The tail of a log."""
+    return f'<pre style="color:inherit;background:transparent;max-height:20em;overflow:auto">{escape(chr(10).join(lines))}</pre>'
