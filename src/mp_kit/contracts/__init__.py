@@ -1,4 +1,4 @@
-"""Wire models: what passes between the marketplace and everybody outside it. No I/O, no logic beyond reading and writing.
+"""Wire models: what passes between the marketplace and everybody outside it; no I/O here.
 
 The wire itself is told in ``docs/wire.md``.
 """
@@ -18,6 +18,7 @@ from mp_kit.contracts.common import (
     Symbol,
     Task,
     Timeframe,
+    VersionText,
 )
 from mp_kit.contracts.consensus import (
     Allocation,
@@ -245,6 +246,7 @@ __all__ = [
     "TrainingSpec",
     "Vendor",
     "VendorStatus",
+    "VersionText",
     "Wandb",
     "check_idempotency_key",
     "make_idempotency_key",

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from mp_kit.contracts.common import Confidence, Decision, Instant, Model, Symbol, Timeframe
+from mp_kit.contracts.common import Confidence, Decision, Instant, Model, Symbol, Timeframe, VersionText
 from mp_kit.contracts.signals import SignalWrite
 
 
@@ -57,7 +57,7 @@ class OptimizerWrite(Model):
     expected_return: float | None = None
     expected_volatility: float | None = Field(default=None, ge=0)
     sharpe_ratio: float | None = None
-    model_version: str = Field(min_length=1, max_length=128)
+    model_version: VersionText
     timestamp: Instant
     portfolio_id: str | None = None
     timeframe: Timeframe

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from mp_kit.contracts.common import Instant, Model, Name, Task
+from mp_kit.contracts.common import Instant, Model, Name, Task, VersionText
 
 
 class Stage(StrEnum):
@@ -24,7 +24,7 @@ class ModelRegistration(Model):
     name: Name
     description: str = ""
     task: Task
-    version: str = Field(min_length=1, max_length=64)
+    version: VersionText
     deployment_id: str | None = None
     run_id: str | None = None
     hf_repo_id: str | None = None

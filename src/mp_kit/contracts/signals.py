@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from mp_kit.contracts.common import Confidence, Decision, Identifier, Instant, Model, Symbol, Timeframe
+from mp_kit.contracts.common import Confidence, Decision, Identifier, Instant, Model, Symbol, Timeframe, VersionText
 
 
 class SignalWrite(Model):
@@ -25,7 +25,7 @@ class SignalWrite(Model):
     timeframe: Timeframe
     decision: Decision
     confidence: Confidence
-    model_version: str = Field(min_length=1, max_length=128)
+    model_version: VersionText
     timestamp: Instant
     model_id: Identifier | None = None
     event_time: Instant | None = Field(default=None, description="Open of the bar it speaks of.")

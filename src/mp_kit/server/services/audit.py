@@ -1,0 +1,22 @@
+"""The audit log: who did what to what. It can only grow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mp_kit.server.services.ids import new_id
+from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.tables import audit_log
+
+
+def record(tx: Tx, actor: str, action: str, subject: str, **detail: Any) -> None:
+    """Writes one entry in the caller's transaction: it stands if, and only if, the deed does.
+
+    Args:
+        tx: The deed's transaction.
+        actor: Who, such as ``vendor:ven_…`` or ``operator:service``.
+        action: Noun and verb, such as ``vendor.create``.
+        subject: Id of the thing.
+        **detail: Facts that help later; never a secret.
+    """
+    tx.execute(audit_log.insert().values(id=new_id("aud"), actor=actor, action=action, subject=subject, detail=detail))

@@ -1,0 +1,166 @@
+"""Deployments: their registration, their scoped tokens, their heartbeats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.exc import IntegrityError as ViolatedError
+
+from mp_kit.contracts import (
+    Deployment,
+    DeploymentRequest,
+    DeploymentStatus,
+    HeartbeatReceipt,
+    HeartbeatWrite,
+    IssuedToken,
+)
+from mp_kit.errors import AttributionError, ConflictError, InvalidInputError, NotBuiltYetError, NotFoundError
+from mp_kit.server.services import audit
+from mp_kit.server.services.ids import new_id
+from mp_kit.server.services.tokens import DEPLOYMENT_TOKEN_DAYS, Principal, TokenBook, ends_in
+from mp_kit.server.store import deployments as rows
+from mp_kit.server.store import models as model_rows
+from mp_kit.server.store import tokens as token_rows
+from mp_kit.server.store import vendors as vendor_rows
+from mp_kit.server.store.engine import Tx, violated
+
+ROUTES = ["signals:store", "consensus:store", "heartbeats:write", "datasets:read"]
+"""What a deployment token may do."""
+
+
+def create(tx: Tx, tokens: TokenBook, vendor_id: str, wanted: DeploymentRequest, *, actor: str) -> Deployment:
+    """Registers a deployment and issues its token, shown this once.
+
+    ``byoc`` and ``local`` deployments are run by their vendor; the marketplace launches nothing for them.
+
+    Raises:
+        ConflictError: The vendor has a deployment of that name.
+        NotFoundError: The model is not the vendor's.
+        NotBuiltYetError: The provider is runpod, which comes with the inference work.
+    """
+    if wanted.provider == "runpod":
+        raise NotBuiltYetError(
+            "Launching deployments on RunPod is not built yet.",
+            hint="Use provider byoc and run the server yourself with the token that you get.",
+        )
+    if wanted.model_id is not None and model_rows.find_model(tx, vendor_id, wanted.model_id) is None:
+        raise NotFoundError(f"There is no model {wanted.model_id!r}.")
+    try:
+        row = rows.insert(
+            tx,
+            {
+                "id": new_id("dep"),
+                "vendor_id": vendor_id,
+                "name": wanted.name,
+                "provider": wanted.provider,
+                "model_id": wanted.model_id,
+                "spec": wanted.model_dump(mode="json", exclude={"name", "provider", "model_id"}, exclude_none=True),
+            },
+        )
+    except ViolatedError as error:
+        if violated(error) != "uq_deployments_vendor_id":
+            raise
+        raise ConflictError(f"You have a deployment called {wanted.name!r} already.") from error
+    audit.record(tx, actor, "deployment.create", row.id, provider=wanted.provider)
+    issued = issue_token(tx, tokens, vendor_id, row.id, actor=actor)
+    return to_wire(row).model_copy(update={"infra_token": issued.infra_token})
+
+
+def issue_token(  # noqa: PLR0913 - a token is its deployment, its scope and its history
+    tx: Tx,
+    tokens: TokenBook,
+    vendor_id: str,
+    deployment_id: str,
+    *,
+    actor: str,
+    symbols: list[str] | None = None,
+    rotate: bool = False,
+) -> IssuedToken:
+    """Issues a token scoped to a deployment; ``rotate`` ends the ones before it at once.
+
+    Raises:
+        NotFoundError: The deployment is not the vendor's.
+    """
+    get_row(tx, vendor_id, deployment_id)
+    if rotate:
+        for token_id in token_rows.end_deployment_tokens(tx, deployment_id, vendor_rows.now(tx)):
+            token_rows.tell_revoked(tx, token_id)
+    minted = tokens.mint("sit")
+    scope: dict[str, Any] = {"routes": ROUTES, "deployment": deployment_id}
+    if symbols is not None:
+        scope["symbols"] = symbols
+    expires_at = ends_in(DEPLOYMENT_TOKEN_DAYS)
+    token_rows.insert_deployment_token(
+        tx,
+        {
+            "id": minted.token_id,
+            "deployment_id": deployment_id,
+            "vendor_id": vendor_id,
+            "token_hash": minted.token_hash,
+            "scope": scope,
+            "expires_at": expires_at,
+        },
+    )
+    audit.record(tx, actor, "token.issue", deployment_id, token_id=minted.token_id, rotate=rotate)
+    return IssuedToken(infra_token=minted.token, expires_at=expires_at, scope=scope)
+
+
+def get(tx: Tx, vendor_id: str, deployment_id: str) -> Deployment:
+    """A vendor's deployment; NotFoundError when it is absent or another's."""
+    return to_wire(get_row(tx, vendor_id, deployment_id))
+
+
+def list_of(tx: Tx, vendor_id: str) -> list[Deployment]:
+    """A vendor's deployments, newest first."""
+    return [to_wire(row) for row in rows.list_of(tx, vendor_id)]
+
+
+def heartbeat(tx: Tx, who: Principal, sent: HeartbeatWrite) -> HeartbeatReceipt:
+    """Stores a sign of life.
+
+    Raises:
+        AttributionError: A deployment token speaks for another deployment.
+        NotFoundError: The deployment is not the vendor's.
+        InvalidInputError: The metrics are no storable JSON.
+    """
+    if who.deployment_id is not None and who.deployment_id != sent.deployment_id:
+        raise AttributionError(f"The token is for {who.deployment_id}, the heartbeat says {sent.deployment_id}.")
+    if who.vendor_id is None:
+        raise InvalidInputError("A heartbeat needs a vendor's or a deployment's token.")
+    get_row(tx, who.vendor_id, sent.deployment_id)
+    heartbeat_id = new_id("hb")
+    rows.insert_heartbeat(
+        tx,
+        {
+            "id": heartbeat_id,
+            "deployment_id": sent.deployment_id,
+            "status": sent.status.value,
+            "timestamp": sent.timestamp,
+            "metrics": sent.metrics or {},
+            "message": sent.message,
+        },
+    )
+    return HeartbeatReceipt(heartbeat_id=heartbeat_id, timestamp=sent.timestamp)
+
+
+def get_row(tx: Tx, vendor_id: str, deployment_id: str) -> Row[Any]:
+    """A vendor's deployment as stored; NotFoundError when it is absent or another's."""
+    row = rows.find(tx, deployment_id, vendor_id)
+    if row is None:
+        raise NotFoundError(f"There is no deployment {deployment_id!r}.")
+    return row
+
+
+def to_wire(row: Row[Any]) -> Deployment:
+    """A deployment as the wire shows it."""
+    return Deployment(
+        deployment_id=row.id,
+        name=row.name,
+        provider=row.provider,
+        status=DeploymentStatus(row.status),
+        endpoint=row.endpoint,
+        created_at=row.created_at,
+        last_heartbeat_at=row.last_heartbeat_at,
+        model_id=row.model_id,
+    )

@@ -1,0 +1,133 @@
+"""Vendors and their API keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.exc import IntegrityError as ViolatedError
+
+from mp_kit.contracts import IssuedKey, Session, Vendor, VendorStatus
+from mp_kit.errors import ConflictError, InvalidInputError, NotFoundError
+from mp_kit.server.services import audit
+from mp_kit.server.services.ids import new_id
+from mp_kit.server.services.tokens import VENDOR_KEY_DAYS, TokenBook, ends_in
+from mp_kit.server.store import tokens as token_rows
+from mp_kit.server.store import vendors as rows
+from mp_kit.server.store.engine import Tx, violated
+
+PERMISSIONS = ["data:read", "training:write", "models:write", "deployments:write", "signals:read"]
+OVERLAP = timedelta(hours=24)
+"""How long an old key lives on after a rotation."""
+SESSION_HOURS = 24
+_MAX_NAME = 128
+
+
+@dataclass(frozen=True)
+class NewVendor:
+    """A vendor as just created; the key is shown this once."""
+
+    vendor_id: str
+    name: str
+    expires_at: datetime
+    api_key: str = field(repr=False)
+
+
+def create(tx: Tx, tokens: TokenBook, name: str, *, actor: str) -> NewVendor:
+    """Creates a vendor with its first API key.
+
+    Raises:
+        InvalidInputError: The name is empty, too long or unprintable.
+        ConflictError: The name is taken.
+    """
+    clean = name.strip()
+    if not clean or len(clean) > _MAX_NAME or not clean.isprintable():
+        raise InvalidInputError(f"A vendor's name has 1 to {_MAX_NAME} printable characters.")
+    vendor_id = new_id("ven")
+    try:
+        rows.insert(tx, vendor_id, clean)
+    except ViolatedError as error:
+        if violated(error) != "uq_marketplace_vendors_name":
+            raise
+        raise ConflictError(f"A vendor called {clean!r} exists already.") from error
+    audit.record(tx, actor, "vendor.create", vendor_id, name=clean)
+    api_key, expires_at = _issue(tx, tokens, vendor_id)
+    return NewVendor(vendor_id, clean, expires_at, api_key)
+
+
+def me(tx: Tx, vendor_id: str) -> Vendor:
+    """The vendor as it sees itself."""
+    row = rows.find(tx, vendor_id)
+    if row is None:
+        raise NotFoundError("There is no such vendor.")
+    return Vendor(
+        id=row.id,
+        name=row.name,
+        status=VendorStatus(row.status),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        key_expires_at=row.key_expires_at,
+        permissions=PERMISSIONS,
+    )
+
+
+def named(tx: Tx, wanted: str) -> Row[Any]:
+    """A vendor's row by id or name, for the operator; NotFoundError when there is none."""
+    row = rows.find_by_id_or_name(tx, wanted)
+    if row is None:
+        raise NotFoundError(f"There is no vendor {wanted!r}.", hint="See them all: mp admin vendor list")
+    return row
+
+
+def rotate(
+    tx: Tx, tokens: TokenBook, vendor_id: str, *, actor: str, reason: str | None = None, overlap: timedelta = OVERLAP
+) -> IssuedKey:
+    """Issues a new API key; the old ones live on for the overlap."""
+    until = datetime.now(UTC) + overlap
+    for key_id in token_rows.end_vendor_keys(tx, vendor_id, until):
+        token_rows.tell_revoked(tx, key_id)
+    api_key, expires_at = _issue(tx, tokens, vendor_id)
+    audit.record(tx, actor, "vendor.rotate_key", vendor_id, reason=reason)
+    return IssuedKey(
+        api_key=api_key,
+        vendor_id=vendor_id,
+        vendor_name=me(tx, vendor_id).name,
+        expires_at=expires_at,
+        permissions=PERMISSIONS,
+        previous_key_valid_until=until,
+    )
+
+
+def set_status(tx: Tx, vendor_id: str, status: VendorStatus, *, actor: str) -> None:
+    """Activates or suspends a vendor; every process forgets its tokens at once."""
+    rows.set_status(tx, vendor_id, status.value)
+    token_rows.tell_revoked(tx, "")
+    audit.record(tx, actor, f"vendor.{status.value}", vendor_id)
+
+
+def open_session(tx: Tx, tokens: TokenBook, vendor_id: str) -> Session:
+    """A JWT session for a vendor that has shown its key."""
+    row = rows.find(tx, vendor_id)
+    if row is None:
+        raise NotFoundError("There is no such vendor.")
+    expires_at = datetime.now(UTC) + timedelta(hours=SESSION_HOURS)
+    token = tokens.session(vendor_id, row.session_epoch, expires_at)
+    return Session(token=token, vendor_id=vendor_id, vendor_name=row.name, expires_at=expires_at)
+
+
+def _issue(tx: Tx, tokens: TokenBook, vendor_id: str) -> tuple[str, datetime]:
+    minted = tokens.mint("vk")
+    expires_at = ends_in(VENDOR_KEY_DAYS)
+    token_rows.insert_vendor_key(
+        tx,
+        {
+            "id": minted.token_id,
+            "vendor_id": vendor_id,
+            "token_hash": minted.token_hash,
+            "permissions": PERMISSIONS,
+            "expires_at": expires_at,
+        },
+    )
+    return minted.token, expires_at

@@ -1,0 +1,91 @@
+"""Queries about models, their versions, and the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.queries import named
+from mp_kit.server.store.tables import model_stage_history, model_versions, models
+
+
+def upsert_model(tx: Tx, values: Mapping[str, Any]) -> Row[Any]:
+    """Stores a model, or finds the vendor's model of that name; says its id and task."""
+    statement = (
+        upsert(models)
+        .values(**values)
+        .on_conflict_do_update(
+            constraint="uq_models_vendor_id",
+            set_={"updated_at": text("now()"), "description": values["description"]},
+        )
+        .returning(models.c.id, models.c.task)
+    )
+    return tx.execute(statement).one()
+
+
+def insert_version(tx: Tx, values: Mapping[str, Any]) -> str | None:
+    """Stores a version; None when the model has one of that name."""
+    statement = (
+        upsert(model_versions)
+        .values(**values)
+        .on_conflict_do_nothing(constraint="uq_model_versions_model_id")
+        .returning(model_versions.c.id)
+    )
+    return tx.execute(statement).scalar_one_or_none()
+
+
+def find_version(tx: Tx, vendor_id: str, model_id: str, wanted: str, *, lock: bool = False) -> Row[Any] | None:
+    """A vendor's version by id or by its own name."""
+    statement = (
+        select(model_versions)
+        .join(models, models.c.id == model_versions.c.model_id)
+        .where(
+            models.c.vendor_id == vendor_id,
+            models.c.id == model_id,
+            (model_versions.c.id == wanted) | (model_versions.c.version == wanted),
+        )
+    )
+    return tx.execute(statement.with_for_update(of=model_versions) if lock else statement).one_or_none()
+
+
+def find_model(tx: Tx, vendor_id: str, model_id: str) -> Row[Any] | None:
+    """A vendor's model."""
+    return tx.execute(select(models).where(models.c.id == model_id, models.c.vendor_id == vendor_id)).one_or_none()
+
+
+def retire_prod(tx: Tx, model_id: str) -> list[str]:
+    """Retires the model's version in prod, if there is one, and says which."""
+    statement = (
+        update(model_versions)
+        .where(model_versions.c.model_id == model_id, model_versions.c.stage == "prod")
+        .values(stage="retired", updated_at=text("now()"))
+        .returning(model_versions.c.id)
+    )
+    return list(tx.execute(statement).scalars())
+
+
+def set_stage(tx: Tx, version_id: str, stage: str) -> None:
+    """Changes a version's stage."""
+    tx.execute(
+        update(model_versions).where(model_versions.c.id == version_id).values(stage=stage, updated_at=text("now()"))
+    )
+
+
+def append_history(tx: Tx, values: Mapping[str, Any]) -> None:
+    """Appends to a version's history of stages."""
+    table = model_stage_history
+    following = (
+        select(func.coalesce(func.max(table.c.seq), 0) + 1)
+        .where(table.c.version_id == values["version_id"])
+        .scalar_subquery()
+    )
+    tx.execute(table.insert().values(seq=following, **values))
+
+
+def catalog(tx: Tx) -> list[Row[Any]]:
+    """Models in pilot or prod, with what was measured of them."""
+    return list(tx.execute(text(named("catalog"))))
