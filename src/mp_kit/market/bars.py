@@ -123,7 +123,10 @@ def resample(bars: Bars, timeframe: Timeframe) -> Bars:
         return Bars(bars.symbol, timeframe, bars.table)
     times = bars.times()
     if np.any(np.diff(times) <= 0):
-        raise BarsError(f"{bars.symbol}: bars must be in order before they are resampled.")
+        raise BarsError(
+            f"{bars.symbol}: bars must be in order and unique before they are resampled.",
+            hint="Open the source without a timeframe and set the round's: it resamples after the check.",
+        )
     buckets = times - times % (new * 1_000_000)
     starts = np.flatnonzero(np.r_[True, np.diff(buckets) > 0])
     ends = np.r_[starts[1:], times.size] - 1

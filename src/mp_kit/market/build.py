@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,11 +88,11 @@ def prepare(source: Source, symbol: str, spec: RoundSpec) -> Checked:
     Raises:
         BarsError: The bars are faulty, or too few.
     """
-    checked = check(source.load(symbol).bars, spec.policy)
-    if spec.timeframe is not None:
-        checked = Checked(resample(checked.bars, spec.timeframe), checked.report)
-    _require_rows(symbol, checked.bars.rows, spec)
-    return checked
+    loaded = source.load(symbol)
+    checked = check(loaded.bars, spec.policy)
+    bars = checked.bars if spec.timeframe is None else resample(checked.bars, spec.timeframe)
+    _require_rows(symbol, bars.rows, spec)
+    return Checked(bars, replace(checked.report, assumptions=tuple(loaded.assumptions)))
 
 
 def plan_round(times: Mapping[str, NDArray[np.int64]], spec: RoundSpec) -> splits.Cuts:
@@ -106,10 +106,12 @@ def plan_round(times: Mapping[str, NDArray[np.int64]], spec: RoundSpec) -> split
         Instants that hold for all symbols.
 
     Raises:
-        BarsError: No symbol at all, or one that is too short.
+        BarsError: No symbol at all, one that is too short, or two whose files would have the same name.
     """
     if not times:
         raise BarsError("A round needs at least one symbol.", hint="Look at the source's symbols.")
+    if len({file_name("", symbol) for symbol in times}) < len(times):
+        raise BarsError(f"Two of the symbols {', '.join(sorted(times))} would share a file name.")
     for symbol, opens in times.items():
         _require_rows(symbol, opens.size, spec)
     return splits.plan({symbol: opens[WARM_UP:] for symbol, opens in times.items()}, spec)

@@ -72,7 +72,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """What was found in one symbol's bars."""
+    """What was found in one symbol's bars, and what reading them had to assume."""
 
     symbol: str
     timeframe: str
@@ -81,6 +81,7 @@ class QualityReport:
     first: str | None
     last: str | None
     findings: dict[str, Finding] = field(default_factory=dict)
+    assumptions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values; every kind is there, also those that were not found."""
@@ -100,6 +101,7 @@ class QualityReport:
             "first": self.first,
             "last": self.last,
             "findings": findings,
+            "assumptions": list(self.assumptions),
         }
 
 
