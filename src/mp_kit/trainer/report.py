@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,13 +123,14 @@ class ReportReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        self._lock = threading.Lock()
         self.progress = Progress()
 
     def poll(self) -> Progress:
         """Reads what is new and returns the progress so far; a line that is no JSON object is skipped."""
         if not self._path.exists():
             return self.progress
-        with self._path.open("rb") as report:
+        with self._lock, self._path.open("rb") as report:
             report.seek(self._offset)
             for line in report:
                 if not line.endswith(b"\n"):

@@ -150,8 +150,7 @@ class Wrapper:
         finally:
             self._over.set()
             self._spool.grown.set()
-            for thread in threads:
-                thread.join(30)
+            threads[1].join(30)  # the shipper must be at rest before the delivery ships; a heartbeat may overlap
 
     def _start(self) -> Child:
         self._folder.artifacts.mkdir(exist_ok=True)

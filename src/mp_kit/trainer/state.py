@@ -17,7 +17,9 @@ from typing import Any
 from mp_kit.contracts.training import RunOutcome
 from mp_kit.trainer.environment import JobEnv
 
-__all__ = ["Exit", "JobState", "RunFolder", "write_json"]
+__all__ = ["Exit", "JobState", "RunFolder", "process_start", "write_json"]
+
+_START_FIELD = 19  # of /proc/PID/stat behind the command's name: start time in clock ticks since boot
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class RunFolder:
             deadline=_earliest(datetime.fromisoformat(known["deadline"]) if known and known["deadline"] else None),
         )
         state = replace(state, deadline=_earliest(state.deadline, env.deadline, _budget_end(env, state)))
+        write_json(self.path / "process.json", {"pid": os.getpid(), "start": process_start(os.getpid())})
         write_json(self._state, {key: _text(value) for key, value in asdict(state).items()})
         return state
 
@@ -104,6 +107,21 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     aside.replace(path)
+
+
+def process_start(pid: int) -> int:
+    """When a process was started, in clock ticks since boot: with the pid, it names a process for good.
+
+    Returns:
+        The ticks; 0 where the system has no ``/proc``, -1 if there is no such process.
+    """
+    if not Path("/proc/self/stat").exists():
+        return 0
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+    return int(text.rpartition(")")[2].split()[_START_FIELD])
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -1,0 +1,1 @@
+"""Where trainings run: one protocol, one module per provider."""

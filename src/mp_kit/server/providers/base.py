@@ -1,0 +1,109 @@
+"""What every compute provider offers the supervisor: launch, observe, terminate.
+
+1. ``launch`` is idempotent by (run, attempt): called again, it finds what the first call made.
+2. ``observe`` takes all handles at once and makes one list call per vendor, however many runs there are.
+3. ``GONE`` means that nothing is left to pay for, confirmed; a provider that is not sure yet says ``UNKNOWN``.
+4. ``terminate`` may be repeated in any phase. It asks; only ``observe`` says that it happened.
+5. Secrets travel in ``LaunchOrder.env`` only, and never show in a repr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from mp_kit.contracts.training import RunOutcome
+
+__all__ = ["Handle", "LaunchOrder", "Observed", "Phase", "Provider"]
+
+
+@dataclass(frozen=True)
+class LaunchOrder:
+    """What to start.
+
+    Attributes:
+        run_id: The run.
+        attempt: Counts launches of this run from 1.
+        vendor_id: On whose account.
+        env: The container's environment, with the run token.
+        deadline: When it has to be over.
+        machine: ``gpu``, ``cpu``, ``memory``, ``disk`` and ``base_image`` as ordered; each may be missing.
+        max_cost_usd: Upper bound of the whole run's cost, if there is one.
+    """
+
+    run_id: str
+    attempt: int
+    vendor_id: str
+    env: Mapping[str, str] = field(repr=False)
+    deadline: datetime
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    max_cost_usd: float | None = None
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What a launch gave; stored with the run.
+
+    Attributes:
+        ref: The provider's own id, unique within the provider.
+        vendor_id: On whose account.
+        price_per_hour: US dollars.
+        data: Anything else that the provider wants to find again; JSON, no secrets.
+    """
+
+    ref: str
+    vendor_id: str
+    price_per_hour: float = 0.0
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Phase(StrEnum):
+    """How a launched job looks from outside."""
+
+    STARTING = "starting"  # ordered, not running yet: placing, pulling the image
+    RUNNING = "running"  # its main process runs
+    EXITED = "exited"  # its main process ended; the machine is still there and may cost money
+    GONE = "gone"  # nothing is left of it
+    UNKNOWN = "unknown"  # the provider could not tell this time
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the provider sees of a job.
+
+    Attributes:
+        phase: Its phase.
+        exit_code: The main process's exit code, where the provider knows it.
+        outcome: What the job wrote down about itself, where the provider can read it.
+        detail: A sentence for the run's history.
+    """
+
+    phase: Phase
+    exit_code: int | None = None
+    outcome: RunOutcome | None = None
+    detail: str = ""
+
+
+class Provider(Protocol):
+    """A place where trainings run."""
+
+    def launch(self, order: LaunchOrder) -> Handle:
+        """Starts a job, or finds the one that this order already started.
+
+        Raises:
+            ProviderError: Not now; trying again later makes sense.
+            MarketplaceError: Any other refusal is final.
+        """
+
+    def observe(self, handles: Sequence[Handle]) -> Mapping[str, Observed]:
+        """What is seen of each handle, by its ``ref``; one that is missing in the answer is unknown.
+
+        Raises:
+            ProviderError: The provider does not answer.
+        """
+
+    def terminate(self, handle: Handle) -> None:
+        """Asks for the end of a job; repeatable, and no error if it has ended."""

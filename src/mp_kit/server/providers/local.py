@@ -1,0 +1,158 @@
+"""The local provider: the same wrapper as in a container, as a process of this machine.
+
+1. A job is in a session of its own and outlives the supervisor that started it.
+2. Whether it lives is told by a lock that the launcher takes *before* the start and the process inherits: there is no
+   moment at which a live job looks dead, and a reused pid is never taken for it.
+3. A signal is sent only to a pid whose start time is the one that was written down.
+4. The job's environment is the container's, plus a few harmless variables of this machine. The server's own secrets
+   are not in it, and nothing secret is in the argument list.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mp_kit.errors import ProviderError
+from mp_kit.server.providers.base import Handle, LaunchOrder, Observed, Phase
+from mp_kit.server.spawning import open_log, tail
+from mp_kit.trainer.state import RunFolder, process_start, write_json
+
+__all__ = ["LocalProvider"]
+
+_COMMAND = (sys.executable, "-m", "mp_kit.trainer")
+_HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE")
+_TRIES = 20
+_TRY_SECONDS = 0.05
+
+
+class LocalProvider:
+    """Runs jobs below a folder, one folder per run and attempt.
+
+    Args:
+        root: The folder; made if missing.
+        command: The wrapper's argument list.
+    """
+
+    def __init__(self, root: Path, command: Sequence[str] = _COMMAND) -> None:
+        self._root = root
+        self._command = tuple(command)
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def launch(self, order: LaunchOrder) -> Handle:
+        """Starts the wrapper, or adopts the one that an earlier call of the same attempt started.
+
+        Raises:
+            ProviderError: The process cannot be started.
+        """
+        handle = Handle(ref=f"{order.run_id}/{order.attempt}", vendor_id=order.vendor_id)
+        folder = self._folder(handle)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = _lock_file(folder)
+        try:
+            if _take_soon(lock, folder) and not (folder / "process.json").exists():
+                self._start(handle, order, lock)
+        except OSError as error:
+            raise ProviderError(f"The job's process could not be started: {error}.") from error
+        finally:
+            os.close(lock)
+        return handle
+
+    def observe(self, handles: Sequence[Handle]) -> Mapping[str, Observed]:
+        """Looks at each run's lock and exit file."""
+        self._reap()
+        return {handle.ref: _look(self._folder(handle)) for handle in handles}
+
+    def terminate(self, handle: Handle) -> None:
+        """Sends SIGTERM to the wrapper, which ends the job and tells the outcome."""
+        folder = self._folder(handle)
+        known = _process(folder)
+        if known and _is_held(folder) and process_start(known["pid"]) == known["start"]:
+            os.kill(known["pid"], signal.SIGTERM)
+
+    def _start(self, handle: Handle, order: LaunchOrder, lock: int) -> None:
+        folder = self._folder(handle)
+        log = open_log(folder / "wrapper.log")
+        try:
+            process = subprocess.Popen(
+                self._command,
+                env=_environment(order, folder),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(lock,),  # the lock lives as long as the process does
+            )
+        finally:
+            os.close(log)
+        self._children[handle.ref] = process
+        write_json(folder / "process.json", {"pid": process.pid, "start": process_start(process.pid)})
+
+    def _reap(self) -> None:
+        """Collects the exit codes of ended children, so that no zombies stay."""
+        self._children = {ref: child for ref, child in self._children.items() if child.poll() is None}
+
+    def _folder(self, handle: Handle) -> Path:
+        run, _, attempt = handle.ref.partition("/")
+        return self._root / run / attempt
+
+
+def _environment(order: LaunchOrder, folder: Path) -> dict[str, str]:
+    own = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+    deadline = order.deadline.isoformat().replace("+00:00", "Z")
+    return {**own, **order.env, "MP_RUN_DIR": str(folder), "MP_DEADLINE": deadline}
+
+
+def _look(folder: Path) -> Observed:
+    if _is_held(folder):
+        return Observed(Phase.RUNNING)
+    ended = RunFolder(folder).read_exit() if folder.exists() else None
+    if ended:
+        return Observed(Phase.GONE, exit_code=ended.outcome.exit_code, outcome=ended.outcome)
+    return Observed(Phase.GONE, detail=tail(folder / "wrapper.log", 5)[-1_000:])
+
+
+def _process(folder: Path) -> dict[str, int] | None:
+    path = folder / "process.json"
+    return dict(json.loads(path.read_text())) if path.exists() else None
+
+
+def _lock_file(folder: Path) -> int:
+    return os.open(folder / "wrapper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _take(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _take_soon(lock: int, folder: Path) -> bool:
+    """Takes the lock; an observer may hold it for an instant, a job that lives has left its pid."""
+    for _ in range(_TRIES):
+        if _take(lock):
+            return True
+        if (folder / "process.json").exists():
+            return False
+        time.sleep(_TRY_SECONDS)
+    return False
+
+
+def _is_held(folder: Path) -> bool:
+    if not (folder / "wrapper.lock").exists():
+        return False
+    lock = _lock_file(folder)
+    try:
+        return not _take(lock)
+    finally:
+        os.close(lock)

@@ -1,0 +1,171 @@
+"""The round's files inside a job: fetched, checked, and split into what a model sees and what it must say.
+
+1. Not a byte is used before its SHA-256 is what the manifest says.
+2. Features are all columns except the bars' own and the labels; their order is that of the first file.
+3. Rows with an unknown label or a feature that is not finite are left out and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mp_kit.errors import IntegrityError, InvalidInputError, TransferError
+from mp_kit.trainer.api import insist
+from mp_kit.trainer.environment import DataFile
+
+__all__ = ["Split", "fetch", "feature_names", "load_split", "role_of"]
+
+NOT_FEATURES = frozenset({"timestamp", "symbol", "open", "high", "low", "close", "volume"})
+CLASSES = (-1, 0, 1)
+"""SELL, HOLD, BUY as ``label_direction`` says them."""
+
+_PIECE = 1 << 20
+_PATIENCE_SECONDS = 300.0
+_FORBIDDEN = 403
+_SERVER_FAULT = 500
+
+
+@dataclass(frozen=True)
+class Split:
+    """One role's rows.
+
+    Attributes:
+        features: Shape (n, k), float32, all finite.
+        direction: Shape (n,), values of ``CLASSES``.
+        returns: Shape (n,), the realised log return over the label's horizon.
+        dropped: Rows that were left out.
+    """
+
+    features: NDArray[np.float32]
+    direction: NDArray[np.int64]
+    returns: NDArray[np.float64]
+    dropped: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.direction)
+
+
+def role_of(name: str) -> str:
+    """A file's role: its name up to the first dash."""
+    return name.partition("-")[0]
+
+
+def fetch(files: Iterable[DataFile], folder: Path, *, transport: httpx.BaseTransport | None = None) -> list[Path]:
+    """Downloads files; those that are there with the right bytes stay.
+
+    Args:
+        files: What to fetch.
+        folder: Where to.
+        transport: What carries the requests; the network by default.
+
+    Returns:
+        Their paths, in the order of ``files``.
+
+    Raises:
+        IntegrityError: The bytes of a file are not those of the round.
+        TransferError: A file could not be fetched in the time allowed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + _PATIENCE_SECONDS
+    with httpx.Client(timeout=httpx.Timeout(30.0, connect=5.0), follow_redirects=True, transport=transport) as client:
+        return [insist(lambda file=file: _fetch(client, file, folder), until=until) for file in files]  # type: ignore[misc]
+
+
+def _fetch(client: httpx.Client, file: DataFile, folder: Path) -> Path:
+    target = folder / Path(file.name).name
+    if file.sha256 and target.exists() and _sha256(target) == file.sha256:
+        return target
+    aside = target.with_name(f".{target.name}.part")
+    got = _download(client, file, aside)
+    if file.sha256 and got != file.sha256:
+        aside.unlink()
+        raise IntegrityError(f"{file.name} has SHA-256 {got}, the round says {file.sha256}. It was not used.")
+    aside.replace(target)
+    return target
+
+
+def _download(client: httpx.Client, file: DataFile, target: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with client.stream("GET", file.url) as answer, target.open("wb") as handle:
+            _check_status(answer, file.name)
+            for piece in answer.iter_bytes(_PIECE):
+                digest.update(piece)
+                handle.write(piece)
+    except httpx.HTTPError as error:
+        raise TransferError(f"{file.name} could not be fetched: {type(error).__name__}.") from None
+    return digest.hexdigest()
+
+
+def _check_status(answer: httpx.Response, name: str) -> None:
+    if answer.is_success:
+        return
+    if answer.status_code >= _SERVER_FAULT:
+        raise TransferError(f"{name} could not be fetched: HTTP {answer.status_code}.")
+    hint = "Its signed URL has expired; start a new run." if answer.status_code == _FORBIDDEN else None
+    raise InvalidInputError(f"{name} could not be fetched: HTTP {answer.status_code}.", hint=hint)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def feature_names(schema: pa.Schema) -> list[str]:
+    """The numeric columns that a model may look at, in the file's order."""
+    return [
+        field.name
+        for field in schema
+        if field.name not in NOT_FEATURES
+        and not field.name.startswith("label_")
+        and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
+    ]
+
+
+def load_split(paths: Sequence[Path], features: Sequence[str]) -> Split:
+    """Reads one role's files.
+
+    Args:
+        paths: Parquet files of one role.
+        features: The columns to use, in this order.
+
+    Raises:
+        InvalidInputError: A column is missing, or no usable row is left; the message names the file.
+    """
+    columns = [*features, "label_direction", "label_return"]
+    table = pa.concat_tables([_read(path, columns) for path in paths])
+    matrix = to_matrix(table, features)
+    direction = table["label_direction"].to_numpy().astype(np.int64)
+    returns = table["label_return"].to_numpy().astype(np.float64)
+    good = np.isfinite(matrix).all(axis=1) & np.isin(direction, CLASSES) & np.isfinite(returns)
+    if not good.any():
+        raise InvalidInputError(f"{', '.join(path.name for path in paths)}: no row has a label and finite features.")
+    return Split(matrix[good], direction[good], returns[good], dropped=int((~good).sum()))
+
+
+def to_matrix(table: pa.Table, features: Sequence[str]) -> NDArray[np.float32]:
+    """The features as one float32 matrix, shape (rows, features); null becomes NaN."""
+    matrix = np.empty((table.num_rows, len(features)), dtype=np.float32)
+    for at, name in enumerate(features):
+        matrix[:, at] = pc.cast(table[name], pa.float32()).to_numpy()
+    return matrix
+
+
+def _read(path: Path, columns: Sequence[str]) -> pa.Table:
+    missing = [name for name in columns if name not in pq.read_schema(path).names]
+    if missing:
+        raise InvalidInputError(f"{path.name} has no column {', '.join(missing)}.")
+    return pq.read_table(path, columns=list(columns))
