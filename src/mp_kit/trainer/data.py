@@ -24,7 +24,7 @@ from mp_kit.errors import IntegrityError, InvalidInputError, TransferError
 from mp_kit.trainer.api import insist
 from mp_kit.trainer.environment import DataFile
 
-__all__ = ["Split", "fetch", "feature_names", "load_split", "role_of"]
+__all__ = ["Split", "feature_names", "fetch", "load_split", "role_of"]
 
 NOT_FEATURES = frozenset({"timestamp", "symbol", "open", "high", "low", "close", "volume"})
 CLASSES = (-1, 0, 1)

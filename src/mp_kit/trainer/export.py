@@ -42,7 +42,7 @@ def export_checked(model: Any, path: Path, rows: NDArray[np.float32]) -> float:
     session = InferenceSession(document, providers=["CPUExecutionProvider"])
     difference = float(np.max(np.abs(session.run([OUTPUT], {INPUT: rows})[0] - model.predict_proba(rows))))
     if not difference <= TOLERANCE:
-        raise IntegrityError(f"The ONNX export differs from the model by {difference:.2e}; at most {TOLERANCE} is right.")
+        raise IntegrityError(f"The ONNX export differs from the model by {difference:.2e}, above {TOLERANCE:.0e}.")
     path.write_bytes(document)
     return difference
 

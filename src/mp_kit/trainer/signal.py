@@ -77,7 +77,8 @@ def train_signal(
         "ignored_hyperparams": ignored,
     }
     (target / CARD).write_text(json.dumps(card, indent=2, sort_keys=True, allow_nan=False))
-    report.metric(**evaluation.metrics(), train_rows=training.rows, features=len(features), onnx_max_abs_diff=difference)
+    counts = {"train_rows": training.rows, "features": len(features)}
+    report.metric(**evaluation.metrics(), **counts, onnx_max_abs_diff=difference)
     _say(_verdict(evaluation))
     return Result(evaluation, card)
 
@@ -156,8 +157,8 @@ def _libraries() -> dict[str, str]:
 def _verdict(evaluation: Evaluation) -> str:
     word = "beats" if evaluation.beats_baseline else "does not beat"
     return (
-        f"validation log loss {evaluation.log_loss:.5f} {word} the class frequencies' {evaluation.baseline_log_loss:.5f}"
-        f" on {evaluation.rows} rows"
+        f"validation log loss {evaluation.log_loss:.5f} {word} that of the class frequencies,"
+        f" {evaluation.baseline_log_loss:.5f}, on {evaluation.rows} rows"
     )
 
 
