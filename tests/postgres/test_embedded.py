@@ -11,12 +11,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 
-import mp_kit
 from mp_kit.errors import DatabaseDownError, SetupError
 from mp_kit.server.store import dropping, embedded, pgbin, pgprocess
 from mp_kit.server.store.dropping import Identity
@@ -47,7 +47,7 @@ def open_folder() -> Iterator[Path]:
 
 def python(code: str, *args: object, **options: object) -> subprocess.Popen[str]:
     """Another process that may import mp_kit, with its stdout at hand."""
-    env = os.environ | {"PYTHONPATH": str(Path(mp_kit.__file__).parents[1])}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     argv = [sys.executable, "-c", START + code, *map(str, args)]
     return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
 
@@ -87,6 +87,13 @@ def test_start_refuses_a_data_folder_of_a_version_that_is_not_here(folder: Path)
     with pytest.raises(SetupError, match="PostgreSQL 9") as caught:
         embedded.start(folder)
     assert "postgresql-9" in caught.value.hint
+
+
+def test_start_says_which_folder_it_cannot_use(tmp_path: Path):
+    """A file in the way is named, with the system's reason."""
+    (tmp_path / "home").touch()
+    with pytest.raises(SetupError, match=r"home/postgres cannot be used: (Not a directory|File exists)"):
+        embedded.start(tmp_path / "home" / "postgres")
 
 
 def test_start_shows_the_log_of_a_server_that_does_not_come_up(folder: Path):
@@ -146,6 +153,28 @@ def test_kill_of_the_postmaster_keeps_committed_rows(folder: Path):
         write_rows(server, 50)
         os.kill(server.pid, signal.SIGKILL)
         assert expected == count_rows(embedded.start(folder))
+
+
+@on_linux
+def test_a_busy_orphan_of_a_killed_postmaster_does_not_block_the_next_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A backend in the middle of a long query does not notice the death: it is told to go."""
+    monkeypatch.setattr(embedded, "_ORPHAN_QUIT_SECONDS", 0.1)
+    server = embedded.start(folder)
+    with closing(psycopg.connect(server.url("postgres"), autocommit=True)) as busy:
+        backend = busy.info.backend_pid
+        busy.pgconn.send_query(b"DO $$ BEGIN LOOP NULL; END LOOP; END $$")
+        assert until(lambda: _is_active(server, backend))
+        os.kill(server.pid, signal.SIGKILL)
+        write_rows(again := embedded.start(folder), 1)
+        assert backend not in pgprocess.living(again.data)
+
+
+def _is_active(server: Server, backend: int) -> bool:
+    with psycopg.connect(server.url("postgres")) as connection:
+        row = connection.execute("SELECT state FROM pg_stat_activity WHERE pid = %s", [backend]).fetchone()
+    return row == ("active",)
 
 
 def test_a_stale_pid_of_another_live_process_is_no_server(folder: Path):

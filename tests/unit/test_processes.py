@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-import mp_kit
 from mp_kit.errors import SetupError
 from mp_kit.server import processes, spawning
 from mp_kit.server.processes import Child, Supervisor, free_port, http_probe
@@ -191,7 +190,7 @@ def test_kill_of_the_supervisor_leaves_no_child(tmp_path: Path):
         "s = Supervisor([Child(name, sleep) for name in 'ab'], Path(sys.argv[1])); "
         "s.start(); print(*s.pids.values(), flush=True); s.watch()"
     )
-    env = os.environ | {"PYTHONPATH": str(Path(mp_kit.__file__).parents[1])}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     argv = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

@@ -110,7 +110,6 @@ def start(folder: Path, *, die_with_parent: bool = False, namespaces: bool = Tru
     """
     folder = folder.resolve()
     data = folder / "data"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(folder):
         running = _settled(data)
         if running:
@@ -173,7 +172,15 @@ def ensure_database(server: Server, name: str) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with (folder / "lock").open("w") as lock:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise SetupError(
+            f"The database's folder {folder} cannot be used: {error.strerror}.",
+            hint="Give --home a folder that you may write.",
+        ) from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -208,7 +215,7 @@ def _alive(data: Path) -> set[int]:
 def _signalled_gone(data: Path, number: signal.Signals) -> bool:
     state = pgprocess.read_state(data)
     alive = _alive(data)
-    pgprocess.send({state.pid} & alive if state else alive, number)
+    pgprocess.send(({state.pid} & alive if state else None) or alive, number)  # all, where the postmaster is gone
     deadline = time.monotonic() + _STOP_SECONDS
     while _alive(data):
         if time.monotonic() > deadline:
@@ -246,6 +253,11 @@ def _initialise(folder: Path, identity: Identity, binaries: Binaries) -> None:
     if done.returncode != 0:
         raise SetupError(f"initdb failed in {folder} (exit {done.returncode}).", hint=done.stderr.strip()[-2000:])
     aside.rename(folder / "data")
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)  # else a power cut might undo the rename, and the next start would begin anew
+    finally:
+        os.close(handle)
 
 
 def _socket_dir(folder: Path, identity: Identity) -> Path:
