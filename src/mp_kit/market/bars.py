@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from mp_kit.contracts.common import Symbol
 from mp_kit.errors import BarsError
 from mp_kit.market.timeframes import Timeframe, seconds
 
@@ -25,6 +27,8 @@ PRICES = ("open", "high", "low", "close")
 BAR_SCHEMA: pa.Schema = pa.schema(
     [("timestamp", pa.timestamp("us", tz="UTC")), *((name, pa.float64()) for name in (*PRICES, "volume"))]
 )
+
+_SYMBOL: TypeAdapter[str] = TypeAdapter(Symbol)
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,15 @@ class Bars:
     table: pa.Table
 
     def __post_init__(self) -> None:
-        """Refuses a table of another shape."""
+        """Refuses a symbol that the wire cannot carry and a table of another shape."""
         seconds(self.timeframe)
+        try:
+            _SYMBOL.validate_python(self.symbol)
+        except ValidationError as error:
+            raise BarsError(
+                f"{self.symbol!r} is no symbol: {error.errors()[0]['msg']}.",
+                hint="Rename the file or the symbol column's values, for example to EURUSD.",
+            ) from error
         if not self.table.schema.equals(BAR_SCHEMA, check_metadata=False):
             seen = ", ".join(f"{field.name} {field.type}" for field in self.table.schema)
             raise BarsError(

@@ -28,6 +28,13 @@ def test_bars_unknown_timeframe(make_bars: Callable[..., Bars]):
         Bars("EURUSD", "1w", make_bars(5).table)
 
 
+@pytest.mark.parametrize("symbol", ["", "^GSPC", "../up", "X" * 33])
+def test_bars_impossible_symbol(make_bars: Callable[..., Bars], symbol: str):
+    """A name that the wire cannot carry is refused before anything is built from it."""
+    with pytest.raises(BarsError, match="is no symbol"):
+        Bars(symbol, "1h", make_bars(5).table)
+
+
 def test_seconds_takes_the_enum_of_the_wire():
     """The contracts' enum is a string that works here too."""
     assert seconds(Timeframe.H4) == 14_400
