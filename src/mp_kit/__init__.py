@@ -1,1 +1,106 @@
-"""A marketplace for trading models that lives in notebooks and Prefect."""
+"""A marketplace for trading models that lives in notebooks and Prefect.
+
+The vendor's vocabulary::
+
+    import mp_kit
+
+    m = mp_kit.connect()
+    m.data.pull("current")
+
+Importing it reads no file and opens no connection; each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mp_kit.version import __version__
+
+if TYPE_CHECKING:
+    from mp_kit import contracts, errors
+    from mp_kit.client.marketplace import Marketplace, connect
+    from mp_kit.errors import (
+        AttributionError,
+        AuthError,
+        BarsError,
+        BudgetError,
+        ConflictError,
+        ContractsVersionError,
+        DatabaseDownError,
+        ForbiddenError,
+        IdempotencyError,
+        IntegrityError,
+        InternalError,
+        InvalidInputError,
+        MalformedJsonError,
+        MarketplaceError,
+        MissingExtraError,
+        NetworkError,
+        NoCurrentRoundError,
+        NotBuiltYetError,
+        NotFoundError,
+        ProviderError,
+        RateLimitedError,
+        RouteNotFoundError,
+        SetupError,
+        TimeoutExceededError,
+        TokenExpiredError,
+        TooLargeError,
+        TransferError,
+        UnavailableError,
+        UnsupportedMediaError,
+    )
+
+__all__ = [
+    "AttributionError",
+    "AuthError",
+    "BarsError",
+    "BudgetError",
+    "ConflictError",
+    "ContractsVersionError",
+    "DatabaseDownError",
+    "ForbiddenError",
+    "IdempotencyError",
+    "IntegrityError",
+    "InternalError",
+    "InvalidInputError",
+    "MalformedJsonError",
+    "Marketplace",
+    "MarketplaceError",
+    "MissingExtraError",
+    "NetworkError",
+    "NoCurrentRoundError",
+    "NotBuiltYetError",
+    "NotFoundError",
+    "ProviderError",
+    "RateLimitedError",
+    "RouteNotFoundError",
+    "SetupError",
+    "TimeoutExceededError",
+    "TokenExpiredError",
+    "TooLargeError",
+    "TransferError",
+    "UnavailableError",
+    "UnsupportedMediaError",
+    "__version__",
+    "connect",
+    "contracts",
+    "errors",
+]
+
+_MODULES = {"contracts", "errors"}
+_CLIENT = {"Marketplace", "connect"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"mp_kit.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "mp_kit.client.marketplace" if name in _CLIENT else "mp_kit.errors"
+    return globals().setdefault(name, getattr(importlib.import_module(home), name))
+
+
+def __dir__() -> list[str]:
+    return __all__

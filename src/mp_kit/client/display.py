@@ -36,10 +36,11 @@ class Handle(Protocol):
 
 class _KernelHandle:
     def __init__(self) -> None:
-        from IPython.display import HTML, display
+        import IPython.display
 
-        self._html: Callable[[str], Any] = HTML
-        self._shown = display(HTML(""), display_id=True)
+        shown: Any = IPython.display
+        self._html: Callable[[str], Any] = shown.HTML
+        self._shown = shown.display(shown.HTML(""), display_id=True)
 
     def update(self, html: str) -> None:
         if self._shown is not None:

@@ -73,4 +73,5 @@ def progress_bar(done: float, total: float, label: str = "") -> str:
 
 def log_lines(lines: Iterable[str]) -> str:
     """The tail of a log."""
-    return f'<pre style="color:inherit;background:transparent;max-height:20em;overflow:auto">{escape(chr(10).join(lines))}</pre>'
+    style = "color:inherit;background:transparent;max-height:20em;overflow:auto"
+    return f'<pre style="{style}">{escape(chr(10).join(lines))}</pre>'

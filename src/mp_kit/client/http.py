@@ -28,8 +28,8 @@ from mp_kit.version import __version__
 
 T = TypeVar("T")
 USER_AGENT = f"mp-kit/{__version__} (python)"
-OK = 200
 FIRST_REFUSAL = 300
+PAGE = 200
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,19 @@ class Api:
     def get(self, model: type[T], where: str, **params: Any) -> T:
         """GETs a resource and reads it as ``model`` (a contract, or ``list[contract]``)."""
         return read(model, self.send(Call("GET", where, params=params)), where)
+
+    def pages(self, model: type[T], where: str, limit: int, **params: Any) -> list[T]:
+        """GETs a list page by page, at most ``limit`` entries."""
+        found: list[T] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            asked = {**params, "limit": min(PAGE, limit - len(found)), "cursor": cursor}
+            reply = self.send(Call("GET", where, params=asked))
+            found += read(list[model], reply, where)  # type: ignore[valid-type]  # a type made at run time
+            cursor = reply.next_cursor
+            if cursor is None:
+                break
+        return found[:limit]
 
     def _once(self, call: Call, request_id: str) -> Reply:
         what = f"{call.method} {self.base_url}{call.path}"

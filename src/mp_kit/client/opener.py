@@ -7,7 +7,7 @@ urllib3. No opener raises for a status: who asked decides before a byte reaches 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -37,21 +37,13 @@ class Body(Protocol):
 class Opener(Protocol):
     """Opens a URL with headers; leaving the context frees the connection."""
 
-    def open(self, url: str, headers: Mapping[str, str]) -> OpenBody:
+    def open(self, url: str, headers: Mapping[str, str]) -> AbstractContextManager[Body]:
         """GETs the URL."""
         ...
 
     def close(self) -> None:
         """Closes all connections."""
         ...
-
-
-class OpenBody(Protocol):
-    """Context manager around a :class:`Body`."""
-
-    def __enter__(self) -> Body: ...
-
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _Urllib3Body:

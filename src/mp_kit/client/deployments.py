@@ -1,0 +1,174 @@
+"""Deployments: create them, issue their tokens, send their heartbeats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+
+from mp_kit.client.http import Api, Call, path, read, secret
+from mp_kit.client.invalid import invalid
+from mp_kit.client.results import Rows, Shown
+from mp_kit.contracts.deployments import (
+    Deployment,
+    DeploymentRequest,
+    DeploymentStatus,
+    HeartbeatReceipt,
+    HeartbeatWrite,
+    IssuedToken,
+    TokenRequest,
+)
+from mp_kit.errors import InvalidInputError
+
+DEPLOYMENTS = "/api/deployments"
+HEARTBEATS = "/api/marketplace/vendor/heartbeats"
+
+
+class DeploymentView(Shown, Deployment):
+    """A deployment; its token is there right after creation and never shown."""
+
+    infra_token: str | None = Field(default=None, repr=False)
+    __repr__ = Shown.__repr__
+    __str__ = Shown.__str__
+
+    def _title(self) -> str:
+        return f"Deployment {self.deployment_id}: {self.status.value}"
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {
+            "name": self.name,
+            "provider": self.provider,
+            "endpoint": self.endpoint,
+            "created_at": self.created_at,
+            "last_heartbeat_at": self.last_heartbeat_at,
+            "model_id": self.model_id,
+            "infra_token": "set (hidden)" if self.infra_token else None,
+        }
+
+
+class TokenView(Shown, IssuedToken):
+    """A deployment token, given this once and never shown; it is in ``infra_token``."""
+
+    infra_token: str = Field(repr=False)
+    __repr__ = Shown.__repr__
+    __str__ = Shown.__str__
+
+    def _title(self) -> str:
+        return "Deployment token (hidden)"
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {"expires_at": self.expires_at, "scope": ", ".join(f"{k}={v}" for k, v in self.scope.items())}
+
+
+Credential = str | SecretStr | Deployment | IssuedToken
+"""What a deployment authenticates with: its token, or the object that holds it."""
+
+
+def credential(given: Credential | None) -> SecretStr | None:
+    """The token in it.
+
+    Raises:
+        InvalidInputError: A deployment that was read again: its token is shown only once.
+    """
+    if isinstance(given, (Deployment, IssuedToken)):
+        given = given.infra_token
+        if given is None:
+            raise InvalidInputError(
+                "This deployment object holds no token: it is given out once, at creation.",
+                hint="Issue a new one: m.deployments.token(deployment_id, rotate=True).",
+            )
+    return secret(given)
+
+
+class Deployments:
+    """The vendor's deployments.
+
+    Example:
+        >>> deployment = m.deployments.create("trend-live", provider="byoc", model_id=model.model_id)
+        >>> m.signals.push(frame, token=deployment)
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def __repr__(self) -> str:
+        return f"Deployments at {self._api.base_url}: create(name), token(id), heartbeat(id), get(id), list()"
+
+    def create(
+        self,
+        name: str,
+        *,
+        provider: str = "runpod",
+        cpu: int = 2,
+        memory: int = 4,
+        gpu: str | None = None,
+        image: str | None = None,
+        model_id: str | None = None,
+    ) -> DeploymentView:
+        """Creates a deployment; the answer holds its token, this once.
+
+        Args:
+            name: A name for people.
+            provider: ``runpod`` (launched for you), ``byoc`` or ``local`` (you run it).
+            cpu: Virtual CPUs.
+            memory: GiB.
+            gpu: Wanted GPU.
+            image: Container image of the inference server.
+            model_id: The model that it serves.
+
+        Raises:
+            InvalidInputError: A value breaks the contract; nothing was sent.
+        """
+        fields = {"name": name, "provider": provider, "cpu": cpu, "memory": memory}
+        optional = {"gpu": gpu, "image": image, "model_id": model_id}
+        try:
+            body = DeploymentRequest.model_validate(fields | optional).model_dump(mode="json", exclude_none=True)
+        except ValidationError as error:
+            raise invalid("The deployment", error) from None
+        return read(DeploymentView, self._api.send(Call("POST", DEPLOYMENTS, json=body)), DEPLOYMENTS)
+
+    def get(self, deployment_id: str) -> DeploymentView:
+        """A deployment by its id, without its token."""
+        return self._api.get(DeploymentView, path("deployments", deployment_id))
+
+    def list(self, limit: int = 100) -> Rows[DeploymentView]:
+        """The vendor's deployments."""
+        columns = ("deployment_id", "name", "provider", "status", "last_heartbeat_at", "model_id")
+        return Rows(self._api.pages(DeploymentView, DEPLOYMENTS, limit), "Deployments", columns)
+
+    def token(self, deployment_id: str, *, rotate: bool = False, symbols: Sequence[str] | None = None) -> TokenView:
+        """Issues the deployment's token.
+
+        Args:
+            deployment_id: The deployment.
+            rotate: Revokes the earlier ones.
+            symbols: Bounds the token to these symbols.
+        """
+        where = path("deployments", deployment_id, "infra-token")
+        body = TokenRequest(rotate=rotate, symbols=None if symbols is None else [*symbols])
+        return read(TokenView, self._api.send(Call("POST", where, json=body.model_dump(exclude_none=True))), where)
+
+    def heartbeat(
+        self,
+        deployment_id: str,
+        status: str | DeploymentStatus = DeploymentStatus.READY,
+        *,
+        metrics: Mapping[str, Any] | None = None,
+        message: str | None = None,
+        token: Credential | None = None,
+    ) -> HeartbeatReceipt:
+        """Sends a sign of life: pending, ready, error, maintenance or offline.
+
+        Raises:
+            InvalidInputError: A value breaks the contract; nothing was sent.
+        """
+        fields = {"deployment_id": deployment_id, "status": status, "timestamp": datetime.now(UTC)}
+        try:
+            body = HeartbeatWrite.model_validate({**fields, "metrics": metrics, "message": message})
+        except ValidationError as error:
+            raise invalid("The heartbeat", error) from None
+        sent = body.model_dump(mode="json", exclude_none=True)
+        call = Call("POST", HEARTBEATS, json=sent, repeatable=True, token=credential(token))
+        return read(HeartbeatReceipt, self._api.send(call), HEARTBEATS)

@@ -1,0 +1,169 @@
+"""The vendor's front door: everything a vendor can do, one readable line each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Self
+
+import httpx
+from pydantic import SecretStr
+
+from mp_kit.client import config
+from mp_kit.client.consensus import ConsensusBox
+from mp_kit.client.data import Data
+from mp_kit.client.deployments import Deployments
+from mp_kit.client.http import Api, Call, Patience, read
+from mp_kit.client.models import Models
+from mp_kit.client.opener import Opener, TransportOpener, Urllib3Opener
+from mp_kit.client.results import Rows, Shown
+from mp_kit.client.rounds import Rounds
+from mp_kit.client.signals import SignalBox
+from mp_kit.client.training import Training
+from mp_kit.contracts.models import CatalogEntry
+from mp_kit.contracts.system import ServiceHealth
+from mp_kit.contracts.vendors import Vendor
+
+
+class VendorView(Shown, Vendor):
+    """A vendor, as it sees itself."""
+
+    __repr__ = Shown.__repr__
+    __str__ = Shown.__str__
+
+    def _title(self) -> str:
+        return f"Vendor {self.name} ({self.status.value})"
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {"id": self.id, "created_at": self.created_at, "key_expires_at": self.key_expires_at}
+
+
+class Marketplace:
+    """A connection to one marketplace.
+
+    Args:
+        api_url: Root of the marketplace; by default from ``MP_API_URL`` or the profile of ``mp login``.
+        token: ``vk_`` or ``sit_`` token; by default from ``MP_TOKEN`` or the profile.
+        transport: An httpx transport in place of the network, for files too (``FakeMarketplace().transport``).
+        timeout: Seconds for each of connect, read, write.
+        patience: How long requests go on trying.
+        sleep: Waits between attempts and looks; tests pass their own.
+
+    Raises:
+        SetupError: No marketplace is configured.
+
+    Example:
+        >>> import mp_kit
+        >>> m = mp_kit.connect()
+        >>> m.data.pull("current")
+    """
+
+    def __init__(
+        self,
+        api_url: str | None = None,
+        token: str | SecretStr | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        timeout: float = 30.0,
+        patience: Patience | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        found = config.resolve(api_url, token)
+        self._transport = transport
+        self._sleep = sleep
+        self._api = Api(
+            found.api_url, found.token, transport=transport, timeout=timeout, patience=patience, sleep=sleep
+        )
+
+    def __repr__(self) -> str:
+        signed = "signed in" if self._api.has_token else "not signed in"
+        return (
+            f"Marketplace {self._api.base_url} ({signed})\n"
+            "  parts: rounds, data, train, models, deployments, signals, consensus\n"
+            "  verbs: me(), catalog(), health()"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._api.close()
+
+    @property
+    def api_url(self) -> str:
+        """Root of the marketplace."""
+        return self._api.base_url
+
+    @cached_property
+    def rounds(self) -> Rounds:
+        """The published rounds."""
+        return Rounds(self._api)
+
+    @cached_property
+    def data(self) -> Data:
+        """The rounds' data."""
+        return Data(self._api, self.rounds, self._opener)
+
+    @cached_property
+    def train(self) -> Training:
+        """The vendor's training runs."""
+        return Training(self._api, self._opener, self._sleep)
+
+    @cached_property
+    def models(self) -> Models:
+        """The vendor's models."""
+        return Models(self._api)
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        """The vendor's deployments."""
+        return Deployments(self._api)
+
+    @cached_property
+    def signals(self) -> SignalBox:
+        """The vendor's signals."""
+        return SignalBox(self._api)
+
+    @cached_property
+    def consensus(self) -> ConsensusBox:
+        """The marketplace's consensus."""
+        return ConsensusBox(self._api)
+
+    def me(self) -> VendorView:
+        """Who the marketplace takes us for.
+
+        Raises:
+            AuthError: Nobody: the token is missing, unknown or expired.
+        """
+        return self._api.get(VendorView, "/api/vendors/me")
+
+    def catalog(self) -> Rows[CatalogEntry]:
+        """The public catalogue of models in pilot or production."""
+        columns = (
+            "name",
+            "vendor",
+            "task",
+            "stage",
+            "status",
+            "total_predictions",
+            "avg_confidence",
+            "last_oos_sharpe",
+        )
+        return Rows(self._api.get(list[CatalogEntry], "/api/catalog"), "Catalogue", columns)
+
+    def health(self) -> ServiceHealth:
+        """How the marketplace is; outside of the envelope's ``data``."""
+        return read(ServiceHealth, self._api.send(Call("GET", "/api/health")), "/api/health")
+
+    def _opener(self) -> Opener:
+        return Urllib3Opener() if self._transport is None else TransportOpener(self._transport)
+
+
+def connect(api_url: str | None = None, token: str | SecretStr | None = None, **how: Any) -> Marketplace:
+    """Connects as environment, profile or arguments say; the same as :class:`Marketplace`."""
+    return Marketplace(api_url, token, **how)

@@ -1,0 +1,105 @@
+"""Models: register versions, move them from stage to stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from mp_kit.client.http import Api, Call, path, read
+from mp_kit.client.invalid import invalid
+from mp_kit.client.results import Rows, Shown
+from mp_kit.contracts.common import Model, Task
+from mp_kit.contracts.models import ModelRegistration, RegisteredModel, Stage, StageChange
+
+MODELS = "/api/vendors/models"
+
+
+class RegisteredView(Shown, RegisteredModel):
+    """A registered version."""
+
+    __repr__ = Shown.__repr__
+    __str__ = Shown.__str__
+
+    def _title(self) -> str:
+        return f"Model {self.model_id}"
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {"version_id": self.version_id, "stage": self.stage}
+
+
+class OwnModel(Model):
+    """A model of the vendor's, as its list shows it."""
+
+    id: str
+    name: str
+    task: Task | None = None
+    description: str = ""
+    stage: Stage | None = None
+
+
+class Models:
+    """The vendor's models.
+
+    Example:
+        >>> model = m.models.register("trend", "signal", "1.0.0", run_id=run.run_id)
+        >>> m.models.promote(model.model_id, model.version_id, "pilot")
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def __repr__(self) -> str:
+        return f"Models at {self._api.base_url}: register(name, task, version), promote(model, version, stage), list()"
+
+    def register(
+        self,
+        name: str,
+        task: str | Task,
+        version: str,
+        *,
+        description: str = "",
+        run_id: str | None = None,
+        deployment_id: str | None = None,
+        hf_repo_id: str | None = None,
+    ) -> RegisteredView:
+        """Registers a version of a model; the model is made with its first version.
+
+        Raises:
+            InvalidInputError: A value breaks the contract; nothing was sent.
+            ConflictError: The version exists already.
+        """
+        fields = {
+            "name": name,
+            "description": description,
+            "task": task,
+            "version": version,
+            "run_id": run_id,
+            "deployment_id": deployment_id,
+            "hf_repo_id": hf_repo_id,
+        }
+        try:
+            body = ModelRegistration.model_validate(fields).model_dump(mode="json", exclude_none=True)
+        except ValidationError as error:
+            raise invalid("The model", error) from None
+        # A version is its name: registering it again answers with the same ids.
+        return read(RegisteredView, self._api.send(Call("POST", MODELS, json=body, repeatable=True)), MODELS)
+
+    def promote(self, model_id: str, version_id: str, stage: str | Stage, reason: str | None = None) -> RegisteredView:
+        """Moves a version to another stage: shadow, pilot, prod or retired.
+
+        Raises:
+            ConflictError: The present stage does not lead there.
+        """
+        try:
+            body = StageChange.model_validate({"stage": stage, "reason": reason})
+        except ValidationError as error:
+            raise invalid("The stage", error) from None
+        where = path("vendors", "models", model_id, "versions", version_id)
+        call = Call("PATCH", where, json=body.model_dump(mode="json", exclude_none=True))
+        return read(RegisteredView, self._api.send(call), where)
+
+    def list(self, limit: int = 100) -> Rows[OwnModel]:
+        """The vendor's models."""
+        return Rows(self._api.pages(OwnModel, MODELS, limit), "Models", ("id", "name", "task", "stage"))

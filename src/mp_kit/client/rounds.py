@@ -1,0 +1,124 @@
+"""Rounds: which there are, and their verified manifests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mp_kit.client.http import Api, Call, path
+from mp_kit.client.results import Rows, Shown, size
+from mp_kit.contracts.common import CURRENT, Model
+from mp_kit.contracts.headers import MANIFEST_KEY_HEADER, MANIFEST_SIGNATURE_HEADER
+from mp_kit.contracts.rounds import Manifest, ManifestSignature, Round, RoundFile, SigningKey
+from mp_kit.errors import IntegrityError
+from mp_kit.signing import open_manifest
+
+
+class RoundView(Shown, Round):
+    """A published round, as it shows itself."""
+
+    __repr__ = Shown.__repr__
+    __str__ = Shown.__str__
+
+    def _title(self) -> str:
+        return f"Round {self.round_id}" + (" (current)" if self.is_current else "")
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {
+            "name": self.name,
+            "description": self.description,
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "symbols": sorted({file.symbol for file in self.files if file.symbol}),
+            "roles": sorted({file.type.value for file in self.files}),
+            "rows": f"{sum(file.rows for file in self.files):,}",
+            "files": f"{len(self.files)}, {size(sum(file.size_bytes for file in self.files))}",
+        }
+
+    def table(self) -> Rows[RoundFile]:
+        """Its files as a table."""
+        return Rows(self.files, f"Files of {self.round_id}", ("name", "type", "symbol", "rows", "size_bytes", "sha256"))
+
+
+class _Views(Model):
+    rounds: list[RoundView]
+
+
+class _Keys(Model):
+    keys: list[SigningKey]
+
+
+@dataclass(frozen=True)
+class SignedManifest:
+    """A manifest whose signature holds.
+
+    Args:
+        manifest: What it says.
+        payload: The exact bytes that were signed.
+        signature: The signature over them.
+    """
+
+    manifest: Manifest
+    payload: bytes = field(repr=False)
+    signature: ManifestSignature
+
+
+class Rounds:
+    """The published rounds.
+
+    Example:
+        >>> m.rounds.current()
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def __repr__(self) -> str:
+        return f"Rounds of {self._api.base_url}: current(), get(id), list(), manifest(id)"
+
+    def current(self) -> RoundView:
+        """The current round.
+
+        Raises:
+            NoCurrentRoundError: None has been published.
+        """
+        return self.get(CURRENT)
+
+    def get(self, round_id: str) -> RoundView:
+        """A round by its id, or ``"current"``."""
+        return self._api.get(RoundView, path("rounds", round_id))
+
+    def list(self, limit: int = 20) -> Rows[RoundView]:
+        """The newest rounds."""
+        found = self._api.get(_Views, "/api/rounds", limit=limit)
+        return Rows(found.rounds, "Rounds", ("round_id", "name", "is_current", "created_at", "expires_at"))
+
+    def manifest(self, round_id: str = CURRENT) -> Manifest:
+        """A round's manifest, verified over its exact bytes before it is parsed.
+
+        Raises:
+            IntegrityError: The signature does not hold, or it is another round's manifest.
+        """
+        return self.signed_manifest(round_id).manifest
+
+    def signed_manifest(self, round_id: str = CURRENT) -> SignedManifest:
+        """As :meth:`manifest`, with the bytes and the signature, to be kept beside the files."""
+        reply = self._api.send(Call("GET", path("rounds", round_id, "manifest"), raw=True))
+        signature = ManifestSignature(
+            key_id=reply.headers.get(MANIFEST_KEY_HEADER, ""),
+            signature=reply.headers.get(MANIFEST_SIGNATURE_HEADER, ""),
+            sha256=hashlib.sha256(reply.body).hexdigest(),
+        )
+        manifest = open_manifest(reply.body, signature, {key.key_id: key for key in self.keys()})
+        if round_id not in {CURRENT, manifest.round_id}:
+            raise IntegrityError(f"Asked for the manifest of {round_id}, got a signed one of {manifest.round_id}.")
+        return SignedManifest(manifest, reply.body, signature)
+
+    def keys(self) -> Rows[SigningKey]:
+        """The public keys that sign manifests."""
+        return Rows(self._api.get(_Keys, "/api/rounds/keys").keys, "Signing keys", ("key_id", "algorithm"))
+
+
+__all__ = ["RoundView", "Rounds", "SignedManifest"]
