@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from mp_kit.errors import BarsError, InvalidInputError
 from mp_kit.market.sniff import NAMES, canonical
 
-__all__ = ["SUFFIXES", "column_names", "read"]
+__all__ = ["SUFFIXES", "column_names", "public_where", "read"]
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 """What a folder is searched for."""
@@ -25,9 +26,17 @@ _KNOWN = {name for names in NAMES.values() for name in names}
 _YFINANCE_EXTRA_ROWS = ("ticker", "date", "datetime")
 
 
+def public_where(text: str) -> str:
+    """A place without its user, password, query and fragment."""
+    if "://" not in text:
+        return text
+    parts = urlsplit(text)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
 def column_names(filesystem: Any, path: str) -> list[str]:
     """A file's column names without reading the file; ``0``, ``1`` … where it has no header."""
-    if path.endswith(".parquet"):
+    if public_where(path).lower().endswith(".parquet"):
         with filesystem.open(path, "rb") as file:
             names: list[str] = pq.read_schema(file).names
             return names
@@ -52,11 +61,11 @@ def read(filesystem: Any, path: str) -> pa.Table:
     with filesystem.open(path, "rb") as file:
         content = file.read()
     try:
-        if path.endswith(".parquet"):
+        if public_where(path).lower().endswith(".parquet"):
             return pq.read_table(io.BytesIO(content))
         return _read_csv(gzip.decompress(content) if content[:2] == _GZIP else content, path)
     except (pa.ArrowInvalid, EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise BarsError(f"{path}: cannot be read as {path.rpartition('.')[2]}: {error}") from error
+        raise BarsError(f"{public_where(path)}: cannot be read: {error}") from error
 
 
 def _read_csv(content: bytes, path: str) -> pa.Table:
@@ -81,7 +90,7 @@ def _layout(head: bytes, path: str) -> tuple[str, list[str], int]:
     """Delimiter, column names, and rows to skip before the first bar."""
     lines = head.decode("utf-8-sig", errors="replace").splitlines()
     if not lines:
-        raise BarsError(f"{path}: the file is empty.")
+        raise BarsError(f"{public_where(path)}: the file is empty.")
     delimiter = max("\t;,", key=lines[0].count)
     fields = next(csv.reader([lines[0]], delimiter=delimiter))
     if not any(canonical(field) in _KNOWN for field in fields):
@@ -96,5 +105,5 @@ def _layout(head: bytes, path: str) -> tuple[str, list[str], int]:
 
 def _distinct(fields: list[str], path: str) -> list[str]:
     if len(set(fields)) != len(fields):
-        raise InvalidInputError(f"{path}: the header names a column twice: {', '.join(fields)}.")
+        raise InvalidInputError(f"{public_where(path)}: the header names a column twice: {', '.join(fields)}.")
     return fields

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +19,7 @@ import pyarrow.compute as pc
 
 from mp_kit.errors import BarsError, MissingExtraError
 from mp_kit.market.bars import Bars, make_table, resample, times_of
-from mp_kit.market.readers import SUFFIXES, column_names, read
+from mp_kit.market.readers import SUFFIXES, column_names, public_where, read
 from mp_kit.market.sniff import sniff, symbol_column
 from mp_kit.market.timeframes import Timeframe, seconds, sniff_timeframe
 
@@ -32,6 +31,7 @@ ECB_CURRENCIES = ("USD", "JPY", "GBP", "CHF", "AUD", "CAD", "NZD", "SEK")
 _DAY_US = 86_400_000_000
 _NOT_A_SYMBOL = {"DAT", "ASCII", "MT", "NT", "XLSX", "DATA", "OHLCV", "BARS", "FX"}
 _GLOB = re.compile(r"[*?\[]")
+_HTTP = re.compile(r"https?://")
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,13 @@ class FilesSource:
             import fsspec
         except ImportError as error:
             raise MissingExtraError.for_extra("server", "Reading bars from files") from error
-        filesystem, path = fsspec.core.url_to_fs(self._where)
+        shown = public_where(self._where)
+        try:
+            filesystem, path = fsspec.core.url_to_fs(self._where)
+        except ImportError as error:
+            raise MissingExtraError(f"Reading {shown} needs a package of fsspec's.", hint=str(error)) from error
+        except ValueError as error:
+            raise BarsError(f"{shown} is no place that fsspec can open: {error}.") from error
         return filesystem, path
 
     @cached_property
@@ -212,23 +218,25 @@ class FilesSource:
 
     def _paths(self) -> list[str]:
         filesystem, path = self._filesystem
-        if _GLOB.search(path):
+        if _HTTP.match(path):
+            found = [path] if filesystem.exists(path) else []  # a web server lists nothing; "?" begins a query
+        elif _GLOB.search(path):
             found = filesystem.glob(path)
         elif filesystem.isdir(path):
             found = filesystem.find(path)
         else:
             found = [path] if filesystem.exists(path) else []
-        paths = sorted(one for one in found if one.lower().endswith(SUFFIXES))
+        paths = sorted(one for one in found if public_where(one).lower().endswith(SUFFIXES))
         if not paths:
             raise BarsError(
                 f"No {', '.join(SUFFIXES)} file at {public_where(self._where)}: "
-                f"looked in {path}, found {len(found)} other files.",
+                f"looked in {public_where(path)}, found {len(found)} other files.",
                 hint="Give a file, a folder or a glob such as data/*.csv.gz, or use the source `ecb`.",
             )
         return paths
 
     def _mapped(self, path: str, symbol: str, notes: list[str]) -> pa.Table:
-        mapped = sniff(read(self._filesystem[0], path), PurePosixPath(path).name)
+        mapped = sniff(read(self._filesystem[0], path), PurePosixPath(public_where(path)).name)
         notes.extend(mapped.assumptions)
         if mapped.symbols is None:
             return mapped.table
@@ -237,20 +245,12 @@ class FilesSource:
 
 def symbol_of(path: str) -> str:
     """The symbol that a file's name speaks of: ``DAT_ASCII_EURUSD_M1_2012.csv`` is EURUSD, ``us500.csv`` US500."""
-    stem = PurePosixPath(path).name.upper()
+    stem = PurePosixPath(public_where(path)).name.upper()
     for suffix in SUFFIXES:
         stem = stem.removesuffix(suffix.upper())
     words = [word for word in re.split(r"[_\-\s.=]+", stem) if word and word not in _NOT_A_SYMBOL]
     pair = next((match[1] for word in words if (match := re.fullmatch(r"([A-Z]{6})\d*", word))), None)
     return pair or (words[0] if words else stem)
-
-
-def public_where(text: str) -> str:
-    """A place without its user, password, query and fragment."""
-    if "://" not in text:
-        return text
-    parts = urlsplit(text)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _symbols_in(table: pa.Table, name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -17,7 +18,8 @@ import pytest
 from mp_kit.errors import BarsError, MissingExtraError
 from mp_kit.market.bars import Bars, column
 from mp_kit.market.quality import check
-from mp_kit.market.sources import EcbSource, FilesSource, open_source, public_where, symbol_of
+from mp_kit.market.readers import public_where, read
+from mp_kit.market.sources import EcbSource, FilesSource, open_source, symbol_of
 
 
 def test_files_source_no_files(tmp_path: Path):
@@ -63,6 +65,29 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch, module: str, use: Callab
     with pytest.raises(MissingExtraError) as caught:
         use()
     assert caught.value.hint == "pip install 'mp-kit[server]'"
+
+
+def test_files_source_unknown_protocol():
+    """A place that fsspec has never heard of."""
+    with pytest.raises(BarsError, match="no place that fsspec can open"):
+        FilesSource("gopher-ng://bars/EURUSD.csv").symbols()
+
+
+class BrokenWeb:
+    """A web server that answers each request with bytes that are no bars."""
+
+    def open(self, _path: str, _mode: str) -> io.BytesIO:
+        """The same bytes for every path."""
+        return io.BytesIO(b"")
+
+
+@pytest.mark.parametrize("name", ["EURUSD.csv", "EURUSD.parquet"])
+def test_errors_do_not_repeat_a_signature(name: str):
+    """A presigned URL's query and password stay out of the error, and do not hide the suffix."""
+    with pytest.raises(BarsError) as caught:
+        read(BrokenWeb(), f"https://user:secret@host/{name}?X-Amz-Signature=secret")
+    assert caught.value.message.startswith(f"https://host/{name}: ")
+    assert "secret" not in caught.value.message
 
 
 def test_files_source_folder(tmp_path: Path, make_bars: Callable[..., Bars]):
