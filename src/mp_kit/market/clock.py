@@ -48,7 +48,7 @@ def parse_times(values: pa.ChunkedArray, where: str, notes: list[str]) -> pa.Chu
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             return _from_numbers(values, notes)
         return _from_strings(values.cast(pa.string()), notes)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         sample = values[0].as_py() if len(values) else None
         raise BarsError(
             f"{where}: times such as {sample!r} cannot be read ({error}).",

@@ -119,7 +119,7 @@ def _number(table: pa.Table, name: str | None, wanted: str, where: str, notes: l
         return pa.chunked_array([np.zeros(table.num_rows)])
     try:
         return table.column(name).cast(pa.float64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         raise _unmapped(table, where, f"column {name} for {wanted} is not all numbers ({error})") from error
 
 

@@ -186,5 +186,5 @@ def test_ecb_source_known_fixing():
 
 def test_ecb_source_unknown_pair():
     """A currency that the ECB source does not offer."""
-    with pytest.raises(BarsError, match="has no EURXXX"):
-        open_source("ecb", symbols=["EURXXX"])
+    with pytest.raises(BarsError, match="has no EURZZZ"):
+        open_source("ecb", symbols=["EURZZZ"])
