@@ -111,7 +111,8 @@ class _HttpxBody:
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self._chunks = response.iter_raw()
+        # iter_bytes, not iter_raw: a transport may hand over a response that has been read. No encoding is accepted.
+        self._chunks = response.iter_bytes()
         self._left = b""
 
     def read(self, amount: int) -> bytes:

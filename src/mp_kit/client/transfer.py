@@ -23,7 +23,7 @@ from mp_kit.client.http import Patience
 from mp_kit.client.opener import Body, Opener
 from mp_kit.client.partial import Partial, Wanted, is_disk_error
 from mp_kit.client.progress import OnProgress, Tally
-from mp_kit.client.ranges import PARTIAL, WHOLE, Span, Verdict, check, spans
+from mp_kit.client.ranges import PARTIAL, RANGE_BYTES, WHOLE, Span, Verdict, check, spans
 from mp_kit.client.urls import UrlBook
 from mp_kit.errors import (
     AuthError,
@@ -77,6 +77,7 @@ class _Job:
     """One file on its way; ``again`` asks for a second pass, whole."""
 
     wanted: Wanted
+    spans: list[Span]
     whole: bool
     again: bool = False
     partial: Partial | None = None
@@ -90,11 +91,8 @@ class _Job:
     def open(self) -> Partial:
         with self.lock:
             if self.partial is None:
-                self.partial = Partial(self.wanted, len(self.spans()))
+                self.partial = Partial(self.wanted, len(self.spans))
             return self.partial
-
-    def spans(self) -> list[Span]:
-        return list(spans(self.wanted.size_bytes, whole=self.whole))
 
 
 @dataclass
@@ -119,18 +117,20 @@ class Transfer:
         opener: Opens URLs.
         book: Knows and renews the URLs.
         threads: Ranges in flight.
+        range_bytes: Length of a range.
         on_progress: Told as bytes arrive.
         patience: How long a range goes on without progress.
         floor: The slowest that a connection may be.
         sleep: Waits; tests pass their own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a knob that a test or a bench turns by name
         self,
         opener: Opener,
         book: UrlBook,
         *,
         threads: int = THREADS,
+        range_bytes: int = RANGE_BYTES,
         on_progress: OnProgress | None = None,
         patience: Patience | None = None,
         floor: Floor | None = None,
@@ -139,6 +139,7 @@ class Transfer:
         self._opener = opener
         self._book = book
         self._threads = threads
+        self._range_bytes = range_bytes
         self._report = on_progress
         self._patience = patience or Patience(attempts=8, first_wait=0.25, longest_wait=5.0)
         self._floor = floor or Floor()
@@ -172,8 +173,9 @@ class Transfer:
 
     def _pass(self, files: Sequence[Wanted], tally: Tally, *, whole: bool) -> list[Wanted]:
         """Fetches the files once; returns those that need another pass."""
-        jobs = [_Job(wanted, whole) for wanted in files]
-        tasks = deque((job, span) for job in jobs for span in job.spans())
+        length = self._range_bytes
+        jobs = [_Job(file, list(spans(file.size_bytes, whole=whole, length=length)), whole) for file in files]
+        tasks = deque((job, span) for job in jobs for span in job.spans)
         try:
             with ThreadPoolExecutor(self._threads, thread_name_prefix="mp-transfer") as pool:
                 workers = [pool.submit(self._work, tasks, tally) for _ in range(min(self._threads, len(tasks)))]
