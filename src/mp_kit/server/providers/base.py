@@ -4,7 +4,8 @@
 2. ``observe`` takes all handles at once and makes one list call per vendor, however many runs there are.
 3. ``GONE`` means that nothing is left to pay for, confirmed; a provider that is not sure yet says ``UNKNOWN``.
 4. ``terminate`` may be repeated in any phase. It asks; only ``observe`` says that it happened.
-5. Secrets travel in ``LaunchOrder.env`` only, and never show in a repr.
+5. A job may know its end by itself (``MP_DEADLINE``), but no provider is trusted to enforce it.
+6. Secrets travel in ``LaunchOrder.env`` only, and never show in a repr.
 """
 
 from __future__ import annotations
@@ -94,9 +95,13 @@ class Provider(Protocol):
         """Starts a job, or finds the one that this order already started.
 
         Raises:
-            ProviderError: Not now; trying again later makes sense.
-            MarketplaceError: Any other refusal is final.
+            ProviderError: Not now, and nothing was started; trying again later makes sense.
+            UnavailableError: It is not known whether something was started; the same order is sent again.
+            MarketplaceError: Any other refusal is final, and nothing was started.
         """
+
+    def find(self, run_id: str, attempt: int, vendor_id: str) -> Handle | None:
+        """What a launch made whose answer was lost; None once it is sure that it made nothing."""
 
     def observe(self, handles: Sequence[Handle]) -> Mapping[str, Observed]:
         """What is seen of each handle, by its ``ref``; one that is missing in the answer is unknown.

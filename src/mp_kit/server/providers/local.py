@@ -31,6 +31,7 @@ _COMMAND = (sys.executable, "-m", "mp_kit.trainer")
 _HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE")
 _TRIES = 20
 _TRY_SECONDS = 0.05
+_KILL_AFTER_SECONDS = 60.0
 
 
 class LocalProvider:
@@ -65,17 +66,28 @@ class LocalProvider:
             os.close(lock)
         return handle
 
+    def find(self, run_id: str, attempt: int, vendor_id: str) -> Handle | None:
+        """The handle of an attempt whose process was started."""
+        handle = Handle(ref=f"{run_id}/{attempt}", vendor_id=vendor_id)
+        folder = self._folder(handle)
+        return handle if _process(folder) or _is_held(folder) else None
+
     def observe(self, handles: Sequence[Handle]) -> Mapping[str, Observed]:
         """Looks at each run's lock and exit file."""
         self._reap()
         return {handle.ref: _look(self._folder(handle)) for handle in handles}
 
     def terminate(self, handle: Handle) -> None:
-        """Sends SIGTERM to the wrapper, which ends the job and tells the outcome."""
+        """Sends SIGTERM to the wrapper, which ends the job and tells the outcome; SIGKILL if that took too long."""
         folder = self._folder(handle)
         known = _process(folder)
-        if known and _is_held(folder) and process_start(known["pid"]) == known["start"]:
-            os.kill(known["pid"], signal.SIGTERM)
+        if not known or not _is_held(folder) or process_start(known["pid"]) != known["start"]:
+            return
+        asked = folder / "asked_to_end"
+        patient = not asked.exists() or time.time() - asked.stat().st_mtime < _KILL_AFTER_SECONDS
+        if not asked.exists():
+            asked.touch()
+        os.kill(known["pid"], signal.SIGTERM if patient else signal.SIGKILL)
 
     def _start(self, handle: Handle, order: LaunchOrder, lock: int) -> None:
         folder = self._folder(handle)

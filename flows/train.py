@@ -1,0 +1,61 @@
+"""The supervisor of training runs as a Prefect flow: claims queued runs, launches them, watches them to their end.
+
+It holds no state. Its deployment starts it again when it ends or dies; two at once share the work.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from pydantic import BaseModel, Field
+
+
+class Supervision(BaseModel):
+    """How long, and how eagerly, to supervise."""
+
+    max_hours: float = Field(6.0, gt=0, le=24, description="The flow run ends itself after this many hours.")
+    poll_seconds: float = Field(
+        2.0, ge=0.1, le=60, description="Longest wait between two looks; notifications come at once."
+    )
+
+
+class _Tally:
+    """Counts looks, and says so in the log about once a minute."""
+
+    def __init__(self, logger: Any) -> None:
+        self.looks = 0
+        self._logger = logger
+        self._said = time.monotonic()
+
+    def __call__(self, looked_at: int) -> None:
+        self.looks += looked_at
+        if looked_at and time.monotonic() - self._said > 60:  # noqa: PLR2004 - seconds in a minute
+            self._logger.info("looked at %d runs, %d looks so far", looked_at, self.looks)
+            self._said = time.monotonic()
+
+
+@flow(name="train", flow_run_name="supervise-training", log_prints=False, persist_result=False)
+def train(supervision: Supervision | None = None) -> None:
+    """Supervises training runs until its time is over."""
+    from mp_kit.server.services.supervisor import Desk, watch
+    from mp_kit.server.wiring import open_house
+
+    supervision = supervision or Supervision()
+    logger = get_run_logger()
+    tally = _Tally(logger)
+    with open_house() as house:
+        desk = Desk(house.db, house.store, house.providers, house.tokens.run_token, house.settings.base_url)
+        logger.info("supervising providers: %s", ", ".join(sorted(desk.providers)) or "none")
+        watch(desk, seconds=supervision.max_hours * 3_600, on_cycle=tally, poll=supervision.poll_seconds)
+    create_markdown_artifact(
+        key="training-supervision",
+        markdown=f"Looked at runs {tally.looks} times in {supervision.max_hours:g} hours.",
+        description="One supervisor's work",
+    )
+
+
+if __name__ == "__main__":
+    train()

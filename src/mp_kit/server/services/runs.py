@@ -1,0 +1,301 @@
+"""Training runs as their vendors see them: order, look, cancel, read the log.
+
+1. A run belongs to one vendor; to everybody else it does not exist.
+2. The same idempotency key with the same body is the same run; with another body it is refused.
+3. Each change of state and its event are in one transaction; the caller commits.
+
+What jobs report is in :mod:`mp_kit.server.services.runs_reports`, what the supervisor does in
+:mod:`mp_kit.server.services.runs_claims`; their verbs are offered here too.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from mp_kit.contracts.idempotency import check_idempotency_key
+from mp_kit.contracts.training import (
+    ArtifactFile,
+    Artifacts,
+    LogLine,
+    RunLogs,
+    RunStatus,
+    TrainingRequest,
+    TrainingRun,
+)
+from mp_kit.errors import IdempotencyError, InvalidInputError, NotFoundError
+from mp_kit.server.services import audit, rounds
+from mp_kit.server.services.ids import new_id
+from mp_kit.server.services.runs_claims import apply, claim
+from mp_kit.server.services.runs_moves import move
+from mp_kit.server.services.runs_reports import append_logs, artifact_key, finish, heartbeat, register_artifact
+from mp_kit.server.services.runs_states import FINAL, State
+from mp_kit.server.storage import ObjectStore
+from mp_kit.server.store import runs as rows
+from mp_kit.server.store.engine import Tx
+from mp_kit.signing import canonical_bytes
+
+__all__ = [
+    "View",
+    "append_logs",
+    "apply",
+    "cancel",
+    "claim",
+    "create",
+    "events",
+    "finish",
+    "get",
+    "heartbeat",
+    "list_runs",
+    "logs",
+    "register_artifact",
+    "to_wire",
+]
+
+DEFAULT_HOURS = 4.0
+"""Bound of a run whose vendor named none."""
+
+DOWNLOAD_TTL = timedelta(minutes=15)
+MAX_PAGE = 200
+MAX_LOG_PAGE = 5_000
+
+
+@dataclass(frozen=True)
+class View:
+    """How runs are shown.
+
+    Attributes:
+        base_url: Goes before the paths in answers, without a trailing slash.
+        store: Signs the artifacts' URLs; without it they have none.
+    """
+
+    base_url: str = ""
+    store: ObjectStore | None = None
+
+
+def create(
+    tx: Tx,
+    vendor_id: str,
+    request: TrainingRequest,
+    *,
+    idempotency_key: str | None,
+    now: datetime,
+    providers: Collection[str],
+    view: View | None = None,
+) -> TrainingRun:
+    """Orders a run.
+
+    Args:
+        tx: The caller's transaction; the supervisor hears of the run when it is committed.
+        vendor_id: Who orders.
+        request: What, and where. Its ``dataset_urls`` are not kept: the round's own files are signed at the launch.
+        idempotency_key: Names the order, if the client sent one.
+        now: An aware instant.
+        providers: Those on offer.
+        view: How to show it.
+
+    Returns:
+        The run, or the first one of this key.
+
+    Raises:
+        InvalidInputError: The provider is not on offer.
+        NotFoundError: No such round.
+        IdempotencyError: The key was used with another body.
+    """
+    _check_provider(request.provider.value, providers)
+    body = hashlib.sha256(canonical_bytes(request.model_dump(mode="json"))).hexdigest()
+    values = {"id": new_id("run"), "vendor_id": vendor_id, "body_sha256": body, "created_at": now}
+    values["idempotency_key"] = check_idempotency_key(idempotency_key)
+    row = rows.insert(tx, values | _ordered(tx, request))
+    if row is None:
+        return to_wire(_first(tx, vendor_id, idempotency_key or "", body), view)
+    rows.add_event(tx, row.id, "created", at=now, to_state=row.state, detail={"provider": row.provider})
+    rows.wake(tx, row.id)
+    return to_wire(row, view)
+
+
+def _check_provider(provider: str, providers: Collection[str]) -> None:
+    if provider not in providers:
+        offered = ", ".join(sorted(providers)) or "none at present"
+        raise InvalidInputError(
+            f"The provider {provider!r} is not on offer here.", hint=f"On offer: {offered}. Name one as `provider`."
+        )
+
+
+def _ordered(tx: Tx, request: TrainingRequest) -> dict[str, Any]:
+    found = rounds.get(tx, request.round_id)
+    spec = request.spec.model_copy(update={"round_id": found.round_id, "dataset_urls": []})
+    machine = request.model_dump(include={"gpu", "cpu", "memory", "disk", "base_image"}, exclude_none=True)
+    return {
+        "round_id": found.round_id,
+        "task": request.task.value,
+        "provider": request.provider.value,
+        "spec": spec.model_dump(mode="json"),
+        "machine": machine,
+        "max_hours": request.budget.max_hours or DEFAULT_HOURS,
+        "max_cost_usd": request.budget.max_cost_usd,
+    }
+
+
+def _first(tx: Tx, vendor_id: str, idempotency_key: str, body: str) -> Row[Any]:
+    row = rows.find_by_key(tx, vendor_id, idempotency_key)
+    if row.body_sha256 != body:
+        raise IdempotencyError(f"The idempotency key was used for run {row.id}, with another body.")
+    return row
+
+
+def get(tx: Tx, vendor_id: str, run_id: str, *, view: View | None = None) -> TrainingRun:
+    """A vendor's run.
+
+    Raises:
+        NotFoundError: There is none, or it is another vendor's.
+    """
+    return to_wire(_require(tx, vendor_id, run_id), view)
+
+
+def list_runs(
+    tx: Tx,
+    vendor_id: str,
+    *,
+    status: RunStatus | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+    view: View | None = None,
+) -> tuple[list[TrainingRun], str | None]:
+    """A page of a vendor's runs, newest first.
+
+    Args:
+        tx: The caller's transaction.
+        vendor_id: Whose.
+        status: Only those.
+        limit: 1 to 200.
+        cursor: From the page before.
+        view: How to show them.
+
+    Returns:
+        The runs, and the next page's cursor; None on the last page.
+
+    Raises:
+        InvalidInputError: The cursor is none of ours.
+    """
+    size = min(max(limit, 1), MAX_PAGE)
+    found = rows.list_of(tx, vendor_id, status=status, limit=size + 1, before=_read_cursor(cursor))
+    page = found[:size]
+    return [to_wire(row, view) for row in page], _cursor(page[-1]) if len(found) > size else None
+
+
+def cancel(tx: Tx, vendor_id: str, run_id: str, *, now: datetime, view: View | None = None) -> TrainingRun:
+    """Ends a run: at once if nothing was started yet, else as soon as nothing of it is left. Repeatable.
+
+    Raises:
+        NotFoundError: There is none, or it is another vendor's.
+    """
+    row = _require(tx, vendor_id, run_id, lock=True)
+    letter = {State.QUEUED: "l", State.LAUNCHING: "m", State.RUNNING: "m"}.get(State(row.state))
+    if letter:
+        move(tx, row, letter, now, values={"cancel_requested_at": now})
+        audit.record(tx, f"vendor:{vendor_id}", "run.cancel", run_id)
+        rows.wake(tx, run_id)
+    return get(tx, vendor_id, run_id, view=view)
+
+
+def logs(
+    tx: Tx, vendor_id: str, run_id: str, *, after: int = 0, limit: int = 1_000, view: View | None = None
+) -> RunLogs:
+    """A page of a run's log.
+
+    Args:
+        tx: The caller's transaction.
+        vendor_id: Whose run.
+        run_id: The run.
+        after: ``next`` of the page before; 0 begins at the first line.
+        limit: 1 to 5,000 lines.
+        view: How to show it.
+
+    Returns:
+        The lines; ``complete`` says that the run is over and this is its log's end.
+
+    Raises:
+        NotFoundError: There is no such run, or it is another vendor's.
+    """
+    row = _require(tx, vendor_id, run_id)
+    size = min(max(limit, 1), MAX_LOG_PAGE)
+    start = max(after, 0)
+    found = rows.list_logs(tx, run_id, start=start, limit=size + 1)
+    lines = [LogLine(seq=line.seq, at=line.at, stream=line.stream, text=line.text) for line in found[:size]]
+    return RunLogs(
+        logs_url=_logs_url(run_id, view),
+        lines=lines,
+        next=lines[-1].seq + 1 if lines else start,
+        complete=State(row.state) in FINAL and len(found) <= size,
+    )
+
+
+def events(tx: Tx, vendor_id: str, run_id: str) -> list[dict[str, Any]]:
+    """A run's history, oldest first: kind, letter, states, detail.
+
+    Raises:
+        NotFoundError: There is no such run, or it is another vendor's.
+    """
+    _require(tx, vendor_id, run_id)
+    return [dict(row._mapping) for row in rows.list_events(tx, run_id)]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def to_wire(row: Row[Any], view: View | None = None) -> TrainingRun:
+    """A run as the wire shows it."""
+    files = [_artifact(row, file, view) for file in row.artifacts.get("files", [])]
+    return TrainingRun(
+        run_id=row.id,
+        provider=row.provider,
+        status=row.status,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        logs_url=_logs_url(row.id, view),
+        artifacts=Artifacts(hf_repo=row.artifacts.get("hf_repo"), files=files or None),
+        metrics=row.metrics,
+        cost_usd=float(row.cost_usd) if row.cost_usd is not None else None,
+        failure=row.failure,
+        task=row.task,
+        round_id=row.round_id,
+    )
+
+
+def _artifact(row: Row[Any], file: dict[str, Any], view: View | None) -> ArtifactFile:
+    url = None
+    if view is not None and view.store is not None:
+        expires_at = (datetime.now(row.created_at.tzinfo) + DOWNLOAD_TTL).replace(microsecond=0)
+        url = view.store.presign("GET", artifact_key(row.id, file["name"]), expires_at)
+    return ArtifactFile(**file, url=url)
+
+
+def _logs_url(run_id: str, view: View | None) -> str:
+    return f"{view.base_url if view else ''}/api/training/runs/{run_id}/logs"
+
+
+def _require(tx: Tx, vendor_id: str, run_id: str, *, lock: bool = False) -> Row[Any]:
+    row = rows.find(tx, run_id, vendor_id, lock=lock)
+    if row is None:
+        raise NotFoundError(f"There is no run {run_id}.")
+    return row
+
+
+def _cursor(row: Row[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps([row.created_at.isoformat(), row.id]).encode()).decode()
+
+
+def _read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
+    if cursor is None:
+        return None
+    try:
+        at, run_id = json.loads(base64.urlsafe_b64decode(cursor))
+        return datetime.fromisoformat(at), str(run_id)
+    except (ValueError, TypeError):
+        raise InvalidInputError("The cursor is none of this list's.", hint="Begin again without one.") from None

@@ -1,0 +1,196 @@
+"""The supervisor's side of runs: claim, decide elsewhere, apply under the claim's token.
+
+1. A claim is a row lock with a token and a lease. What is applied under a token that is no longer the run's, or to a
+   run whose state has changed since, changes nothing and says so.
+2. An attempt is counted, and its hours begin, before the provider is asked.
+3. A handle is stored whatever the run's state is by then: what was started must be found again.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from mp_kit.contracts.training import TrainingSpec
+from mp_kit.server.providers.base import Handle, LaunchOrder
+from mp_kit.server.services import datasets, rounds
+from mp_kit.server.services.runs_moves import facts_of, handle_of, move
+from mp_kit.server.services.runs_states import TRANSITIONS, RunFacts, State, Step
+from mp_kit.server.storage import ObjectStore
+from mp_kit.server.store import runs as rows
+from mp_kit.server.store.engine import Tx
+
+__all__ = ["Claimed", "apply", "claim", "launch_order", "note", "record_handle", "release"]
+
+LEASE_SECONDS = 60.0
+"""Longer than a look at a run may take; a supervisor that died holds its runs up for no longer."""
+
+TOKEN_GRACE = timedelta(hours=1)
+_TRAINER_ROLES = frozenset({"train", "validation"})
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A run under a claim.
+
+    Attributes:
+        run_id: The run.
+        vendor_id: Whose.
+        provider: Where it runs.
+        attempt: Launches so far.
+        lock_token: Proves the claim.
+        facts: For the decision.
+        handle: What was launched, if it was.
+    """
+
+    run_id: str
+    vendor_id: str
+    provider: str
+    attempt: int
+    lock_token: str
+    facts: RunFacts
+    handle: Handle | None
+
+
+def claim(
+    tx: Tx, *, providers: Collection[str], limit: int = 50, lease_seconds: float = LEASE_SECONDS
+) -> list[Claimed]:
+    """Takes runs that are worth a look, the longest due first.
+
+    Args:
+        tx: The claim's transaction.
+        providers: Only runs of these.
+        limit: How many at most.
+        lease_seconds: After this the claim is void.
+    """
+    token = secrets.token_hex(8)
+    taken = rows.claim(tx, lock_token=token, limit=limit, lease_seconds=lease_seconds, providers=sorted(providers))
+    return [_claimed(row) for row in taken]
+
+
+def _claimed(row: Row[Any]) -> Claimed:
+    return Claimed(
+        run_id=row.id,
+        vendor_id=row.vendor_id,
+        provider=row.provider,
+        attempt=row.attempt,
+        lock_token=row.lock_token,
+        facts=facts_of(row),
+        handle=handle_of(row),
+    )
+
+
+def apply(tx: Tx, run_id: str, lock_token: str, step: Step, now: datetime) -> Claimed | None:
+    """Makes a step's transition, if the claim still holds and the state still allows it.
+
+    Args:
+        tx: Transition and event are in it.
+        run_id: The run.
+        lock_token: The claim's.
+        step: Must have a letter.
+        now: When.
+
+    Returns:
+        The run as it is now; None when the step came too late and nothing was changed.
+    """
+    row = rows.find_claimed(tx, run_id, lock_token)
+    letter = step.letter or ""
+    if row is None or State(row.state) not in TRANSITIONS[letter].leaves:
+        return None
+    detail = {"failure": step.failure} if step.failure else {}
+    move(tx, row, letter, now, values=_values(row, letter, step, now), detail=detail | {"attempt": row.attempt})
+    after = rows.find(tx, run_id)
+    return _claimed(after) if after is not None else None
+
+
+def _values(row: Row[Any], letter: str, step: Step, now: datetime) -> dict[str, Any]:
+    if letter == "a":
+        data = {**row.provider_data, "launching_since": now.isoformat()}
+        return {
+            "attempt": row.attempt + 1,
+            "deadline_at": now + timedelta(hours=row.max_hours),
+            "provider_ref": None,
+            "provider_data": data,
+        }
+    if letter == "f":
+        return {"failure": step.failure, "progress": {**row.progress, "outcome": "failed"}}
+    return {"failure": step.failure} if step.failure else {}
+
+
+def record_handle(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> None:
+    """Stores what a launch gave, in whatever state the run is by now."""
+    row = rows.find_claimed(tx, run.run_id, run.lock_token)
+    if row is None:
+        return
+    data = {**row.provider_data, "handle": dict(handle.data), "launched_at": now.isoformat()}
+    rows.change(
+        tx,
+        run.run_id,
+        {"provider_ref": handle.ref, "provider_data": data, "price_per_hour": handle.price_per_hour},
+    )
+    detail = {"provider": run.provider, "ref": handle.ref, "attempt": row.attempt}
+    rows.add_event(tx, run.run_id, "launched", at=now, detail=detail)
+
+
+def note(tx: Tx, run: Claimed, kind: str, now: datetime, **detail: Any) -> None:
+    """Adds an event to the history of a run under a claim."""
+    if rows.find_claimed(tx, run.run_id, run.lock_token) is not None:
+        rows.add_event(tx, run.run_id, kind, at=now, detail=detail)
+
+
+def release(tx: Tx, run: Claimed, look_in: float) -> None:
+    """Gives a claim back."""
+    rows.release(tx, run.run_id, run.lock_token, state=run.facts.state.value, look_in=look_in)
+
+
+def launch_order(
+    tx: Tx,
+    run: Claimed,
+    *,
+    store: ObjectStore,
+    mint: Callable[[str, str, datetime], str],
+    api_url: str,
+) -> LaunchOrder:
+    """Builds the order to the provider: signed URLs, a run token, the container's environment.
+
+    Args:
+        tx: The grant of the URLs is noted in it.
+        run: In ``launching``.
+        store: Signs the URLs.
+        mint: Makes a run token from run, vendor and end.
+        api_url: Where the job finds the marketplace.
+    """
+    row = rows.find(tx, run.run_id)
+    if row is None or row.deadline_at is None:
+        msg = f"run {run.run_id} is not being launched"
+        raise RuntimeError(msg)
+    spec = TrainingSpec.model_validate(row.spec)
+    env = {
+        "TRAINING_SPEC": spec.model_dump_json(),
+        "ROUND_ID": row.round_id,
+        "TASK": row.task,
+        "DATASET_URLS": _signed(tx, run, row.round_id, store),
+        "MP_API_URL": api_url,
+        "MP_RUN_TOKEN": mint(run.run_id, run.vendor_id, row.deadline_at + TOKEN_GRACE),
+    }
+    cost = float(row.max_cost_usd) if row.max_cost_usd is not None else None
+    return LaunchOrder(run.run_id, row.attempt, run.vendor_id, env, row.deadline_at, dict(row.machine), cost)
+
+
+def _signed(tx: Tx, run: Claimed, round_id: str, store: ObjectStore) -> str:
+    names = _trainer_files(tx, round_id)
+    signed = datasets.sign(tx, store, round_id, names, grantee=f"run:{run.run_id}", vendor_id=run.vendor_id)
+    return json.dumps([url.model_dump(mode="json", exclude={"expires_at"}) for url in signed.urls])
+
+
+def _trainer_files(tx: Tx, round_id: str) -> Sequence[str]:
+    found = rounds.get(tx, round_id)
+    return [file.name for file in found.files if file.type in _TRAINER_ROLES]
+
+
