@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:  # a run of the unit tests alone never imports the database driver
+    from mp_kit.server.house import House
     from mp_kit.server.store.embedded import Server
+    from mp_kit.server.store.engine import Database, Tx
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +43,70 @@ def create_database(postgres: Server) -> Iterator[Callable[[], str]]:
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
         for name in names:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Server) -> str:
+    """Name of a database with our schema, migrated once; others are cloned from it."""
+    from mp_kit.server.store import embedded, migrate
+    from mp_kit.server.store.engine import Database
+
+    embedded.ensure_database(postgres, "template_mp")
+    db = Database(postgres.url("template_mp"))
+    with db.begin() as tx:
+        migrate.upgrade(tx)
+    db.close()
+    return "template_mp"
+
+
+@pytest.fixture(scope="session")
+def migrated_url(postgres: Server, template: str) -> Callable[[], str]:
+    """A factory of migrated databases; they live until the server ends."""
+    import psycopg
+
+    def create() -> str:
+        name = f"mp_{next(_numbers)}"
+        with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return postgres.url(name)
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def shared_db(migrated_url: Callable[[], str]) -> Iterator[Database]:
+    """One migrated database for every test that rolls back."""
+    from mp_kit.server.store.engine import Database
+
+    db = Database(migrated_url())
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def tx(shared_db: Database) -> Iterator[Tx]:
+    """A transaction that is rolled back at the end of the test."""
+    with contextlib.suppress(_RollbackError), shared_db.begin() as open_tx:
+        yield open_tx
+        raise _RollbackError
+
+
+@pytest.fixture(scope="module")
+def house(migrated_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A house over a database and a home of the module's own."""
+    from mp_kit.server import settings as settings_module
+    from mp_kit.server.wiring import build
+
+    home = tmp_path_factory.mktemp("home")
+    settings_module.ensure_secrets(home)
+    env = {"MP_DATABASE_URL": migrated_url(), "MP_ALLOW_LOCAL": "1"}
+    built = build(settings_module.load(home, env))
+    yield built
+    built.close()
+
+
+class _RollbackError(Exception):
+    """Ends a test's transaction."""
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@
     ├── NotFoundError               404 not_found                absent, or another vendor's: never told apart
     │   ├── NoCurrentRoundError     404 no_current_round
     │   └── RouteNotFoundError      404 route_not_found
+    ├── MethodNotAllowedError       405 method_not_allowed
     ├── ConflictError               409 conflict                 the state of the thing forbids it
     │   └── IdempotencyError        409 idempotency_key_reused   same key, another body
     ├── BudgetError                 402 budget_exceeded          the money or the hours would not suffice
@@ -58,6 +59,7 @@ __all__ = [
     "InvalidInputError",
     "MalformedJsonError",
     "MarketplaceError",
+    "MethodNotAllowedError",
     "MissingExtraError",
     "NetworkError",
     "NoCurrentRoundError",
@@ -195,6 +197,13 @@ class RouteNotFoundError(NotFoundError):
     """No such route."""
 
     code = "route_not_found"
+
+
+class MethodNotAllowedError(MarketplaceError):
+    """The route exists, for other methods."""
+
+    code = "method_not_allowed"
+    http = 405
 
 
 class ConflictError(MarketplaceError):

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from mp_kit.server.house import House
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings, load
-from mp_kit.server.storage import LocalStore, open_store
+from mp_kit.server.storage import open_store
 from mp_kit.server.store.engine import Database
 from mp_kit.signing import Signer
-
-
-@dataclass(frozen=True)
-class House:
-    """The parts of a running marketplace, for one process.
-
-    Args:
-        settings: What it was built from.
-        db: Transactions.
-        store: Objects.
-        signer: Signs manifests.
-        tokens: Mints and checks tokens.
-        providers: Where trainings run, by name.
-    """
-
-    settings: Settings
-    db: Database
-    store: LocalStore
-    signer: Signer
-    tokens: TokenBook
-    providers: Mapping[str, Provider] = field(default_factory=dict)
-
-    def close(self) -> None:
-        """Gives back what is held open."""
-        self.db.close()
 
 
 def build(settings: Settings) -> House:

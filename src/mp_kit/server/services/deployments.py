@@ -59,7 +59,7 @@ def create(tx: Tx, tokens: TokenBook, vendor_id: str, wanted: DeploymentRequest,
             },
         )
     except ViolatedError as error:
-        if violated(error) != "uq_deployments_vendor_id":
+        if violated(error) != "uq_deployments_vendor_id_name":
             raise
         raise ConflictError(f"You have a deployment called {wanted.name!r} already.") from error
     audit.record(tx, actor, "deployment.create", row.id, provider=wanted.provider)
@@ -67,7 +67,7 @@ def create(tx: Tx, tokens: TokenBook, vendor_id: str, wanted: DeploymentRequest,
     return to_wire(row).model_copy(update={"infra_token": issued.infra_token})
 
 
-def issue_token(  # noqa: PLR0913 - a token is its deployment, its scope and its history
+def issue_token(
     tx: Tx,
     tokens: TokenBook,
     vendor_id: str,

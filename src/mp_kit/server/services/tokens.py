@@ -131,6 +131,10 @@ class TokenBook:
         self._remember(digest, principal)
         return principal
 
+    def recall(self, token: str) -> Principal | None:
+        """Who bears the token, if that is still remembered; costs microseconds and no I/O."""
+        return self._recall(_digest(token))
+
     def forget(self, token_id: str = "") -> None:
         """Drops a token, or all of them, from memory."""
         with self._lock:

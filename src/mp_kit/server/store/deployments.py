@@ -12,7 +12,7 @@ from mp_kit.server.store.tables import deployment_heartbeats, deployments
 
 
 def insert(tx: Tx, values: Mapping[str, Any]) -> Row[Any]:
-    """Stores a deployment; a name that the vendor uses violates ``uq_deployments_vendor_id``."""
+    """Stores a deployment; a name that the vendor uses violates ``uq_deployments_vendor_id_name``."""
     return tx.execute(deployments.insert().values(**values).returning(deployments)).one()
 
 

@@ -19,7 +19,7 @@ def upsert_model(tx: Tx, values: Mapping[str, Any]) -> Row[Any]:
         upsert(models)
         .values(**values)
         .on_conflict_do_update(
-            constraint="uq_models_vendor_id",
+            constraint="uq_models_vendor_id_name",
             set_={"updated_at": text("now()"), "description": values["description"]},
         )
         .returning(models.c.id, models.c.task)
@@ -32,7 +32,7 @@ def insert_version(tx: Tx, values: Mapping[str, Any]) -> str | None:
     statement = (
         upsert(model_versions)
         .values(**values)
-        .on_conflict_do_nothing(constraint="uq_model_versions_model_id")
+        .on_conflict_do_nothing(constraint="uq_model_versions_model_id_version")
         .returning(model_versions.c.id)
     )
     return tx.execute(statement).scalar_one_or_none()

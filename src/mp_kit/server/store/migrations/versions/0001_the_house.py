@@ -17,7 +17,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.get_bind().exec_driver_sql(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+    script = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    # Without parameters the driver leaves the script's % signs alone.
+    op.get_bind().exec_driver_sql(script, execution_options={"no_parameters": True})
 
 
 def downgrade() -> None:

@@ -1,0 +1,1 @@
+"""Pure numbers: how signals are blended and, later, judged."""

@@ -1,0 +1,137 @@
+"""The edge, assembled: handlers, the envelope of errors, the context of each exchange."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.plugins.pydantic import PydanticPlugin
+
+from mp_kit.contracts import CONTRACTS_VERSION
+from mp_kit.errors import DatabaseDownError
+from mp_kit.server.edge import (
+    consensus,
+    deployments,
+    docs,
+    files,
+    health,
+    models,
+    rounds,
+    signals,
+    tokens,
+    training,
+    unbuilt,
+    vendors,
+)
+from mp_kit.server.edge.context import RequestContext
+from mp_kit.server.edge.errors import answer
+from mp_kit.server.edge.parts import DEPENDENCIES
+from mp_kit.server.house import House
+from mp_kit.server.services.tokens import REVOCATIONS
+
+_RELISTEN_SECONDS = 1.0
+
+
+def create_app(house: House) -> RequestContext:
+    """The edge as an ASGI application over a house."""
+    app = Litestar(
+        route_handlers=[*_handlers(), *unbuilt.handlers()],
+        dependencies=DEPENDENCIES,
+        exception_handlers={Exception: answer},
+        plugins=[PydanticPlugin(exclude_none=True)],
+        state=State({"house": house}),
+        lifespan=[_threads, _revocations],
+        request_max_body_size=house.settings.max_body_bytes,
+        openapi_config=_openapi(),
+        logging_config=None,
+    )
+    return RequestContext(app)
+
+
+def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of handlers has no short name
+    return [
+        health.health,
+        rounds.list_rounds,
+        rounds.list_keys,
+        rounds.get_round,
+        rounds.get_manifest,
+        rounds.sign_urls,
+        vendors.me,
+        vendors.login,
+        vendors.validate,
+        vendors.rotate,
+        tokens.introspect,
+        models.catalog,
+        models.register,
+        models.change_stage,
+        deployments.create,
+        deployments.list_own,
+        deployments.get_one,
+        deployments.issue_token,
+        deployments.heartbeat,
+        *training.HANDLERS,
+        signals.store,
+        signals.list_signals,
+        consensus.latest,
+        consensus.history,
+        files.files,
+        docs.openapi,
+        docs.page,
+    ]
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="mp-kit marketplace",
+        version=CONTRACTS_VERSION,
+        description="Rounds, training, deployments, signals and consensus of a marketplace for trading models.",
+        path="/schema",
+        render_plugins=[],
+        enabled_endpoints=set(),
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(
+                    type="http", scheme="bearer", description="vk_… (vendor), sit_… (deployment) or a JWT."
+                )
+            }
+        ),
+        security=[{"bearer": []}, {}],
+    )
+
+
+@asynccontextmanager
+async def _threads(app: Litestar) -> AsyncIterator[None]:
+    """As many handlers at once as there are database connections: the rest waits its turn."""
+    anyio.to_thread.current_default_thread_limiter().total_tokens = app.state.house.settings.edge_threads
+    yield
+
+
+@asynccontextmanager
+async def _revocations(app: Litestar) -> AsyncIterator[None]:
+    """Forgets revoked tokens the moment that any process revokes them."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_forget_revoked, args=(app.state.house, stop), name="revocations", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def _forget_revoked(house: House, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            with house.db.listen(REVOCATIONS) as listener:
+                house.tokens.forget()  # what was revoked while nobody listened
+                while not stop.is_set():
+                    if listener.wait(_RELISTEN_SECONDS):
+                        house.tokens.forget()
+        except DatabaseDownError:
+            house.tokens.forget()
+            stop.wait(_RELISTEN_SECONDS)

@@ -1,0 +1,69 @@
+"""Bodies of signals: JSON, one JSON document a line, or an Arrow stream; all become rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from pydantic_core import from_json
+
+from mp_kit.errors import InvalidInputError, MalformedJsonError, TooLargeError, UnsupportedMediaError
+from mp_kit.server.edge.parts import JSON_TYPES
+from mp_kit.server.services.signal_rows import MAX_ROWS
+
+NDJSON = "application/x-ndjson"
+ARROW = "application/vnd.apache.arrow.stream"
+_MAX_UNPACKED = 256 * 1024 * 1024
+
+
+def read_rows(body: bytes, content_type: str) -> list[Any]:
+    """The rows of a body.
+
+    Args:
+        body: As received.
+        content_type: Its media type, lower-case, without parameters.
+
+    Raises:
+        MalformedJsonError: It is not what it says it is.
+        InvalidInputError: It is JSON, but neither a list nor one object.
+        UnsupportedMediaError: No route takes this type.
+        TooLargeError: A compressed body unpacks to more than we take.
+    """
+    if content_type in JSON_TYPES or content_type.endswith("+json"):
+        return _one_or_many(_parse(body, "The body"))
+    if content_type == NDJSON:
+        lines = enumerate(body.splitlines(), start=1)
+        return [_parse(line, f"Line {number}") for number, line in lines if line.strip()]
+    if content_type == ARROW:
+        return _read_arrow(body)
+    raise UnsupportedMediaError(f"Signals come as application/json, {NDJSON} or {ARROW}, not {content_type}.")
+
+
+def _parse(text: bytes, what: str) -> Any:
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise MalformedJsonError(f"{what} is not valid JSON: {error}.") from error
+
+
+def _one_or_many(document: Any) -> list[Any]:
+    if isinstance(document, dict):
+        return [document]
+    if isinstance(document, list):
+        return document
+    raise InvalidInputError("Signals come as a list of objects.", details=[{"loc": [], "msg": "not a list"}])
+
+
+def _read_arrow(body: bytes) -> list[Any]:
+    rows: list[Any] = []
+    unpacked = 0
+    try:
+        with pa.ipc.open_stream(body) as reader:
+            for batch in reader:
+                unpacked += batch.nbytes
+                if unpacked > _MAX_UNPACKED or len(rows) + batch.num_rows > MAX_ROWS:
+                    raise TooLargeError(f"A batch has at most {MAX_ROWS} signals and {_MAX_UNPACKED} bytes unpacked.")
+                rows.extend(batch.to_pylist())
+    except pa.ArrowException as error:
+        raise MalformedJsonError(f"The body is no Arrow stream: {str(error)[:200]}.") from error
+    return rows

@@ -1,0 +1,78 @@
+"""What every exchange bears: a request id, our contracts version, and a client version that we understand.
+
+A plain ASGI layer outside the framework, so that its headers are on every answer, whatever made it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import uuid
+from typing import Any
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from mp_kit.contracts import (
+    CONTRACTS_VERSION,
+    CONTRACTS_VERSION_HEADER,
+    REQUEST_ID_HEADER,
+    negotiate,
+    render_failure,
+)
+from mp_kit.errors import ContractsVersionError
+
+log = logging.getLogger(__name__)
+_SANE_ID = re.compile(rb"^[A-Za-z0-9._\-]{1,64}$")
+
+
+class RequestContext:
+    """Wraps the app; see the module.
+
+    Args:
+        app: The framework's application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one exchange."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers.get(REQUEST_ID_HEADER.lower().encode()))
+        scope.setdefault("state", {})["request_id"] = request_id
+        marks = [
+            (REQUEST_ID_HEADER.lower().encode(), request_id.encode()),
+            (CONTRACTS_VERSION_HEADER.lower().encode(), CONTRACTS_VERSION.encode()),
+        ]
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *marks]
+            await send(message)
+
+        version = headers.get(CONTRACTS_VERSION_HEADER.lower().encode())
+        try:
+            if negotiate(version.decode("latin-1") if version else None) is None:
+                log.debug("request %s names no contracts version", request_id)
+        except ContractsVersionError as error:
+            await _refuse(send_marked, error, request_id)
+            return
+        await self._app(scope, receive, send_marked)
+
+
+def _request_id(sent: bytes | None) -> str:
+    if sent is not None and _SANE_ID.match(sent):
+        return sent.decode()
+    return f"req_{uuid.uuid4().hex[:20]}"
+
+
+async def _refuse(send: Any, error: ContractsVersionError, request_id: str) -> None:
+    body = json.dumps(render_failure(error, request_id)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": error.http, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,32 @@
+"""GET /api/health."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from litestar import Response, get
+from sqlalchemy import text
+
+from mp_kit.contracts import ServiceHealth
+from mp_kit.errors import DatabaseDownError
+from mp_kit.server.house import House
+from mp_kit.version import __version__
+
+
+@get("/api/health", sync_to_thread=True, summary="Is the marketplace there, and its database?", tags=["system"])
+def health(house: House) -> Response[ServiceHealth]:
+    """200 when the database answers, 503 when it does not."""
+    try:
+        with house.db.begin() as tx:
+            tx.execute(text("SELECT 1"))
+        healthy = True
+    except DatabaseDownError:
+        healthy = False
+    body = ServiceHealth(
+        success=healthy,
+        service="mp-kit",
+        version=__version__,
+        timestamp=datetime.now(UTC),
+        status="healthy" if healthy else "unhealthy",
+    )
+    return Response(body, status_code=200 if healthy else 503, headers={} if healthy else {"Retry-After": "2"})

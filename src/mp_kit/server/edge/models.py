@@ -1,0 +1,55 @@
+"""Models, their versions, and the public catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, get, patch, post
+
+from mp_kit.contracts import ModelRegistration, RegisteredModel, StageChange, Success
+from mp_kit.server.edge.auth import allow
+from mp_kit.server.edge.parts import listing, ok, require_json
+from mp_kit.server.house import House
+from mp_kit.server.services import models
+from mp_kit.server.services.tokens import Principal
+
+
+@get("/api/catalog", sync_to_thread=True, tags=["catalog"])
+def catalog(house: House) -> Response[dict[str, Any]]:
+    """Models in pilot or prod. Measured fields are null, never absent, until there is something to measure."""
+    with house.db.begin() as tx:
+        entries = models.catalog(tx)
+    return Response(listing(entries).model_dump(mode="json", exclude={"next_cursor"}))
+
+
+@post(
+    "/api/vendors/models",
+    guards=[allow("vendor")],
+    before_request=require_json,
+    status_code=200,
+    sync_to_thread=True,
+    tags=["models"],
+)
+def register(house: House, who: Principal, data: ModelRegistration) -> Success[RegisteredModel]:
+    """Registers a version of a model."""
+    with house.db.begin() as tx:
+        return ok(models.register(tx, who.vendor_id or "", data))
+
+
+@patch(
+    "/api/vendors/models/{model_id:str}/versions/{version:str}",
+    guards=[allow("vendor")],
+    before_request=require_json,
+    sync_to_thread=True,
+    tags=["models"],
+)
+def change_stage(
+    house: House, who: Principal, model_id: str, version: str, data: StageChange
+) -> Success[RegisteredModel]:
+    """Moves a version along shadow, pilot, prod, retired."""
+    with house.db.begin() as tx:
+        return ok(
+            models.change_stage(
+                tx, who.vendor_id or "", model_id, version, data.stage, actor=who.name, reason=data.reason
+            )
+        )

@@ -1,0 +1,94 @@
+"""Signals: pushing and reading them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from litestar import get, post
+from litestar.params import Parameter
+from sqlalchemy import Row
+
+from mp_kit.contracts import IDEMPOTENCY_KEY_HEADER, Listing, Signal, StoreResult, Success, Timeframe
+from mp_kit.errors import InvalidInputError
+from mp_kit.server.edge.auth import allow
+from mp_kit.server.edge.bodies import read_rows
+from mp_kit.server.edge.parts import AnyRequest, aware, content_type, listing, ok
+from mp_kit.server.house import House
+from mp_kit.server.services import signals
+from mp_kit.server.services.tokens import Principal
+
+
+@post(
+    "/api/signals/store",
+    guards=[allow("deployment", "operator", route="signals:store")],
+    status_code=200,
+    sync_to_thread=True,
+    tags=["signals"],
+)
+def store(house: House, who: Principal, request: AnyRequest, body: bytes, atomic: bool = False) -> Success[StoreResult]:
+    """Stores a batch of signals exactly once and says what became of each row; 200 only after the commit.
+
+    The body is a list of SignalWrite as JSON, one JSON document a line, or an Arrow stream.
+    """
+    batch = signals.Batch(
+        items=read_rows(body, content_type(request)),
+        body=body,
+        key=request.headers.get(IDEMPOTENCY_KEY_HEADER.lower()),
+        atomic=atomic,
+    )
+    grace = timedelta(seconds=house.settings.late_grace_seconds)
+    with house.db.begin() as tx:
+        result = signals.store(tx, who, batch, grace=grace)
+    return ok(result)
+
+
+@get("/api/signals", guards=[allow("vendor", "operator")], sync_to_thread=True, tags=["signals"])
+def list_signals(  # noqa: PLR0913 - one argument a filter of the wire
+    house: House,
+    who: Principal,
+    *,
+    symbol: str | None = None,
+    timeframe: Timeframe | None = None,
+    deployment_id: str | None = None,
+    since: Annotated[datetime | None, Parameter(query="from")] = None,
+    until: Annotated[datetime | None, Parameter(query="to")] = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Parameter(ge=1, le=1000)] = 100,
+) -> Listing[list[Signal]]:
+    """Stored signals with their attribution, newest bar first: a vendor's own, the operator's all."""
+    filters = {
+        "vendor_id": who.vendor_id,
+        "symbol": symbol,
+        "timeframe": timeframe.value if timeframe else None,
+        "deployment_id": deployment_id,
+        "since": aware("from", since),
+        "until": aware("to", until),
+        "limit": limit + 1,
+        **_open_cursor(cursor),
+    }
+    with house.db.begin() as tx:
+        found = signals.list_page(tx, filters)
+    page = found[:limit]
+    return listing([signals.to_wire(row) for row in page], _cursor(page[-1]) if len(found) > limit else None)
+
+
+def _cursor(row: Row[Any]) -> str:
+    place = [row.event_time.isoformat(), row.batch_id, row.row_no]
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def _open_cursor(cursor: str | None) -> dict[str, Any]:
+    if cursor is None:
+        return {"cursor_time": None, "cursor_batch": None, "cursor_row": None}
+    try:
+        when, batch, row = json.loads(base64.urlsafe_b64decode(cursor))
+        return {
+            "cursor_time": datetime.fromisoformat(when),
+            "cursor_batch": int(batch),
+            "cursor_row": int(row),
+        }
+    except (ValueError, TypeError) as error:
+        raise InvalidInputError("The cursor is none of ours: send next_cursor unchanged.") from error

@@ -1,0 +1,34 @@
+"""POST /api/tokens/introspect.
+
+The operator may ask about any token; anybody may ask about a token that it holds, by bearing it or by sending it:
+whoever can name 256 secret bits learns nothing that using them would not tell (``docs/decisions/0007``).
+"""
+
+from __future__ import annotations
+
+from litestar import post
+
+from mp_kit.contracts import Introspection, IntrospectRequest, Success
+from mp_kit.errors import AuthError, ForbiddenError
+from mp_kit.server.edge.auth import bearer
+from mp_kit.server.edge.parts import AnyRequest, ok, require_json
+from mp_kit.server.house import House
+
+
+@post("/api/tokens/introspect", before_request=require_json, status_code=200, sync_to_thread=True, tags=["tokens"])
+def introspect(house: House, request: AnyRequest, data: IntrospectRequest) -> Success[Introspection]:
+    """What a token is; an unknown, expired, malformed or suspended one is just not active."""
+    token = data.token.get_secret_value() if data.token is not None else bearer(request)
+    try:
+        who = house.tokens.authenticate(token, house.db.begin)
+    except (AuthError, ForbiddenError):
+        return ok(Introspection(active=False))
+    return ok(
+        Introspection(
+            active=True,
+            vendor_id=who.vendor_id,
+            deployment_id=who.deployment_id,
+            scope=dict(who.scope) or None,
+            expires_at=who.expires_at,
+        )
+    )

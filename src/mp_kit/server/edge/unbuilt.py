@@ -1,0 +1,35 @@
+"""Routes of the contract that this release does not have yet: they say so, with 501 and ``not_built_yet``."""
+
+from __future__ import annotations
+
+from litestar import HttpMethod, route
+from litestar.handlers import HTTPRouteHandler
+
+from mp_kit.errors import NotBuiltYetError
+
+UNBUILT: list[tuple[HttpMethod, str, str]] = [
+    (HttpMethod.POST, "/api/marketplace/vendor/auth/exchange", "one-time codes come with sign-in"),
+    (HttpMethod.GET, "/api/vendors/connections", "credentials come with the vault"),
+    (HttpMethod.GET, "/api/vendors/connections/{name:str}", "credentials come with the vault"),
+    (HttpMethod.PUT, "/api/vendors/connections/{name:str}", "credentials come with the vault"),
+    (HttpMethod.DELETE, "/api/vendors/connections/{name:str}", "credentials come with the vault"),
+    (HttpMethod.PATCH, "/api/deployments/{deployment_id:str}", "changing deployments comes with launching them"),
+    (HttpMethod.POST, "/api/consensus/store", "vendors' own consensus comes with scoring"),
+]
+"""Method, path, and what it waits for; ``docs/wire.md`` lists the same (a test compares)."""
+
+
+def handlers() -> list[HTTPRouteHandler]:
+    """A handler for each, that answers 501."""
+    return [_handler(method, path, reason) for method, path, reason in UNBUILT]
+
+
+def _handler(method: HttpMethod, path: str, reason: str) -> HTTPRouteHandler:
+    name = f"{method.value.lower()}_{path.strip('/').replace('/', '_').replace('{', '').replace('}', '')}"
+
+    @route(path, http_method=method, status_code=501, sync_to_thread=False, name=name, tags=["not built yet"])
+    def not_built_yet() -> None:
+        """Answers 501: the contract names this route, this release does not have it yet."""
+        raise NotBuiltYetError(f"{method.value} {path} is not built yet: {reason}.")
+
+    return not_built_yet

@@ -1,0 +1,72 @@
+"""Vendors: who am I, sessions, key checks and rotation."""
+
+from __future__ import annotations
+
+from litestar import get, post
+
+from mp_kit.contracts import IssuedKey, KeyCheck, LoginRequest, RotateRequest, Session, Success, Vendor
+from mp_kit.errors import AuthError
+from mp_kit.server.edge.auth import allow
+from mp_kit.server.edge.parts import ok, require_json
+from mp_kit.server.house import House
+from mp_kit.server.services import vendors
+from mp_kit.server.services.tokens import Principal
+
+
+@get(
+    ["/api/vendors/me", "/api/marketplace/vendor/me"],
+    guards=[allow("vendor", "deployment")],
+    sync_to_thread=True,
+    tags=["vendors"],
+)
+def me(house: House, who: Principal) -> Success[Vendor]:
+    """The vendor that the token belongs to."""
+    with house.db.begin() as tx:
+        return ok(vendors.me(tx, who.vendor_id or ""))
+
+
+@post("/api/vendors/login", before_request=require_json, status_code=200, sync_to_thread=True, tags=["vendors"])
+def login(house: House, data: LoginRequest) -> Success[Session]:
+    """Trades an API key for a JWT session of a day."""
+    who = _by_key(house, data.api_key.get_secret_value())
+    with house.db.begin() as tx:
+        return ok(vendors.open_session(tx, house.tokens, who.vendor_id or ""))
+
+
+@post(
+    "/api/marketplace/vendor/auth/validate",
+    before_request=require_json,
+    status_code=200,
+    sync_to_thread=True,
+    tags=["vendors"],
+)
+def validate(house: House, data: LoginRequest) -> Success[KeyCheck]:
+    """Whether an API key is good; a bad one is an answer, not an error."""
+    try:
+        who = _by_key(house, data.api_key.get_secret_value())
+    except AuthError:
+        return ok(KeyCheck(valid=False))
+    with house.db.begin() as tx:
+        vendor = vendors.me(tx, who.vendor_id or "")
+    return ok(KeyCheck(valid=True, vendor_id=vendor.id, vendor_name=vendor.name, expires_at=who.expires_at))
+
+
+@post(
+    "/api/marketplace/vendor/auth/rotate",
+    before_request=require_json,
+    status_code=200,
+    sync_to_thread=True,
+    tags=["vendors"],
+)
+def rotate(house: House, data: RotateRequest) -> Success[IssuedKey]:
+    """A new API key for a current one, which lives on for a day."""
+    who = _by_key(house, data.current_api_key.get_secret_value())
+    with house.db.begin() as tx:
+        return ok(vendors.rotate(tx, house.tokens, who.vendor_id or "", actor=who.name, reason=data.reason))
+
+
+def _by_key(house: House, api_key: str) -> Principal:
+    who = house.tokens.authenticate(api_key, house.db.begin)
+    if who.kind != "vendor" or not who.token_id:
+        raise AuthError("This is no vendor API key (vk_…).")
+    return who

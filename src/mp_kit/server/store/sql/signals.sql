@@ -1,0 +1,84 @@
+-- name: insert_signals
+-- One batch, sorted by the key (no deadlocks between overlapping batches); returns the rows that were new.
+INSERT INTO signals (event_time, received_at, ts, batch_id, confidence, row_no, late, deployment_id, vendor_id,
+                     model_id, symbol, timeframe, model_version, decision, rationale, metadata)
+SELECT u.event_time, %(received_at)b, u.ts, %(batch_id)b, u.confidence, u.row_no, u.late, %(deployment_id)b,
+       %(vendor_id)b, u.model_id, u.symbol, u.timeframe, u.model_version, u.decision, u.rationale::jsonb,
+       u.metadata::jsonb
+FROM unnest(%(event_time)b::timestamptz[], %(ts)b::timestamptz[], %(confidence)b::float8[], %(row_no)b::int4[],
+            %(late)b::bool[], %(model_id)b::text[], %(symbol)b::text[], %(timeframe)b::text[],
+            %(model_version)b::text[], %(decision)b::text[], %(rationale)b::text[], %(metadata)b::text[])
+     AS u(event_time, ts, confidence, row_no, late, model_id, symbol, timeframe, model_version, decision,
+          rationale, metadata)
+ORDER BY u.event_time, u.symbol, u.timeframe, u.model_version, u.row_no
+ON CONFLICT ON CONSTRAINT uq_signals_identity DO NOTHING
+RETURNING row_no;
+
+-- name: find_stored_signals
+-- The stored signal for each identity that was there already, whoever committed it.
+SELECT u.row_no, s.batch_id, s.row_no AS stored_row_no, s.decision, s.confidence, s.late
+FROM unnest(%(event_time)b::timestamptz[], %(row_no)b::int4[], %(symbol)b::text[], %(timeframe)b::text[],
+            %(model_version)b::text[]) AS u(event_time, row_no, symbol, timeframe, model_version)
+JOIN signals s ON s.event_time = u.event_time AND s.deployment_id = %(deployment_id)b AND s.symbol = u.symbol
+              AND s.timeframe = u.timeframe AND s.model_version = u.model_version;
+
+-- name: list_signals
+-- A page of signals, newest bar first; every filter is optional, the vendor's is not left to the caller.
+SELECT s.* FROM signals s
+WHERE (CAST(:vendor_id AS text) IS NULL OR s.vendor_id = :vendor_id)
+  AND (CAST(:deployment_id AS text) IS NULL OR s.deployment_id = :deployment_id)
+  AND (CAST(:symbol AS text) IS NULL OR s.symbol = :symbol)
+  AND (CAST(:timeframe AS text) IS NULL OR s.timeframe = :timeframe)
+  AND (CAST(:since AS timestamptz) IS NULL OR s.event_time >= :since)
+  AND (CAST(:until AS timestamptz) IS NULL OR s.event_time < :until)
+  AND (CAST(:cursor_time AS timestamptz) IS NULL
+       OR (s.event_time, s.batch_id, s.row_no) < (:cursor_time, :cursor_batch, :cursor_row))
+ORDER BY s.event_time DESC, s.batch_id DESC, s.row_no DESC
+LIMIT :limit;
+
+-- name: unblended_bars
+-- Bars that batches, locked here until commit, brought signals about since they were last blended.
+WITH due AS (
+  SELECT id, first_event, last_event FROM signal_batches
+  WHERE blended_at IS NULL AND accepted > 0
+  ORDER BY id LIMIT :batches FOR UPDATE SKIP LOCKED
+), told AS (
+  UPDATE signal_batches b SET blended_at = now() FROM due WHERE b.id = due.id
+)
+SELECT DISTINCT s.symbol, s.timeframe, s.event_time
+FROM due JOIN signals s ON s.event_time BETWEEN due.first_event AND due.last_event AND s.batch_id = due.id;
+
+-- name: voices
+-- The newest signal of each deployment about each of these bars, with its attribution.
+SELECT DISTINCT ON (s.symbol, s.timeframe, s.event_time, s.deployment_id)
+       s.symbol, s.timeframe, s.event_time, s.deployment_id, s.vendor_id, v.name AS vendor, s.decision, s.confidence
+FROM unnest(CAST(:symbols AS text[]), CAST(:timeframes AS text[]), CAST(:event_times AS timestamptz[]))
+     AS bar(symbol, timeframe, event_time)
+JOIN signals s ON s.symbol = bar.symbol AND s.timeframe = bar.timeframe AND s.event_time = bar.event_time
+LEFT JOIN marketplace_vendors v ON v.id = s.vendor_id
+ORDER BY s.symbol, s.timeframe, s.event_time, s.deployment_id, s.received_at DESC, s.batch_id DESC, s.row_no DESC;
+
+-- name: put_consensus
+-- Stores blended bars; a bar that was blended before is replaced.
+INSERT INTO consensus (event_time, symbol, timeframe, method, decision, confidence, score, signals, contributions)
+VALUES (:event_time, :symbol, :timeframe, :method, :decision, :confidence, :score, :signals, CAST(:contributions AS jsonb))
+ON CONFLICT (event_time, symbol, timeframe, method) DO UPDATE
+SET decision = excluded.decision, confidence = excluded.confidence, score = excluded.score,
+    signals = excluded.signals, contributions = excluded.contributions, computed_at = now();
+
+-- name: latest_consensus
+-- The newest bar of each symbol and timeframe; both filters are optional.
+SELECT DISTINCT ON (c.symbol, c.timeframe) c.* FROM consensus c
+WHERE (CAST(:symbol AS text) IS NULL OR c.symbol = :symbol)
+  AND (CAST(:timeframe AS text) IS NULL OR c.timeframe = :timeframe)
+ORDER BY c.symbol, c.timeframe, c.event_time DESC, c.computed_at DESC;
+
+-- name: list_consensus
+-- Blended bars, newest first; every filter is optional.
+SELECT c.* FROM consensus c
+WHERE (CAST(:symbol AS text) IS NULL OR c.symbol = :symbol)
+  AND (CAST(:timeframe AS text) IS NULL OR c.timeframe = :timeframe)
+  AND (CAST(:since AS timestamptz) IS NULL OR c.event_time >= :since)
+  AND (CAST(:until AS timestamptz) IS NULL OR c.event_time < :until)
+ORDER BY c.event_time DESC, c.symbol, c.timeframe
+LIMIT :limit;

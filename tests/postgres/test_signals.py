@@ -1,0 +1,272 @@
+"""Signals in Postgres: exactly once, attributed, told apart row by row."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from mp_kit.contracts import ReceiptStatus, StoreResult
+from mp_kit.errors import AttributionError, ForbiddenError, InvalidInputError
+from mp_kit.server.house import House
+from mp_kit.server.services import consensus, signals, vendors
+from mp_kit.server.services.tokens import Principal
+from mp_kit.server.store.engine import Database, Tx
+
+BAR = datetime(2026, 1, 5, 10, tzinfo=UTC)
+
+
+def signal(**changes: Any) -> dict[str, Any]:
+    row = {
+        "symbol": "EURUSD",
+        "timeframe": "1h",
+        "decision": "BUY",
+        "confidence": 0.8,
+        "model_version": "1.0.0",
+        "timestamp": BAR.isoformat(),
+        "event_time": BAR.isoformat(),
+    }
+    return row | changes
+
+
+def batch(*items: Any, **options: Any) -> signals.Batch:
+    return signals.Batch(items=items, body=json.dumps(items).encode(), **options)
+
+
+def make_deployment(tx: Tx, house: House, name: str = "ACME") -> Principal:
+    vendor = vendors.create(tx, house.tokens, name, actor="test")
+    deployment_id = f"dep_{vendor.vendor_id}"
+    tx.execute(
+        text("INSERT INTO deployments (id, vendor_id, name, provider) VALUES (:id, :vendor, 'live', 'byoc')"),
+        {"id": deployment_id, "vendor": vendor.vendor_id},
+    )
+    return Principal(
+        kind="deployment",
+        vendor_id=vendor.vendor_id,
+        deployment_id=deployment_id,
+        scope={"routes": ["signals:store"], "deployment": deployment_id},
+    )
+
+
+@pytest.fixture
+def who(tx: Tx, house: House) -> Principal:
+    return make_deployment(tx, house)
+
+
+def statuses(result: StoreResult) -> list[str]:
+    return [receipt.status.value for receipt in result.receipts]
+
+
+def test_store_twice_is_stored_once(tx: Tx, who: Principal):
+    """The second push of a batch says duplicate, with the first one's ids."""
+    rows = [signal(), signal(symbol="GBPUSD")]
+    first = signals.store(tx, who, batch(*rows))
+    second = signals.store(tx, who, batch(*rows))
+    assert ["accepted", "accepted"] == statuses(first)
+    assert ["duplicate", "duplicate"] == statuses(second)
+    assert [r.signal_id for r in first.receipts] == [r.signal_id for r in second.receipts]
+    assert 2 == tx.execute(text("SELECT count(*) FROM signals")).scalar_one()
+
+
+def test_rewriting_is_a_conflict(tx: Tx, who: Principal):
+    """The same identity with another decision or confidence is kept out, and the answer says what stands."""
+    signals.store(tx, who, batch(signal()))
+    result = signals.store(tx, who, batch(signal(decision="SELL"), signal(confidence=0.81)))
+    assert ["conflict", "conflict"] == statuses(result)
+    assert "BUY with 0.8 stands" in (result.receipts[0].error or "")
+
+
+def test_twins_within_a_batch(tx: Tx, who: Principal):
+    """Within one batch the first of two equal rows is stored, the second told apart."""
+    result = signals.store(tx, who, batch(signal(), signal(), signal(decision="HOLD")))
+    assert ["accepted", "duplicate", "conflict"] == statuses(result)
+    assert result.receipts[0].signal_id == result.receipts[1].signal_id
+
+
+BAD_ROWS = {
+    "no decision": ({"decision": None}, "decision"),
+    "naive time": ({"timestamp": "2026-01-05T10:00:00"}, "zone"),
+    "numeric time": ({"timestamp": 1767607200}, "RFC 3339"),
+    "confidence over 1": ({"confidence": 1.01}, "confidence"),
+    "unknown timeframe": ({"timeframe": "2h"}, "timeframe"),
+    "far future": ({"event_time": "2199-01-01T00:00:00Z"}, "future"),
+    "NUL in metadata": ({"metadata": {"a": "x\x00y"}}, "NUL"),
+    "half a surrogate": ({"metadata": {"a": "\ud800"}}, "surrogate"),
+    "NUL in version": ({"model_version": "1\x00"}, "model_version"),
+    "huge metadata": ({"metadata": {"a": "x" * 20_000}}, "bytes"),
+    "empty symbol": ({"symbol": ""}, "symbol"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_row_is_rejected_and_good_ones_stored(tx: Tx, who: Principal, name: str):
+    """A bad row is rejected by index and reason; its neighbours are stored."""
+    changes, reason = BAD_ROWS[name]
+    result = signals.store(tx, who, batch(signal(symbol="AUDUSD"), signal(**changes), signal(symbol="NZDUSD")))
+    assert ["accepted", "rejected", "accepted"] == statuses(result)
+    assert reason in (result.receipts[1].error or "")
+
+
+@pytest.mark.parametrize("row", [None, 5, "x", [], {}])
+def test_row_that_is_no_signal(tx: Tx, who: Principal, row: Any):
+    """A row of a wrong kind is rejected, not an error of the request."""
+    assert ["rejected", "accepted"] == statuses(signals.store(tx, who, batch(row, signal())))
+
+
+def test_atomic_stores_none(shared_db: Database, house: House):
+    """With atomic, one bad row refuses all; the transaction takes the good ones back."""
+    with shared_db.begin() as tx:
+        who = make_deployment(tx, house, "Atomic")
+    with pytest.raises(InvalidInputError, match="1 of 2") as caught, shared_db.begin() as tx:
+        signals.store(tx, who, batch(signal(), signal(confidence=2), atomic=True))
+    assert [{"loc": [1], "msg": caught.value.details[0]["msg"]}] == caught.value.details
+    with shared_db.begin() as tx:
+        count = text("SELECT count(*) FROM signals WHERE deployment_id = :id")
+        assert 0 == tx.execute(count, {"id": who.deployment_id}).scalar_one()
+
+
+@pytest.mark.parametrize("claim", [{"vendor_id": "ven_other"}, {"deployment_id": "dep_other"}])
+def test_contradicting_claim_is_refused(tx: Tx, who: Principal, claim: dict[str, str]):
+    """A claim against the token refuses the request: it is never rewritten silently."""
+    with pytest.raises(AttributionError):
+        signals.store(tx, who, batch(signal(), signal(symbol="GBPUSD", **claim)))
+    assert 0 == tx.execute(text("SELECT count(*) FROM signals")).scalar_one()
+
+
+def test_agreeing_claim_is_fine(tx: Tx, who: Principal):
+    """A claim that says what the token says is no contradiction."""
+    row = signal(vendor_id=who.vendor_id, deployment_id=who.deployment_id)
+    assert ["accepted"] == statuses(signals.store(tx, who, batch(row)))
+
+
+def test_idempotency_key_gives_the_first_answer_again(tx: Tx, who: Principal):
+    """Same key, same body: the very same answer, accepted and all."""
+    first = signals.store(tx, who, batch(signal(), key="k"))
+    assert first == signals.store(tx, who, batch(signal(), key="k"))
+
+
+def test_idempotency_key_reused_by_an_honest_batch(tx: Tx, who: Principal):
+    """Old clients derive the key from a 5 s slot: another batch under it is processed, and the answer says so."""
+    signals.store(tx, who, batch(signal(), key="EURUSD:1h:353521440"))
+    second = signals.store(tx, who, batch(signal(symbol="GBPUSD"), key="EURUSD:1h:353521440"))
+    assert ["accepted"] == statuses(second)
+    assert second.idempotency_key_reused is True
+
+
+def test_third_dialect_is_mapped(tx: Tx, who: Principal):
+    """owner, bar_ts and meta are understood."""
+    row = {
+        "owner": who.vendor_id,
+        "model_id": "m1",
+        "symbol": "EURUSD",
+        "timeframe": "5m",
+        "bar_ts": "2026-01-05T10:00:00Z",
+        "decision": "SELL",
+        "confidence": 0.6,
+        "meta": {"model_version": "7"},
+    }
+    assert ["accepted"] == statuses(signals.store(tx, who, batch(row)))
+    stored = tx.execute(text("SELECT model_version, model_id, event_time FROM signals")).one()
+    assert ("7", "m1", BAR) == tuple(stored)
+
+
+def test_late_signal_is_marked(tx: Tx, who: Principal):
+    """A signal long after its bar's end is stored and marked; one in time is not."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    result = signals.store(tx, who, batch(signal(), signal(timestamp=now.isoformat(), event_time=now.isoformat())))
+    assert [True, None] == [receipt.late for receipt in result.receipts]
+
+
+def test_scope_of_symbols(tx: Tx, who: Principal):
+    """A token for some symbols rejects rows about others."""
+    narrow = Principal(**(vars(who) | {"scope": {**who.scope, "symbols": ["EURUSD"]}}))
+    result = signals.store(tx, narrow, batch(signal(), signal(symbol="GBPUSD")))
+    assert ["accepted", "rejected"] == statuses(result)
+
+
+@pytest.mark.parametrize("kind", ["vendor", "run"])
+def test_only_deployments_and_operator_push(tx: Tx, kind: Any):
+    """A vendor key is not for pushing: attribution comes from a deployment."""
+    with pytest.raises(ForbiddenError):
+        signals.store(tx, Principal(kind=kind, vendor_id="v"), batch(signal()))
+
+
+def test_house_signals_have_no_vendor(tx: Tx):
+    """The operator's own signals are stored unattributed."""
+    signals.store(tx, Principal(kind="operator"), batch(signal()))
+    assert (None, "house") == tuple(tx.execute(text("SELECT vendor_id, deployment_id FROM signals")).one())
+
+
+@pytest.mark.parametrize("count", [0, 100_001])
+def test_batch_sizes(tx: Tx, who: Principal, count: int):
+    """An empty or oversized batch is refused with a hint."""
+    with pytest.raises(InvalidInputError, match="1 to 100000"):
+        signals.store(tx, who, signals.Batch(items=[None] * count, body=b""))
+
+
+PUSHER = """
+import json, sys
+from mp_kit.server.services import signals
+from mp_kit.server.services.tokens import Principal
+from mp_kit.server.store.engine import Database
+given = json.load(sys.stdin)
+db = Database(given["url"], pool_size=1)
+who = Principal(kind="deployment", **given["who"])
+body = json.dumps(given["rows"]).encode()
+with db.begin() as tx:
+    result = signals.store(tx, who, signals.Batch(items=given["rows"], body=body, key="same"))
+print(json.dumps([result.accepted, result.duplicates, result.conflicts, result.rejected]))
+"""
+
+
+def test_eight_processes_at_once_store_once(house: House):
+    """Eight processes push one batch at the same moment: each row is stored exactly once."""
+    with house.db.begin() as tx:
+        who = make_deployment(tx, house, "Eight")
+    rows = [signal(symbol=f"S{n:03}", event_time=(BAR + timedelta(hours=n % 7)).isoformat()) for n in range(300)]
+    caller = {"vendor_id": who.vendor_id, "deployment_id": who.deployment_id, "scope": dict(who.scope)}
+    given = json.dumps({"url": house.settings.database_url, "who": caller, "rows": rows})
+    argv = [sys.executable, "-c", PUSHER]
+    pushers = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        told = [json.loads(out) for out, _ in pool.map(lambda pusher: pusher.communicate(given), pushers)]
+    with house.db.begin() as tx:
+        count = text("SELECT count(*) FROM signals WHERE deployment_id = :id")
+        assert 300 == tx.execute(count, {"id": who.deployment_id}).scalar_one()
+    # Who finds the key taken by the same body gets the first answer again; who raced with it sees duplicates.
+    assert {(300, 0, 0, 0)} <= {tuple(answer) for answer in told} <= {(300, 0, 0, 0), (0, 300, 0, 0)}
+
+
+def test_consensus_blends_with_attribution(tx: Tx, house: House):
+    """Two vendors about one bar: shares by confidence, vendors named, late news blended again."""
+    one, two = make_deployment(tx, house, "One"), make_deployment(tx, house, "Two")
+    signals.store(tx, one, batch(signal(confidence=0.75)))
+    assert 1 == consensus.refresh(tx)
+    assert 0 == consensus.refresh(tx)
+    signals.store(tx, two, batch(signal(decision="SELL", confidence=0.25)))
+    assert 1 == consensus.refresh(tx)
+    (bar,) = consensus.latest(tx, "EURUSD")
+    told = {c.vendor: (c.decision.value, c.weight) for c in bar.contributions.values()}
+    assert {"One": ("BUY", 0.75), "Two": ("SELL", 0.25)} == told
+    assert ("BUY", 2) == (bar.decision.value, bar.signals)
+    assert 0.75**2 - 0.25**2 == pytest.approx(bar.confidence, abs=1e-15)
+
+
+def test_newest_version_of_a_deployment_speaks(tx: Tx, who: Principal):
+    """Two versions of one deployment about one bar are one voice: the newest."""
+    signals.store(tx, who, batch(signal()))
+    signals.store(tx, who, batch(signal(model_version="2", decision="SELL")))
+    consensus.refresh(tx)
+    (bar,) = consensus.latest(tx)
+    assert ("SELL", 1) == (bar.decision.value, bar.signals)
+
+
+def test_receipt_statuses_are_the_wires():
+    """The four words that clients branch on."""
+    assert {"accepted", "duplicate", "conflict", "rejected"} == {status.value for status in ReceiptStatus}
