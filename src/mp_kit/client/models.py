@@ -70,21 +70,22 @@ class Models:
             InvalidInputError: A value breaks the contract; nothing was sent.
             ConflictError: The version exists already.
         """
-        fields = {
-            "name": name,
-            "description": description,
-            "task": task,
-            "version": version,
-            "run_id": run_id,
-            "deployment_id": deployment_id,
-            "hf_repo_id": hf_repo_id,
-        }
-        try:
-            body = ModelRegistration.model_validate(fields).model_dump(mode="json", exclude_none=True)
-        except ValidationError as error:
-            raise invalid("The model", error) from None
-        # A version is its name: registering it again answers with the same ids.
-        return read(RegisteredView, self._api.send(Call("POST", MODELS, json=body, repeatable=True)), MODELS)
+        wanted = make_registration(
+            name=name,
+            description=description,
+            task=task,
+            version=version,
+            run_id=run_id,
+            deployment_id=deployment_id,
+            hf_repo_id=hf_repo_id,
+        )
+        return self.submit(wanted)
+
+    def submit(self, wanted: ModelRegistration, *, idempotency_key: str | None = None) -> RegisteredView:
+        """Registers out of a ready contract; a version is its name, so that repeating answers with the same ids."""
+        body = wanted.model_dump(mode="json", exclude_none=True)
+        call = Call("POST", MODELS, json=body, idempotency_key=idempotency_key, repeatable=True)
+        return read(RegisteredView, self._api.send(call), MODELS)
 
     def promote(self, model_id: str, version_id: str, stage: str | Stage, reason: str | None = None) -> RegisteredView:
         """Moves a version to another stage: shadow, pilot, prod or retired.
@@ -103,3 +104,15 @@ class Models:
     def list(self, limit: int = 100) -> Rows[OwnModel]:
         """The vendor's models."""
         return Rows(self._api.pages(OwnModel, MODELS, limit), "Models", ("id", "name", "task", "stage"))
+
+
+def make_registration(**fields: Any) -> ModelRegistration:
+    """Builds a registration out of its fields.
+
+    Raises:
+        InvalidInputError: A value breaks the contract; all findings are told.
+    """
+    try:
+        return ModelRegistration.model_validate(fields)
+    except ValidationError as error:
+        raise invalid("The model", error) from None

@@ -75,7 +75,7 @@ class Training:
             InvalidInputError: A value breaks the contract; nothing was sent.
             BudgetError: The budget would not hold.
         """
-        request = _request(
+        request = make_request(
             round_id=round,
             task=task,
             hyperparams=dict(hyperparams or {}),
@@ -116,7 +116,12 @@ class Training:
         return Run(self._api, seen, self._opener, self._sleep)
 
 
-def _request(**fields: Any) -> TrainingRequest:
+def make_request(**fields: Any) -> TrainingRequest:
+    """Builds a request out of its fields; ``budget`` is a mapping.
+
+    Raises:
+        InvalidInputError: A value breaks the contract; all findings are told.
+    """
     try:
         return TrainingRequest(**{**fields, "budget": Budget(**fields["budget"])})
     except ValidationError as error:

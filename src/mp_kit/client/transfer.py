@@ -124,7 +124,7 @@ class Transfer:
         sleep: Waits; tests pass their own.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a knob that a test or a bench turns by name
+    def __init__(
         self,
         opener: Opener,
         book: UrlBook,

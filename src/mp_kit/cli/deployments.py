@@ -1,0 +1,117 @@
+"""``mp link-infra`` and ``mp heartbeat``: where a model runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mp_kit.cli.output import DryRun, Json, emit, pairs, say
+from mp_kit.cli.session import session
+from mp_kit.errors import ConflictError, InvalidInputError
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from mp_kit.client.deployments import DeploymentView
+    from mp_kit.client.marketplace import Marketplace
+
+DeploymentOption = Annotated[str | None, typer.Option("--deployment", help="Deployment id; the linked one by default.")]
+
+
+def link_infra(
+    deployment: Annotated[str | None, typer.Option(help="An existing deployment's id.")] = None,
+    name: Annotated[str, typer.Option(help="Name of a new one.")] = "default",
+    model_id: Annotated[str | None, typer.Option("--model-id", help="The model that it serves.")] = None,
+    provider: Annotated[str, typer.Option(help="byoc or local (you run it), or runpod.")] = "byoc",
+    rotate: Annotated[bool, typer.Option("--rotate", help="Revoke the deployment's earlier tokens.")] = False,
+    print_token: Annotated[bool, typer.Option("--print-token", help="Print the token on stdout, this once.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Makes a deployment, or takes an existing one, and keeps its token in the profile."""
+    market = session()
+    known = _existing(market, deployment, name)
+    if dry_run:
+        what = f"issue a token for {known.deployment_id}" if known else f"create a deployment named {name}"
+        emit({"would": what}, as_json=json, text=f"would {what}")
+        return
+    if known is None:
+        made = market.deployments.create(name, provider=provider, model_id=model_id)
+        deployment_id, token = made.deployment_id, made.infra_token
+    else:
+        deployment_id = known.deployment_id
+        token = market.deployments.token(deployment_id, rotate=rotate).infra_token
+    _keep(market.api_url, deployment_id, token or "")
+    facts = {"deployment_id": deployment_id} | ({"infra_token": token} if print_token else {})
+    emit(facts, as_json=json, text="\n".join(str(value) for value in facts.values()))
+
+
+def _existing(market: Marketplace, deployment_id: str | None, name: str) -> DeploymentView | None:
+    if deployment_id is not None:
+        return market.deployments.get(deployment_id)
+    named = [found for found in market.deployments.list() if found.name == name]
+    if len(named) > 1:
+        raise ConflictError(f"{len(named)} deployments are named {name!r}.", hint="Choose one: --deployment ID.")
+    return named[0] if named else None
+
+
+def _keep(api_url: str, deployment_id: str, token: str) -> None:
+    from pydantic import SecretStr
+
+    from mp_kit.client import config
+
+    profile = config.moved(config.load(), api_url)
+    stored = config.save(replace(profile, deployments={**profile.deployments, deployment_id: SecretStr(token)}))
+    say(f"The deployment's token is stored in {stored}.")
+
+
+def linked(market: Marketplace, deployment_id: str | None) -> tuple[str | None, SecretStr | None]:
+    """The deployment to speak for and its token, as environment or profile know them.
+
+    Args:
+        market: The connection; tokens of another marketplace are not taken.
+        deployment_id: The chosen one; without it ``DEPLOYMENT_ID``, else the only linked one.
+
+    Raises:
+        InvalidInputError: Several are linked and none was chosen.
+    """
+    import os
+
+    from pydantic import SecretStr
+
+    from mp_kit.client import config
+
+    profile = config.moved(config.load(), market.api_url)
+    chosen = deployment_id or os.environ.get("DEPLOYMENT_ID")
+    if token := os.environ.get("MARKETPLACE_TOKEN"):
+        return chosen, SecretStr(token)
+    if chosen is None and len(profile.deployments) > 1:
+        raise InvalidInputError(
+            "Several deployments are linked.", hint=f"Choose one: --deployment {min(profile.deployments)} …"
+        )
+    chosen = chosen or next(iter(profile.deployments), None)
+    return chosen, profile.deployments.get(chosen or "")
+
+
+def heartbeat(
+    deployment: DeploymentOption = None,
+    status: Annotated[str, typer.Option(help="pending, ready, error, maintenance or offline.")] = "ready",
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="name=value; repeatable.")] = None,
+    message: Annotated[str | None, typer.Option(help="A word to the operator.")] = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Sends a deployment's sign of life."""
+    market = session()
+    deployment_id, token = linked(market, deployment)
+    if deployment_id is None:
+        raise InvalidInputError("No deployment is linked.", hint="Run `mp link-infra`, or pass --deployment ID.")
+    metrics: dict[str, Any] | None = pairs(metric, "--metric") if metric else None
+    if dry_run:
+        facts = {"deployment_id": deployment_id, "status": status, "metrics": metrics, "message": message}
+        emit(facts, as_json=json, text=f"would send {status} for {deployment_id}")
+        return
+    receipt = market.deployments.heartbeat(deployment_id, status, metrics=metrics, message=message, token=token)
+    emit(receipt, as_json=json, text=receipt.heartbeat_id)

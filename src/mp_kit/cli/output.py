@@ -1,0 +1,135 @@
+"""What ``mp`` says: the result on stdout and nothing else there; everything else, errors too, on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from mp_kit import errors
+
+OK = 0
+FAILED = 1
+USAGE = 2
+CANCELLED = 130
+
+EXIT_CODES: dict[type[errors.MarketplaceError], int] = {
+    errors.MarketplaceError: FAILED,
+    errors.AuthError: 3,
+    errors.ForbiddenError: 3,
+    errors.NotFoundError: 4,
+    errors.InvalidInputError: 5,
+    errors.BudgetError: 6,
+    errors.ConflictError: 7,
+    errors.TimeoutExceededError: 8,
+    errors.NetworkError: 9,
+    errors.TransferError: 9,
+    errors.UnavailableError: 9,
+}
+"""The exit code of each error; a class that is not listed has its parent's."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; errors too, as stderr's last line.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")]
+IdempotencyKey = Annotated[
+    str | None, typer.Option("--idempotency-key", help="Repeating the command with this key acts only once.")
+]
+RoundOption = Annotated[str, typer.Option("--round", help="Round id, or 'current'.")]
+
+
+def exit_code(error: errors.MarketplaceError) -> int:
+    """The exit code of an error, by its class or the nearest parent in the table."""
+    return next(EXIT_CODES[cls] for cls in type(error).__mro__ if cls in EXIT_CODES)
+
+
+def emit(result: Any, *, as_json: bool, text: str | Callable[[], str] | None = None) -> None:
+    """Writes a command's result to stdout.
+
+    Args:
+        result: What ``--json`` prints: a contract, a dictionary, or a list of them.
+        as_json: JSON is wanted.
+        text: What people get instead; ``repr`` of the result by default.
+    """
+    if as_json:
+        said = json.dumps(plain(result), indent=2, default=str, allow_nan=False)
+    else:
+        said = text() if callable(text) else text if text is not None else repr(result)
+    sys.stdout.write(said + "\n")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON takes it."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [plain(part) for part in value]
+    return value
+
+
+def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as an aligned table."""
+    from mp_kit.client.results import plain_table
+
+    return plain_table(rows, columns)
+
+
+def say(text: str) -> None:
+    """Tells a person something that is not the result."""
+    sys.stderr.write(text + "\n")
+
+
+def fail(error: errors.MarketplaceError, *, as_json: bool) -> int:
+    """Tells an error and returns its exit code."""
+    if as_json:
+        facts = {"code": error.code, "message": error.message, "hint": error.hint}
+        facts |= {"details": error.details} if error.details else {}
+        facts |= {"request_id": error.request_id} if error.request_id else {}
+        say(json.dumps({"error": facts}, default=str))
+    else:
+        say(f"error: {error.message}")
+        for detail in error.details:
+            say(f"  {'.'.join(str(part) for part in detail.get('loc', ()))}: {detail.get('msg', '')}")
+        if error.hint:
+            say(f"hint: {error.hint}")
+        if error.request_id:
+            say(f"request: {error.request_id}")
+    return exit_code(error)
+
+
+def usage(message: str, how: str, *, as_json: bool) -> None:
+    """Tells how a command is used."""
+    if as_json:
+        say(json.dumps({"error": {"code": "usage", "message": message, "hint": how}}))
+    elif how:
+        say(f"{how}\nerror: {message}")
+    else:
+        say(f"error: {message}")
+
+
+def pairs(given: Sequence[str], option: str) -> dict[str, Any]:
+    """Reads ``name=value`` options; numbers and true/false become what they look like.
+
+    Raises:
+        typer.BadParameter: One has no ``=`` or no name.
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise typer.BadParameter(f"{option} wants name=value, got {text!r}.")
+        found[name.strip()] = _scalar(value)
+    return found
+
+
+def _scalar(text: str) -> Any:
+    for read in (int, float):
+        try:
+            number = read(text)
+        except ValueError:
+            continue
+        return number if abs(number) != float("inf") and number == number else text  # noqa: PLR0124 - NaN is no number
+    return {"true": True, "false": False}.get(text.lower(), text)

@@ -1,0 +1,20 @@
+"""The connection that commands use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import httpx
+
+    from mp_kit.client.marketplace import Marketplace
+
+transport: httpx.BaseTransport | None = None
+"""An httpx transport in place of the network; tests set it."""
+
+
+def session(api_url: str | None = None, token: str | None = None) -> Marketplace:
+    """Connects as environment and profile say."""
+    from mp_kit.client.marketplace import Marketplace
+
+    return Marketplace(api_url, token, transport=transport)

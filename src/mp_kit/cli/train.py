@@ -1,0 +1,114 @@
+"""``mp train``: training runs."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from mp_kit.cli.output import FAILED, OK, DryRun, IdempotencyKey, Json, RoundOption, emit, pairs, say
+from mp_kit.cli.session import session
+
+app = typer.Typer(help="Training runs.", no_args_is_help=True, rich_markup_mode=None)
+
+RunId = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN_ID")]
+Hyper = Annotated[list[str] | None, typer.Option("--hp", help="Hyperparameter name=value; repeatable.")]
+FOLLOW_SECONDS = 2.0
+
+
+@app.command("start")
+def start(  # noqa: PLR0913 - each option of the command is an argument
+    task: Annotated[str, typer.Option("--task", help="signal, consensus or optimizer.")] = "signal",
+    round: RoundOption = "current",  # noqa: A002 - the option's name
+    hp: Hyper = None,
+    provider: Annotated[str, typer.Option(help="runpod, byoc or local.")] = "runpod",
+    gpu: Annotated[str | None, typer.Option(help="Wanted GPU, such as A100.")] = None,
+    max_hours: Annotated[float | None, typer.Option(help="Bound of the run's hours.")] = None,
+    max_cost: Annotated[float | None, typer.Option("--max-cost", "--max-cost-usd", help="Bound of its cost.")] = None,
+    idempotency_key: IdempotencyKey = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit 0 only if it succeeded.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
+    """Starts a training run and prints its id."""
+    from mp_kit.client.training import make_request
+
+    request = make_request(
+        task=task,
+        round_id=round,
+        hyperparams=pairs(hp or [], "--hp"),
+        provider=provider,
+        gpu=gpu,
+        budget={"max_hours": max_hours, "max_cost_usd": max_cost},
+    )
+    if dry_run:
+        facts = request.model_dump(mode="json", exclude_none=True)
+        emit(facts, as_json=json, text=request.model_dump_json(indent=2, exclude_none=True))
+        return OK
+    run = session().train.submit(request, idempotency_key=idempotency_key)
+    if wait:
+        say(f"run {run.run_id}")
+        run.watch()
+    emit(run.record, as_json=json, text=repr(run) if wait else run.run_id)
+    return FAILED if run.status.is_final and run.status.value != "succeeded" else OK
+
+
+@app.command("list")
+def list_(
+    status: Annotated[str | None, typer.Option(help="Only these.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 20,
+    json: Json = False,
+) -> None:
+    """Lists your runs, newest first."""
+    emit(session().train.list(status, limit), as_json=json)
+
+
+@app.command("status")
+def status(run_id: RunId, json: Json = False) -> None:
+    """Shows a run."""
+    run = session().train.get(run_id)
+    emit(run.record, as_json=json, text=repr(run))
+
+
+@app.command("logs")
+def logs(
+    run_id: RunId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    after: Annotated[int, typer.Option(help="Skip the lines before this number.", min=0)] = 0,
+    json: Json = False,
+) -> None:
+    """Prints a run's log; with --json one object per line."""
+    run = session().train.get(run_id)
+    while True:
+        page = run.logs(after)
+        for line in page.lines:
+            typer.echo(line.model_dump_json() if json else line.text)
+        if page.complete and not page.lines:
+            return
+        if not page.lines and not follow:
+            return
+        if follow and not page.lines:
+            time.sleep(FOLLOW_SECONDS)
+        after = page.next
+
+
+@app.command("wait")
+def wait(
+    run_id: RunId,
+    timeout: Annotated[float | None, typer.Option(help="Seconds; for ever by default.", min=0)] = None,
+    json: Json = False,
+) -> int:
+    """Waits for a run's end: exit 0 succeeded, 1 failed or cancelled, 8 still running."""
+    run = session().train.get(run_id).wait(timeout)
+    emit(run.record, as_json=json, text=repr(run))
+    return OK if run.status.value == "succeeded" else FAILED
+
+
+@app.command("stop")
+def stop(run_id: RunId, dry_run: DryRun = False, json: Json = False) -> None:
+    """Asks a run to stop; harmless to repeat."""
+    run = session().train.get(run_id)
+    if not dry_run:
+        run.cancel()
+    emit(run.record, as_json=json, text=f"would stop {run.run_id}" if dry_run else repr(run))
