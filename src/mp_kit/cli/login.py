@@ -31,9 +31,8 @@ def login(api_url: Url = None, api_key: Key = None, json: Json = False) -> None:
     profile = replace(config.moved(config.load(), url), api_key=SecretStr(key))
     stored = config.save(profile)
     say(f"The key is stored in {stored}.")
-    emit(
-        {"vendor_id": vendor.id, "name": vendor.name, "api_url": url}, as_json=json, text=f"Signed in as {vendor.name}."
-    )
+    facts = {"vendor_id": vendor.id, "name": vendor.name, "api_url": url}
+    emit(facts, as_json=json, text=f"Signed in as {vendor.name}.")
 
 
 def _key(given: str | None) -> str:

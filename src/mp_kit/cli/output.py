@@ -85,7 +85,7 @@ def say(text: str) -> None:
 def fail(error: errors.MarketplaceError, *, as_json: bool) -> int:
     """Tells an error and returns its exit code."""
     if as_json:
-        facts = {"code": error.code, "message": error.message, "hint": error.hint}
+        facts: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
         facts |= {"details": error.details} if error.details else {}
         facts |= {"request_id": error.request_id} if error.request_id else {}
         say(json.dumps({"error": facts}, default=str))

@@ -10,7 +10,7 @@ from mp_kit.cli.output import DryRun, IdempotencyKey, Json, emit
 from mp_kit.cli.session import session
 
 
-def register(  # noqa: PLR0913 - each option of the command is an argument
+def register(  # noqa: PLR0913, PLR0917 - each option of the command is an argument
     name: Annotated[str, typer.Option("--name", help="The model's name.")],
     task: Annotated[str, typer.Option("--task", help="signal, consensus or optimizer.")] = "signal",
     version: Annotated[str, typer.Option("--version", help="The version's name.")] = "0.1.0",

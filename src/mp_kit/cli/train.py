@@ -18,7 +18,7 @@ FOLLOW_SECONDS = 2.0
 
 
 @app.command("start")
-def start(  # noqa: PLR0913 - each option of the command is an argument
+def start(  # noqa: PLR0913, PLR0917 - each option of the command is an argument
     task: Annotated[str, typer.Option("--task", help="signal, consensus or optimizer.")] = "signal",
     round: RoundOption = "current",  # noqa: A002 - the option's name
     hp: Hyper = None,
