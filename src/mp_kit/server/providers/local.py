@@ -32,6 +32,7 @@ _HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH
 _TRIES = 20
 _TRY_SECONDS = 0.05
 _KILL_AFTER_SECONDS = 60.0
+_CHILDREN: list[subprocess.Popen[bytes]] = []  # children are the process's, whichever provider object started them
 
 
 class LocalProvider:
@@ -45,7 +46,6 @@ class LocalProvider:
     def __init__(self, root: Path, command: Sequence[str] = _COMMAND) -> None:
         self._root = root
         self._command = tuple(command)
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def launch(self, order: LaunchOrder) -> Handle:
         """Starts the wrapper, or adopts the one that an earlier call of the same attempt started.
@@ -74,7 +74,7 @@ class LocalProvider:
 
     def observe(self, handles: Sequence[Handle]) -> Mapping[str, Observed]:
         """Looks at each run's lock and exit file."""
-        self._reap()
+        _reap()
         return {handle.ref: _look(self._folder(handle)) for handle in handles}
 
     def terminate(self, handle: Handle) -> None:
@@ -105,16 +105,17 @@ class LocalProvider:
             )
         finally:
             os.close(log)
-        self._children[handle.ref] = process
+        _CHILDREN.append(process)
         write_json(folder / "process.json", {"pid": process.pid, "start": process_start(process.pid)})
-
-    def _reap(self) -> None:
-        """Collects the exit codes of ended children, so that no zombies stay."""
-        self._children = {ref: child for ref, child in self._children.items() if child.poll() is None}
 
     def _folder(self, handle: Handle) -> Path:
         run, _, attempt = handle.ref.partition("/")
         return self._root / run / attempt
+
+
+def _reap() -> None:
+    """Collects the exit codes of ended children, so that no zombies stay."""
+    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]
 
 
 def _environment(order: LaunchOrder, folder: Path) -> dict[str, str]:

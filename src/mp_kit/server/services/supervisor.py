@@ -60,7 +60,12 @@ class Desk:
 
 
 def watch(
-    desk: Desk, *, seconds: float, on_cycle: Callable[[int], None] | None = None, poll: float = POLL_SECONDS
+    desk: Desk,
+    *,
+    seconds: float,
+    on_cycle: Callable[[int], None] | None = None,
+    poll: float = POLL_SECONDS,
+    stop: Callable[[], bool] | None = None,
 ) -> None:
     """Supervises for a while, through outages of the database.
 
@@ -69,23 +74,30 @@ def watch(
         seconds: When to end; whatever is under way goes on under the next supervisor.
         on_cycle: Hears how many runs each cycle looked at.
         poll: Longest wait between two cycles, in seconds.
+        stop: Asked before each cycle; true ends the watch.
     """
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+
+    def over() -> bool:
+        return time.monotonic() >= end or (stop is not None and stop())
+
+    while not over():
         try:
-            _listen(desk, end, on_cycle or (lambda _: None), poll)
+            _listen(desk, over, on_cycle or (lambda _: None), lambda: min(poll, max(end - time.monotonic(), 0.0)))
         except DatabaseDownError as error:
             log.warning("the database is away: %s", error)
             time.sleep(min(POLL_SECONDS, max(end - time.monotonic(), 0.0)))
 
 
-def _listen(desk: Desk, end: float, on_cycle: Callable[[int], None], poll: float) -> None:
+def _listen(
+    desk: Desk, over: Callable[[], bool], on_cycle: Callable[[int], None], poll: Callable[[], float]
+) -> None:
     with desk.db.listen(rows.CHANNEL) as bell:
-        while time.monotonic() < end:
+        while not over():
             looked_at = cycle(desk)
             on_cycle(looked_at)
             if looked_at < _BATCH:
-                bell.wait(min(_pause(desk, poll), max(end - time.monotonic(), _SHORTEST_WAIT)))
+                bell.wait(_pause(desk, poll()))
 
 
 def _pause(desk: Desk, poll: float) -> float:
