@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-import anyio
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
@@ -41,7 +42,8 @@ _RELISTEN_SECONDS = 1.0
 def create_app(house: House) -> RequestContext:
     """The edge as an ASGI application over a house."""
     app = Litestar(
-        route_handlers=[*_handlers(), *unbuilt.handlers()],
+        # One router for all: handlers that share a path and are registered one by one are wrapped into threads twice.
+        route_handlers=[Router(path="/", route_handlers=[*_handlers(), *unbuilt.handlers()])],
         dependencies=DEPENDENCIES,
         exception_handlers={Exception: answer},
         plugins=[PydanticPlugin(exclude_none=True)],
@@ -93,7 +95,6 @@ def _openapi() -> OpenAPIConfig:
         description="Rounds, training, deployments, signals and consensus of a marketplace for trading models.",
         path="/schema",
         render_plugins=[],
-        enabled_endpoints=set(),
         components=Components(
             security_schemes={
                 "bearer": SecurityScheme(
@@ -108,8 +109,9 @@ def _openapi() -> OpenAPIConfig:
 @asynccontextmanager
 async def _threads(app: Litestar) -> AsyncIterator[None]:
     """As many handlers at once as there are database connections: the rest waits its turn."""
-    anyio.to_thread.current_default_thread_limiter().total_tokens = app.state.house.settings.edge_threads
-    yield
+    with ThreadPoolExecutor(app.state.house.settings.edge_threads, thread_name_prefix="handler") as pool:
+        asyncio.get_running_loop().set_default_executor(pool)
+        yield
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import anyio
+from litestar.concurrency import sync_to_thread
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
@@ -40,7 +40,7 @@ async def identify(connection: Connection) -> Principal:
     remembered = house.tokens.recall(token)
     if remembered is not None:
         return remembered
-    return await anyio.to_thread.run_sync(house.tokens.authenticate, token, house.db.begin)
+    return await sync_to_thread(house.tokens.authenticate, token, house.db.begin)
 
 
 def allow(*kinds: Kind, route: str | None = None) -> Guard:

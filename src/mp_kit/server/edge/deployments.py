@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import get, post
+from litestar.params import FromPath, JSONBody
 
 from mp_kit.contracts import (
     Deployment,
@@ -15,10 +16,8 @@ from mp_kit.contracts import (
     TokenRequest,
 )
 from mp_kit.server.edge.auth import allow
-from mp_kit.server.edge.parts import listing, ok, require_json
-from mp_kit.server.house import House
+from mp_kit.server.edge.parts import Caller, TheHouse, listing, ok, require_json
 from mp_kit.server.services import deployments
-from mp_kit.server.services.tokens import Principal
 
 
 @post(
@@ -29,14 +28,14 @@ from mp_kit.server.services.tokens import Principal
     sync_to_thread=True,
     tags=["deployments"],
 )
-def create(house: House, who: Principal, data: DeploymentRequest) -> Success[Deployment]:
+def create(house: TheHouse, who: Caller, data: JSONBody[DeploymentRequest]) -> Success[Deployment]:
     """Registers a deployment; its token is in the answer, this once."""
     with house.db.begin() as tx:
         return ok(deployments.create(tx, house.tokens, who.vendor_id or "", data, actor=who.name))
 
 
 @get("/api/deployments", guards=[allow("vendor")], sync_to_thread=True, tags=["deployments"])
-def list_own(house: House, who: Principal) -> Listing[list[Deployment]]:
+def list_own(house: TheHouse, who: Caller) -> Listing[list[Deployment]]:
     """The vendor's deployments, newest first."""
     with house.db.begin() as tx:
         return listing(deployments.list_of(tx, who.vendor_id or ""))
@@ -48,7 +47,7 @@ def list_own(house: House, who: Principal) -> Listing[list[Deployment]]:
     sync_to_thread=True,
     tags=["deployments"],
 )
-def get_one(house: House, who: Principal, deployment_id: str) -> Success[Deployment]:
+def get_one(house: TheHouse, who: Caller, deployment_id: FromPath[str]) -> Success[Deployment]:
     """A deployment of the vendor's."""
     with house.db.begin() as tx:
         return ok(deployments.get(tx, who.vendor_id or "", deployment_id))
@@ -62,7 +61,9 @@ def get_one(house: House, who: Principal, deployment_id: str) -> Success[Deploym
     sync_to_thread=True,
     tags=["deployments"],
 )
-def issue_token(house: House, who: Principal, deployment_id: str, data: TokenRequest) -> Success[IssuedToken]:
+def issue_token(
+    house: TheHouse, who: Caller, deployment_id: FromPath[str], data: JSONBody[TokenRequest]
+) -> Success[IssuedToken]:
     """A token scoped to the deployment, shown this once."""
     with house.db.begin() as tx:
         issued = deployments.issue_token(
@@ -85,7 +86,7 @@ def issue_token(house: House, who: Principal, deployment_id: str, data: TokenReq
     sync_to_thread=True,
     tags=["deployments"],
 )
-def heartbeat(house: House, who: Principal, data: HeartbeatWrite) -> Success[HeartbeatReceipt]:
+def heartbeat(house: TheHouse, who: Caller, data: JSONBody[HeartbeatWrite]) -> Success[HeartbeatReceipt]:
     """A deployment's sign of life."""
     with house.db.begin() as tx:
         return ok(deployments.heartbeat(tx, who, data))

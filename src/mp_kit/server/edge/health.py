@@ -9,12 +9,12 @@ from sqlalchemy import text
 
 from mp_kit.contracts import ServiceHealth
 from mp_kit.errors import DatabaseDownError
-from mp_kit.server.house import House
+from mp_kit.server.edge.parts import TheHouse
 from mp_kit.version import __version__
 
 
 @get("/api/health", sync_to_thread=True, summary="Is the marketplace there, and its database?", tags=["system"])
-def health(house: House) -> Response[ServiceHealth]:
+def health(house: TheHouse) -> Response[ServiceHealth]:
     """200 when the database answers, 503 when it does not."""
     try:
         with house.db.begin() as tx:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Response, get, patch, post
+from litestar.params import FromPath, JSONBody
 
 from mp_kit.contracts import ModelRegistration, RegisteredModel, StageChange, Success
 from mp_kit.server.edge.auth import allow
-from mp_kit.server.edge.parts import listing, ok, require_json
-from mp_kit.server.house import House
+from mp_kit.server.edge.parts import Caller, TheHouse, listing, ok, require_json
 from mp_kit.server.services import models
-from mp_kit.server.services.tokens import Principal
 
 
 @get("/api/catalog", sync_to_thread=True, tags=["catalog"])
-def catalog(house: House) -> Response[dict[str, Any]]:
+def catalog(house: TheHouse) -> Response[dict[str, Any]]:
     """Models in pilot or prod. Measured fields are null, never absent, until there is something to measure."""
     with house.db.begin() as tx:
         entries = models.catalog(tx)
@@ -30,7 +29,7 @@ def catalog(house: House) -> Response[dict[str, Any]]:
     sync_to_thread=True,
     tags=["models"],
 )
-def register(house: House, who: Principal, data: ModelRegistration) -> Success[RegisteredModel]:
+def register(house: TheHouse, who: Caller, data: JSONBody[ModelRegistration]) -> Success[RegisteredModel]:
     """Registers a version of a model."""
     with house.db.begin() as tx:
         return ok(models.register(tx, who.vendor_id or "", data))
@@ -44,7 +43,7 @@ def register(house: House, who: Principal, data: ModelRegistration) -> Success[R
     tags=["models"],
 )
 def change_stage(
-    house: House, who: Principal, model_id: str, version: str, data: StageChange
+    house: TheHouse, who: Caller, model_id: FromPath[str], version: FromPath[str], data: JSONBody[StageChange]
 ) -> Success[RegisteredModel]:
     """Moves a version along shadow, pilot, prod, retired."""
     with house.db.begin() as tx:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from litestar import Request
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 
 from mp_kit.contracts import Listing, Success
 from mp_kit.errors import InvalidInputError, UnsupportedMediaError
@@ -16,6 +16,10 @@ from mp_kit.server.services.tokens import Principal
 
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]
+TheHouse: TypeAlias = NamedDependency[House]
+"""The parts of the marketplace, in a handler's signature."""
+Caller: TypeAlias = NamedDependency[Principal]
+"""Who calls, as the route's guard found it, in a handler's signature."""
 
 # curl -d says "form" unless told otherwise, and the guide's own commands do not tell it otherwise.
 JSON_TYPES = frozenset({"application/json", "application/x-www-form-urlencoded", ""})

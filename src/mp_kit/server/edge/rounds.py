@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from mp_kit.contracts import (
     MANIFEST_KEY_HEADER,
@@ -18,35 +18,33 @@ from mp_kit.contracts import (
     Success,
 )
 from mp_kit.server.edge.auth import allow
-from mp_kit.server.edge.parts import ok, require_json
-from mp_kit.server.house import House
+from mp_kit.server.edge.parts import Caller, TheHouse, ok, require_json
 from mp_kit.server.services import datasets, rounds
-from mp_kit.server.services.tokens import Principal
 
 
 @get("/api/rounds", guards=[allow("vendor", "operator", "deployment", "run")], sync_to_thread=True, tags=["rounds"])
-def list_rounds(house: House, limit: Annotated[int, Parameter(ge=1, le=500)] = 50) -> Success[RoundList]:
+def list_rounds(house: TheHouse, limit: Annotated[int, QueryParameter(ge=1, le=500)] = 50) -> Success[RoundList]:
     """Published rounds, newest first."""
     with house.db.begin() as tx:
         return ok(RoundList(rounds=rounds.newest(tx, limit)))
 
 
 @get("/api/rounds/keys", sync_to_thread=True, tags=["rounds"])
-def list_keys(house: House) -> Success[dict[str, list[SigningKey]]]:
+def list_keys(house: TheHouse) -> Success[dict[str, list[SigningKey]]]:
     """Public keys that sign manifests."""
     with house.db.begin() as tx:
         return ok({"keys": rounds.keys(tx)})
 
 
 @get("/api/rounds/{round_id:str}", sync_to_thread=True, tags=["rounds"])
-def get_round(house: House, round_id: str) -> Success[Round]:
+def get_round(house: TheHouse, round_id: FromPath[str]) -> Success[Round]:
     """A round by id; ``current`` is the current one."""
     with house.db.begin() as tx:
         return ok(rounds.get(tx, round_id))
 
 
 @get("/api/rounds/{round_id:str}/manifest", sync_to_thread=True, tags=["rounds"])
-def get_manifest(house: House, round_id: str) -> Response[bytes]:
+def get_manifest(house: TheHouse, round_id: FromPath[str]) -> Response[bytes]:
     """The round's manifest: the exact bytes that were signed, with the signature in the headers."""
     with house.db.begin() as tx:
         payload, signed = rounds.manifest(tx, round_id)
@@ -66,7 +64,7 @@ def get_manifest(house: House, round_id: str) -> Response[bytes]:
     sync_to_thread=True,
     tags=["rounds"],
 )
-def sign_urls(house: House, who: Principal, data: SignedUrlsRequest) -> Success[SignedUrls]:
+def sign_urls(house: TheHouse, who: Caller, data: JSONBody[SignedUrlsRequest]) -> Success[SignedUrls]:
     """URLs of a round's files that need no token and live 15 minutes."""
     with house.db.begin() as tx:
         return ok(datasets.sign(tx, house.store, data.round_id, data.files, grantee=who.name, vendor_id=who.vendor_id))

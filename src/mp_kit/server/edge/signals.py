@@ -8,17 +8,15 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import FromQuery, QueryParameter, RawBody
 from sqlalchemy import Row
 
 from mp_kit.contracts import IDEMPOTENCY_KEY_HEADER, Listing, Signal, StoreResult, Success, Timeframe
 from mp_kit.errors import InvalidInputError
 from mp_kit.server.edge.auth import allow
 from mp_kit.server.edge.bodies import read_rows
-from mp_kit.server.edge.parts import AnyRequest, aware, content_type, listing, ok
-from mp_kit.server.house import House
+from mp_kit.server.edge.parts import AnyRequest, Caller, TheHouse, aware, content_type, listing, ok
 from mp_kit.server.services import signals
-from mp_kit.server.services.tokens import Principal
 
 
 @post(
@@ -28,7 +26,9 @@ from mp_kit.server.services.tokens import Principal
     sync_to_thread=True,
     tags=["signals"],
 )
-def store(house: House, who: Principal, request: AnyRequest, body: bytes, atomic: bool = False) -> Success[StoreResult]:
+def store(
+    house: TheHouse, who: Caller, request: AnyRequest, body: RawBody, atomic: FromQuery[bool] = False
+) -> Success[StoreResult]:
     """Stores a batch of signals exactly once and says what became of each row; 200 only after the commit.
 
     The body is a list of SignalWrite as JSON, one JSON document a line, or an Arrow stream.
@@ -47,16 +47,16 @@ def store(house: House, who: Principal, request: AnyRequest, body: bytes, atomic
 
 @get("/api/signals", guards=[allow("vendor", "operator")], sync_to_thread=True, tags=["signals"])
 def list_signals(  # noqa: PLR0913 - one argument a filter of the wire
-    house: House,
-    who: Principal,
+    house: TheHouse,
+    who: Caller,
     *,
-    symbol: str | None = None,
-    timeframe: Timeframe | None = None,
-    deployment_id: str | None = None,
-    since: Annotated[datetime | None, Parameter(query="from")] = None,
-    until: Annotated[datetime | None, Parameter(query="to")] = None,
-    cursor: str | None = None,
-    limit: Annotated[int, Parameter(ge=1, le=1000)] = 100,
+    symbol: FromQuery[str | None] = None,
+    timeframe: FromQuery[Timeframe | None] = None,
+    deployment_id: FromQuery[str | None] = None,
+    since: Annotated[datetime | None, QueryParameter(name="from")] = None,
+    until: Annotated[datetime | None, QueryParameter(name="to")] = None,
+    cursor: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
 ) -> Listing[list[Signal]]:
     """Stored signals with their attribution, newest bar first: a vendor's own, the operator's all."""
     filters = {

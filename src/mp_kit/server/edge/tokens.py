@@ -7,16 +7,16 @@ whoever can name 256 secret bits learns nothing that using them would not tell (
 from __future__ import annotations
 
 from litestar import post
+from litestar.params import JSONBody
 
 from mp_kit.contracts import Introspection, IntrospectRequest, Success
 from mp_kit.errors import AuthError, ForbiddenError
 from mp_kit.server.edge.auth import bearer
-from mp_kit.server.edge.parts import AnyRequest, ok, require_json
-from mp_kit.server.house import House
+from mp_kit.server.edge.parts import AnyRequest, TheHouse, ok, require_json
 
 
 @post("/api/tokens/introspect", before_request=require_json, status_code=200, sync_to_thread=True, tags=["tokens"])
-def introspect(house: House, request: AnyRequest, data: IntrospectRequest) -> Success[Introspection]:
+def introspect(house: TheHouse, request: AnyRequest, data: JSONBody[IntrospectRequest]) -> Success[Introspection]:
     """What a token is; an unknown, expired, malformed or suspended one is just not active."""
     token = data.token.get_secret_value() if data.token is not None else bearer(request)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from litestar import HttpMethod, route
 from litestar.handlers import HTTPRouteHandler
 
@@ -25,9 +27,9 @@ def handlers() -> list[HTTPRouteHandler]:
 
 
 def _handler(method: HttpMethod, path: str, reason: str) -> HTTPRouteHandler:
-    name = f"{method.value.lower()}_{path.strip('/').replace('/', '_').replace('{', '').replace('}', '')}"
+    name = "".join(part.capitalize() for part in re.split(r"\W+", f"{method.value.lower()} {path}"))
 
-    @route(path, http_method=method, status_code=501, sync_to_thread=False, name=name, tags=["not built yet"])
+    @route(path, http_method=method, status_code=501, sync_to_thread=False, operation_id=name, tags=["not built yet"])
     def not_built_yet() -> None:
         """Answers 501: the contract names this route, this release does not have it yet."""
         raise NotBuiltYetError(f"{method.value} {path} is not built yet: {reason}.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from litestar import get, post
+from litestar.params import JSONBody
 
 from mp_kit.contracts import IssuedKey, KeyCheck, LoginRequest, RotateRequest, Session, Success, Vendor
 from mp_kit.errors import AuthError
 from mp_kit.server.edge.auth import allow
-from mp_kit.server.edge.parts import ok, require_json
+from mp_kit.server.edge.parts import Caller, TheHouse, ok, require_json
 from mp_kit.server.house import House
 from mp_kit.server.services import vendors
 from mp_kit.server.services.tokens import Principal
@@ -19,14 +20,14 @@ from mp_kit.server.services.tokens import Principal
     sync_to_thread=True,
     tags=["vendors"],
 )
-def me(house: House, who: Principal) -> Success[Vendor]:
+def me(house: TheHouse, who: Caller) -> Success[Vendor]:
     """The vendor that the token belongs to."""
     with house.db.begin() as tx:
         return ok(vendors.me(tx, who.vendor_id or ""))
 
 
 @post("/api/vendors/login", before_request=require_json, status_code=200, sync_to_thread=True, tags=["vendors"])
-def login(house: House, data: LoginRequest) -> Success[Session]:
+def login(house: TheHouse, data: JSONBody[LoginRequest]) -> Success[Session]:
     """Trades an API key for a JWT session of a day."""
     who = _by_key(house, data.api_key.get_secret_value())
     with house.db.begin() as tx:
@@ -40,7 +41,7 @@ def login(house: House, data: LoginRequest) -> Success[Session]:
     sync_to_thread=True,
     tags=["vendors"],
 )
-def validate(house: House, data: LoginRequest) -> Success[KeyCheck]:
+def validate(house: TheHouse, data: JSONBody[LoginRequest]) -> Success[KeyCheck]:
     """Whether an API key is good; a bad one is an answer, not an error."""
     try:
         who = _by_key(house, data.api_key.get_secret_value())
@@ -58,7 +59,7 @@ def validate(house: House, data: LoginRequest) -> Success[KeyCheck]:
     sync_to_thread=True,
     tags=["vendors"],
 )
-def rotate(house: House, data: RotateRequest) -> Success[IssuedKey]:
+def rotate(house: TheHouse, data: JSONBody[RotateRequest]) -> Success[IssuedKey]:
     """A new API key for a current one, which lives on for a day."""
     who = _by_key(house, data.current_api_key.get_secret_value())
     with house.db.begin() as tx:

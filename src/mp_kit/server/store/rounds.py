@@ -46,10 +46,10 @@ def insert(tx: Tx, values: Mapping[str, Any]) -> None:
 
 
 def make_current(tx: Tx, round_id: str) -> None:
-    """Makes a round the current one, in place of whichever was."""
+    """Makes a round the current one, in place of whichever was; a retired one comes back."""
     tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('mp_current_round'))"))
     tx.execute(update(dataset_rounds).where(dataset_rounds.c.is_current).values(is_current=False))
-    tx.execute(update(dataset_rounds).where(dataset_rounds.c.id == round_id).values(is_current=True))
+    tx.execute(update(dataset_rounds).where(dataset_rounds.c.id == round_id).values(is_current=True, retired_at=None))
 
 
 def retire(tx: Tx, round_id: str) -> None:

@@ -1,0 +1,175 @@
+"""Training runs: what vendors order and see, and what jobs report from inside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import anyio
+from litestar import Response, get, post
+from litestar.concurrency import sync_to_thread
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from mp_kit.contracts import (
+    IDEMPOTENCY_KEY_HEADER,
+    ArtifactRequest,
+    ArtifactTarget,
+    Listing,
+    LogChunk,
+    RunHeartbeat,
+    RunLogs,
+    RunOrders,
+    RunOutcome,
+    RunStatus,
+    Success,
+    TrainingRequest,
+    TrainingRun,
+    check_idempotency_key,
+)
+from mp_kit.server.edge.auth import allow, own_run
+from mp_kit.server.edge.parts import AnyRequest, Caller, TheHouse, listing, ok, require_json
+from mp_kit.server.house import House
+from mp_kit.server.services import runs, runs_reports
+from mp_kit.server.services.tokens import Principal
+
+RUN = "/api/training/runs/{run_id:str}"
+_POLL_SECONDS = 1.0
+_OPTIONS: dict[str, Any] = {"sync_to_thread": True, "status_code": 200, "tags": ["training"]}
+
+
+def _view(house: House) -> runs.View:
+    return runs.View(base_url=house.settings.base_url, store=house.store)
+
+
+@post("/api/training/runs", guards=[allow("vendor")], before_request=require_json, **_OPTIONS)
+def create(house: TheHouse, who: Caller, request: AnyRequest, data: JSONBody[TrainingRequest]) -> Success[TrainingRun]:
+    """Orders a training run. The same idempotency key and body give the same run again."""
+    key = check_idempotency_key(request.headers.get(IDEMPOTENCY_KEY_HEADER.lower()))
+    with house.db.begin() as tx:
+        run = runs.create(
+            tx,
+            who.vendor_id or "",
+            data,
+            idempotency_key=key,
+            now=datetime.now(UTC),
+            providers=house.providers.keys(),
+            view=_view(house),
+        )
+    return ok(run)
+
+
+@get("/api/training/runs", guards=[allow("vendor")], **_OPTIONS)
+def list_own(
+    house: TheHouse,
+    who: Caller,
+    status: FromQuery[RunStatus | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=500)] = 50,
+    cursor: FromQuery[str | None] = None,
+) -> Listing[list[TrainingRun]]:
+    """The vendor's runs, newest first."""
+    with house.db.begin() as tx:
+        found, following = runs.list_runs(
+            tx, who.vendor_id or "", status=status, limit=limit, cursor=cursor, view=_view(house)
+        )
+    return listing(found, following)
+
+
+@get(RUN, guards=[allow("vendor")], **_OPTIONS)
+def get_one(house: TheHouse, who: Caller, run_id: FromPath[str]) -> Success[TrainingRun]:
+    """A run of the vendor's."""
+    with house.db.begin() as tx:
+        return ok(runs.get(tx, who.vendor_id or "", run_id, view=_view(house)))
+
+
+@post(f"{RUN}/cancel", guards=[allow("vendor")], **_OPTIONS)
+def cancel(house: TheHouse, who: Caller, run_id: FromPath[str]) -> Success[TrainingRun]:
+    """Ends a run; may be repeated."""
+    with house.db.begin() as tx:
+        return ok(runs.cancel(tx, who.vendor_id or "", run_id, now=datetime.now(UTC), view=_view(house)))
+
+
+@get(f"{RUN}/logs", guards=[allow("vendor")], **_OPTIONS)
+def logs(
+    house: TheHouse,
+    who: Caller,
+    request: AnyRequest,
+    run_id: FromPath[str],
+    after: Annotated[int, QueryParameter(ge=0)] = 0,
+) -> Response[Any]:
+    """A page of the run's log; with ``Accept: text/event-stream`` a live stream that resumes by Last-Event-ID."""
+    if "text/event-stream" not in request.headers.get("accept", ""):
+        return Response(ok(_read_logs(house, who, run_id, after)))
+    _read_logs(house, who, run_id, after)  # an unknown run is a 404, not a stream that dies
+    last = request.headers.get("last-event-id", "")
+    return ServerSentEvent(_stream(house, who, run_id, int(last) if last.isdigit() else after))
+
+
+@post(f"{RUN}/heartbeat", guards=[allow("run")], before_request=require_json, **_OPTIONS)
+def heartbeat(house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBody[RunHeartbeat]) -> Success[RunOrders]:
+    """Progress from inside the job; the answer says whether to go on."""
+    own_run(who, run_id)
+    with house.db.begin() as tx:
+        return ok(runs_reports.heartbeat(tx, run_id, data, now=datetime.now(UTC)))
+
+
+@post(f"{RUN}/logs", guards=[allow("run")], before_request=require_json, **_OPTIONS)
+def append_logs(
+    house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBody[LogChunk]
+) -> Success[dict[str, int]]:
+    """Numbered log lines, stored exactly once; ``next`` is the number wanted next."""
+    own_run(who, run_id)
+    with house.db.begin() as tx:
+        return ok({"next": runs_reports.append_logs(tx, run_id, data)})
+
+
+@post(f"{RUN}/artifacts", guards=[allow("run")], before_request=require_json, **_OPTIONS)
+def register_artifact(
+    house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBody[ArtifactRequest]
+) -> Success[ArtifactTarget]:
+    """Where to PUT an artifact's bytes."""
+    own_run(who, run_id)
+    with house.db.begin() as tx:
+        return ok(runs_reports.register_artifact(tx, run_id, data, store=house.store, now=datetime.now(UTC)))
+
+
+@post(f"{RUN}/finish", guards=[allow("run")], before_request=require_json, **_OPTIONS)
+def finish(house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBody[RunOutcome]) -> Success[dict[str, str]]:
+    """The job's outcome; a second one changes nothing."""
+    own_run(who, run_id)
+    with house.db.begin() as tx:
+        runs_reports.finish(tx, run_id, data, store=house.store, now=datetime.now(UTC))
+    return ok({"run_id": run_id})
+
+
+def _read_logs(house: House, who: Principal, run_id: str, after: int) -> RunLogs:
+    with house.db.begin() as tx:
+        return runs.logs(tx, who.vendor_id or "", run_id, after=after, view=_view(house))
+
+
+async def _stream(house: House, who: Principal, run_id: str, after: int) -> AsyncIterator[ServerSentEventMessage]:
+    while True:
+        page = await sync_to_thread(_read_logs, house, who, run_id, after)
+        for line in page.lines:
+            yield ServerSentEventMessage(event="log", id=line.seq + 1, data=line.model_dump_json())
+        after = page.next
+        if page.complete:
+            yield ServerSentEventMessage(event="end", id=after, data="{}")
+            return
+        if not page.lines:
+            yield ServerSentEventMessage(comment="waiting")
+            await anyio.sleep(_POLL_SECONDS)
+
+
+HANDLERS = [
+    create,
+    list_own,
+    get_one,
+    cancel,
+    logs,
+    heartbeat,
+    append_logs,
+    register_artifact,
+    finish,
+]

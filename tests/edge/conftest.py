@@ -1,0 +1,77 @@
+"""A real edge over loopback: uvicorn in a thread, a migrated database and a home of the module's own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+
+import httpx
+import pytest
+import uvicorn
+
+from mp_kit.contracts import DeploymentRequest
+from mp_kit.server.edge.app import create_app
+from mp_kit.server.house import House
+from mp_kit.server.processes import free_port
+from mp_kit.server.services import deployments, vendors
+from mp_kit.server.wiring import build
+
+
+@pytest.fixture(scope="module")
+def edge_house(house: House) -> Iterator[House]:
+    """The house with its base URL set to where the edge listens."""
+    built = build(replace(house.settings, base_url=f"http://127.0.0.1:{free_port()}"))
+    yield built
+    built.close()
+
+
+@pytest.fixture(scope="module")
+def edge(edge_house: House) -> Iterator[httpx.Client]:
+    """A client of the running edge."""
+    base = edge_house.settings.base_url
+    port = int(base.rsplit(":", 1)[1])
+    server = uvicorn.Server(uvicorn.Config(create_app(edge_house), port=port, log_level="critical"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the edge died while starting"
+        time.sleep(0.01)
+    with httpx.Client(base_url=base, timeout=30) as client:
+        yield client
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+@pytest.fixture
+def new_vendor(edge_house: House) -> Callable[[], SimpleNamespace]:
+    """A factory of vendors: id, key, headers."""
+
+    def create() -> SimpleNamespace:
+        with edge_house.db.begin() as tx:
+            made = vendors.create(tx, edge_house.tokens, f"vendor {time.monotonic_ns()}", actor="test")
+        return SimpleNamespace(id=made.vendor_id, key=made.api_key, name=made.name, headers=bearing(made.api_key))
+
+    return create
+
+
+@pytest.fixture
+def vendor(new_vendor: Callable[[], SimpleNamespace]) -> SimpleNamespace:
+    """A vendor."""
+    return new_vendor()
+
+
+@pytest.fixture
+def deployment(edge_house: House, vendor: SimpleNamespace) -> SimpleNamespace:
+    """A deployment of the vendor's: id, token, headers."""
+    wanted = DeploymentRequest(name="live", provider="byoc", image="none")
+    with edge_house.db.begin() as tx:
+        made = deployments.create(tx, edge_house.tokens, vendor.id, wanted, actor="test")
+    return SimpleNamespace(id=made.deployment_id, token=made.infra_token, headers=bearing(made.infra_token or ""))
+
+
+def bearing(token: str) -> dict[str, str]:
+    """The header that bears a token."""
+    return {"Authorization": f"Bearer {token}"}
