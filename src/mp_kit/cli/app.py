@@ -16,8 +16,9 @@ from mp_kit.errors import MarketplaceError, MissingExtraError
 
 EPILOG = (
     "Exit codes: 0 ok, 1 failed, 2 usage, 3 auth, 4 not found, 5 rejected by validation, 6 budget, 7 conflict, "
-    "8 timeout or still running, 9 network."
+    "8 timeout or still running, 9 network. Completion: mp --install-completion."
 )
+COMPLETION = ("--install-completion", "--show-completion")
 
 
 class Lazy(NamedTuple):
@@ -66,7 +67,7 @@ def load(name: str) -> Any:
     except ModuleNotFoundError as error:
         if lazy.extra is None:
             raise
-        raise MissingExtraError.for_extra(lazy.extra, f"`mp {name}`") from error
+        raise MissingExtraError.for_extra(lazy.extra, f"`mp {name}` (it misses {error.name})") from error
     if isinstance(found, typer.Typer):
         return get_command(_plain(found))
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -78,10 +79,25 @@ def _plain(app: typer.Typer) -> typer.Typer:
     # Importing rich to draw boxes around help costs more than all the rest of `--help`.
     app.rich_markup_mode = None
     app._add_completion = False  # noqa: SLF001 - only the root offers completion
+    app.info.cls = QuickGroup
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _plain(group.typer_instance)
     return app
 
 
-class LazyGroup(TyperGroup):
+class QuickGroup(TyperGroup):
+    """Parses its own ``--help`` without pydantic, which Typer imports to convert a flag that was not given."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Typer's, with a value from the start."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
+
+class LazyGroup(QuickGroup):
     """Lists its commands from the table and imports only the one that is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is Typer's
@@ -104,7 +120,7 @@ class LazyGroup(TyperGroup):
         return name, command, rest
 
 
-root = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None, add_completion=True)
+root = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 @root.callback(epilog=EPILOG)
@@ -122,6 +138,8 @@ def main(args: list[str]) -> int:
         The exit code.
     """
     as_json = "--json" in args
+    # Always there, these two options would make Typer import pydantic for each command, `--help` too.
+    root._add_completion = args[:1] in [[name] for name in COMPLETION] or "_MP_COMPLETE" in os.environ  # noqa: SLF001
     try:
         result = get_command(root).main(args, prog_name="mp", standalone_mode=False)
         sys.stdout.flush()

@@ -212,7 +212,7 @@ def _known(what: str, asked: Sequence[str] | None, there: Sequence[str], round_i
         raise InvalidInputError(f"The {what}s are one string, {asked!r}; pass a list: [{asked!r}].")
     for name in asked or ():
         if name not in there:
-            near = difflib.get_close_matches(name, there, 1, 0.5)
+            near = difflib.get_close_matches(name, there, 1, 0.7)
             shown = ", ".join(there[:12]) + (" …" if len(there) > 12 else "")  # noqa: PLR2004 - what fits a line
             raise InvalidInputError(
                 f"Round {round_id} has no {what} {name!r}.",

@@ -57,6 +57,7 @@ BY_STATUS: dict[int, type[errors.MarketplaceError]] = {
     402: errors.BudgetError,
     403: errors.ForbiddenError,
     404: errors.NotFoundError,
+    405: errors.MethodNotAllowedError,
     409: errors.ConflictError,
     413: errors.TooLargeError,
     415: errors.UnsupportedMediaError,

@@ -73,7 +73,7 @@ def _check_columns(name: str, asked: Sequence[str] | None, there: Sequence[str])
         raise InvalidInputError(f"The columns are one string, {asked!r}; pass a list: [{asked!r}].")
     for column in asked or ():
         if column not in there:
-            near = difflib.get_close_matches(column, there, 1, 0.5)
+            near = difflib.get_close_matches(column, there, 1, 0.7)
             raise InvalidInputError(
                 f"{name} has no column {column!r}.",
                 hint=f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(there)}.",

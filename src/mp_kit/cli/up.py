@@ -1,0 +1,42 @@
+"""``mp up``: the embedded marketplace, until Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mp_kit.cli.output import Json, say
+
+if TYPE_CHECKING:
+    from mp_kit.server.up import Place
+
+
+def up(
+    home: Annotated[
+        Path | None, typer.Option("--home", help="Folder of all its state; MP_HOME, else your data folder.")
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where the edge listens; 0: any.")] = 3010,
+    as_json: Json = False,
+) -> None:
+    """Run the marketplace on this machine: Postgres, Prefect, the flows and the edge.
+
+    Prints `ready http://127.0.0.1:PORT` when each part answers, and stops cleanly on Ctrl-C or SIGTERM.
+    """
+    from mp_kit.server.settings import default_home
+    from mp_kit.server.up import run
+
+    def ready(place: Place) -> None:
+        _announce(place, as_json=as_json)
+
+    run(home or default_home(), port, say=say, ready=ready)
+
+
+def _announce(place: Place, *, as_json: bool) -> None:
+    import json
+
+    facts = {"base_url": place.base_url, "prefect_api_url": place.prefect_api_url, "home": str(place.home)}
+    sys.stdout.write(f"{json.dumps(facts) if as_json else f'ready {place.base_url}'}\n")
+    sys.stdout.flush()
