@@ -22,6 +22,13 @@ __all__ = ["Hyperparams", "TrainedModel", "train"]
 HIDDEN = {"mlp": (64, 32), "logistic": ()}
 """Sizes of the hidden layers."""
 
+DEFAULTS: Mapping[str, Mapping[str, HyperParam]] = {
+    "mlp": {"lr": 1e-3, "epochs": 12},
+    "logistic": {"lr": 1e-3, "epochs": 12},
+    "gbm": {"lr": 0.1, "epochs": 40},
+}
+"""Learning rate and epochs where none are ordered."""
+
 WEIGHT_DECAY = 1e-4
 LEAVES = 15
 LEAF_ROWS = 100
@@ -40,14 +47,17 @@ class Hyperparams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
     model_type: Literal["mlp", "logistic", "gbm"] = "mlp"
-    lr: float = Field(1e-3, gt=0, le=1)
-    epochs: int = Field(12, ge=1, le=10_000)
+    lr: float = Field(gt=0, le=1)
+    epochs: int = Field(ge=1, le=10_000)
     batch_size: int = Field(512, ge=1)
     seed: int = Field(7, ge=0, lt=2**32)
 
     @classmethod
     def read(cls, given: Mapping[str, HyperParam]) -> tuple[Hyperparams, list[str]]:
-        """Checks what was ordered.
+        """Checks what was ordered, and fills in what was not.
+
+        Args:
+            given: By name; ``lr`` and ``epochs`` have a default for each ``model_type``.
 
         Returns:
             The hyperparameters, and the names that this trainer does not know.
@@ -56,7 +66,7 @@ class Hyperparams(BaseModel):
             InvalidInputError: A value is out of its bounds; the message names it.
         """
         try:
-            known = cls.model_validate(dict(given))
+            known = cls.model_validate({**DEFAULTS.get(str(given.get("model_type", "mlp")), DEFAULTS["mlp"]), **given})
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
@@ -80,7 +90,7 @@ class TrainedModel:
 def train(
     features: NDArray[np.float32], direction: NDArray[np.int64], params: Hyperparams
 ) -> Iterator[tuple[int, float, TrainedModel]]:
-    """Trains a classifier; yields after each epoch (for trees: after each tenth of them).
+    """Trains a classifier; yields after each epoch (for trees: after each fifth of them).
 
     Args:
         features: Shape (n, k).
@@ -138,7 +148,7 @@ def _boost(
         random_state=params.seed,
     )
     model = TrainedModel(trees)
-    stride = -(-params.epochs // 10)
+    stride = -(-params.epochs // 5)
     for start in range(0, params.epochs, stride):
         epoch = min(start + stride, params.epochs)
         trees.set_params(max_iter=epoch).fit(features, direction)

@@ -173,11 +173,11 @@ class Wrapper:
         event = self._wait(state.deadline)
         if isinstance(event, _Ended):
             return self._ended(event.code)
+        self._note(f"stopping: {event.reason if event else 'the deadline is over'}")
         code = self._end(child)
         if event is None:
             failure = "The time of the budget is used up; the job was stopped."
             return RunOutcome(status="failed", exit_code=code, failure=failure, metrics=self._metrics())
-        self._note(f"stopped: {event.reason}")
         return RunOutcome(status="cancelled", exit_code=code, metrics=self._metrics())
 
     def _wait(self, deadline: datetime | None) -> _Ended | _Stop | None:

@@ -1,0 +1,64 @@
+"""What a container is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from mp_kit.errors import SetupError
+from mp_kit.trainer.environment import JobEnv
+
+BAD = {
+    "no token": ({"MP_RUN_TOKEN": ""}, "MP_RUN_TOKEN is missing"),
+    "no url": ({"MP_API_URL": ""}, "MP_API_URL is missing"),
+    "no spec": ({"TRAINING_SPEC": ""}, "TRAINING_SPEC is missing"),
+    "token is no jwt": ({"MP_RUN_TOKEN": "geheim"}, "no run token"),
+    "token is no base64": ({"MP_RUN_TOKEN": "a.é.c"}, "no run token"),
+    "token without subject": ({"MP_RUN_TOKEN": "e30.e30.x"}, "no run token"),
+    "spec is no json": ({"TRAINING_SPEC": "{"}, "TRAINING_SPEC is no training spec"),
+    "spec of an unknown task": ({"TRAINING_SPEC": '{"round_id": "r", "task": "x"}'}, "task"),
+    "unknown task": ({"TASK": "guess"}, "TASK is 'guess'"),
+    "urls are no list": ({"DATASET_URLS": "7"}, "DATASET_URLS must be"),
+    "url without a name": ({"DATASET_URLS": '[{"url": "x"}]'}, "DATASET_URLS must be"),
+    "deadline without a zone": ({"MP_DEADLINE": "2026-01-01T00:00:00"}, "MP_DEADLINE"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_read_names_what_is_wrong(environ: dict[str, str], case: str):
+    """The message names the variable and never quotes a token."""
+    changes, message = BAD[case]
+    with pytest.raises(SetupError) as caught:
+        JobEnv.read(environ | changes)
+    assert message in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_read_takes_urls_in_both_forms(environ: dict[str, str]):
+    """A bare URL is named by its path; a relative one is the API's."""
+    entries = ["https://store.example/a/train-EUR%20USD.parquet?sig=1", {"name": "validation-X.parquet", "url": "/f/v"}]
+    files = JobEnv.read(environ | {"DATASET_URLS": json.dumps(entries)}).files
+    assert [(file.name, file.url) for file in files] == [
+        ("train-EUR USD.parquet", "https://store.example/a/train-EUR%20USD.parquet?sig=1"),
+        ("validation-X.parquet", "http://edge.example/f/v"),
+    ]
+
+
+def test_read_bounds_the_run_by_the_earlier_end(environ: dict[str, str], make_jwt: Callable[..., str]):
+    """A deadline holds unless the token ends first."""
+    early, late = datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)
+    for exp, deadline in ((early, late), (late, early)):
+        token = make_jwt(sub="run_1", exp=exp.timestamp())
+        env = JobEnv.read(environ | {"MP_RUN_TOKEN": token, "MP_DEADLINE": deadline.isoformat()})
+        assert env.deadline == early
+
+
+def test_repr_shows_no_secret(environ: dict[str, str]):
+    """Neither the token nor signed URLs."""
+    env = JobEnv.read(environ | {"DATASET_URLS": '["https://x.example/a?sig=geheim"]', "HF_TOKEN": "hf_geheim"})
+    assert env.token not in repr(env)
+    assert "geheim" not in repr(env)
+    assert env.secrets == (env.token, "hf_geheim")
