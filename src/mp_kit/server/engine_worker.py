@@ -1,0 +1,117 @@
+"""The Prefect worker of ``mp up``: ``python -m mp_kit.server.engine_worker --pool mp --ready FILE``.
+
+1. It imports Prefect while the API is still starting, then makes the work pool and the deployments, then works: one
+   process, because each import of Prefect costs seconds.
+2. The ready file appears when all flows are deployed and the worker polls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyOptions
+from prefect.client.schemas.schedules import construct_schedule
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+from prefect.workers.process import ProcessWorker
+
+from mp_kit.errors import TimeoutExceededError
+from mp_kit.server import bundle, redaction
+
+_API_SECONDS = 120.0
+_POLL_SECONDS = 0.1
+RUN_DIRECTLY = ("train",)
+"""Deployments whose schedule stays off, because `mp up` runs the flow as a process of its own."""
+
+
+def main() -> None:
+    """Deploys, then works until it is told to stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pool", default="mp")
+    parser.add_argument("--ready", type=Path, required=True)
+    chosen = parser.parse_args()
+    root = bundle.root()
+    os.chdir(root)
+    redaction.install()
+    flows = [(entry, load_flow_from_entrypoint(entry["entrypoint"])) for entry in definitions(root)]
+    with get_client(sync_client=True) as client:
+        _await_api(client)
+        _ensure_pool(client, chosen.pool)
+        for entry, flow in flows:
+            deploy(client, entry, flow, root)
+    asyncio.run(_work(chosen.pool, chosen.ready))
+
+
+def definitions(root: Path) -> list[dict[str, Any]]:
+    """The deployments that ``deployments/prefect.yaml`` names, for the flows that are there."""
+    import yaml
+
+    listed = yaml.safe_load((root / bundle.DEPLOYMENTS).read_text(encoding="utf-8"))["deployments"]
+    return [entry for entry in listed if (root / entry["entrypoint"].partition(":")[0]).is_file()]
+
+
+def deploy(client: SyncPrefectClient, entry: dict[str, Any], flow: Any, root: Path) -> None:
+    """Creates or updates one deployment.
+
+    Args:
+        client: Prefect's API.
+        entry: One of :func:`definitions`.
+        flow: The flow that it names.
+        root: Flow runs work there, so that no code is copied per run.
+    """
+    pool = entry["work_pool"]
+    limit = entry.get("concurrency_limit")
+    client.create_deployment(
+        flow_id=client.create_flow(flow),
+        name=entry["name"],
+        description=entry["description"],
+        tags=entry["tags"],
+        parameters=entry.get("parameters", {}),
+        parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
+        enforce_parameter_schema=True,
+        path=str(root),
+        entrypoint=entry["entrypoint"],
+        work_pool_name=pool["name"],
+        job_variables={**pool.get("job_variables", {}), "working_dir": str(root)},
+        schedules=[_schedule(each, entry["name"]) for each in entry.get("schedules", [])],
+        concurrency_limit=limit["limit"] if limit else None,
+        concurrency_options=ConcurrencyOptions(collision_strategy=limit["collision_strategy"]) if limit else None,
+        paused=False,
+    )
+
+
+def _schedule(fields: dict[str, Any], name: str) -> DeploymentScheduleCreate:
+    return DeploymentScheduleCreate(schedule=construct_schedule(**fields), active=name not in RUN_DIRECTLY)
+
+
+def _await_api(client: SyncPrefectClient) -> None:
+    deadline = time.monotonic() + _API_SECONDS
+    while client.api_healthcheck() is not None:
+        if time.monotonic() > deadline:
+            raise TimeoutExceededError(f"Prefect's API did not answer in {_API_SECONDS:g} s.")
+        time.sleep(_POLL_SECONDS)
+
+
+def _ensure_pool(client: SyncPrefectClient, name: str) -> None:
+    template = ProcessWorker.get_default_base_job_template()
+    try:
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+    except ObjectAlreadyExists:
+        return
+
+
+async def _work(pool: str, ready: Path) -> None:
+    worker = ProcessWorker(work_pool_name=pool, name="mp-up", create_pool_if_not_found=False)
+    await worker.start(printer=lambda _: ready.touch())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Keeps secrets out of logs: our tokens, JWTs, and the signatures of presigned URLs.
+
+1. It works on the finished text of a record, so that arguments and tracebacks are covered too.
+2. It sits on handlers as well as on loggers: a record that a child logger passes up meets the handler's filter.
+3. What is replaced keeps its prefix, so that a reader sees which kind of secret stood there.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+
+__all__ = ["LOGGERS", "RedactionFilter", "install", "redact"]
+
+LOGGERS = ("", "mp_kit", "prefect", "prefect.flow_runs", "prefect.task_runs", "uvicorn", "uvicorn.error", "litestar")
+"""The loggers whose records pass the filter; the empty name is the root."""
+
+_HIDDEN = r"\1***"
+_RULES = (
+    (re.compile(r"\b((?:vk|sit|ac|whsec)_)[A-Za-z0-9_\-.]{6,}"), _HIDDEN),
+    (re.compile(r"\b(eyJ)[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"), _HIDDEN),
+    (re.compile(r"(?i)((?:x-amz-(?:signature|credential|security-token)|signature)(?:=|%3D))[^&\s\"'<>]+"), _HIDDEN),
+    (re.compile(r"(?i)(\bbearer\s+)[A-Za-z0-9_\-.=+/]{6,}"), _HIDDEN),
+    (re.compile(r"(?i)(\b[a-z][a-z0-9+.\-]*://[^\s/:@]*:)[^\s/@]+(?=@)"), _HIDDEN),
+)
+
+
+def redact(text: str) -> str:
+    """Replaces what looks like a secret.
+
+    Args:
+        text: Any text: a log line, a notebook's output, an error.
+
+    Returns:
+        The text with each secret's tail as ``***``.
+    """
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class RedactionFilter(logging.Filter):
+    """Rewrites a record's message and traceback; it lets every record pass."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Redacts in place."""
+        record.msg, record.args = redact(_message(record)), None
+        if record.exc_info and record.exc_info[0] is not None:
+            record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip())
+        return True
+
+
+def install() -> None:
+    """Puts the filter on the loggers of this process and on their handlers; again is harmless."""
+    for name in LOGGERS:
+        logger = logging.getLogger(name or None)
+        for target in (logger, *logger.handlers):
+            if not any(isinstance(found, RedactionFilter) for found in target.filters):
+                target.addFilter(_FILTER)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):  # arguments that do not fit: logging would print them raw
+        return f"{record.msg} {record.args!r}"
+
+
+_FILTER = RedactionFilter()

@@ -1,0 +1,262 @@
+"""``mp up``: the embedded marketplace as one process with a few children.
+
+1. One `mp up` per home (flock); a second is refused. What an earlier one left behind is ended before anything starts.
+2. Nothing starts when the port is taken by somebody else.
+3. ``state.json`` (0600) is written before the children start, so that whoever sees ``ready`` finds the marketplace.
+4. Children get MP_HOME and read their secrets from the home; no secret stands in an argv or in Prefect.
+5. Prefect's API, its worker and the edge start at the same time; ``ready`` means that each of them answers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mp_kit.errors import ConflictError, SetupError
+from mp_kit.server import bundle, leftovers
+from mp_kit.server.processes import Child, Supervisor, free_port, http_probe
+from mp_kit.server.settings import STATE_FILE, ensure_secrets, write_private
+from mp_kit.server.spawning import tail
+from mp_kit.server.store import embedded, migrate
+from mp_kit.server.store.embedded import Server
+from mp_kit.server.store.engine import Database
+
+__all__ = ["HOST", "Place", "children", "prefect_environment", "run"]
+
+HOST = "127.0.0.1"
+POOL = "mp"
+_PREFECT_PORT = 4200
+_READY_SECONDS = 240.0
+_POLL_SECONDS = 1.5
+_HEARTBEAT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a marketplace runs.
+
+    Args:
+        home: Its folder.
+        port: The edge's port.
+        prefect_port: The port of Prefect's API and pages.
+    """
+
+    home: Path
+    port: int
+    prefect_port: int
+
+    @property
+    def base_url(self) -> str:
+        """Where the edge answers."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def prefect_api_url(self) -> str:
+        """Where Prefect's API answers."""
+        return f"http://{HOST}:{self.prefect_port}/api"
+
+    @property
+    def worker_ready(self) -> Path:
+        """Appears when the flows are deployed and the worker polls."""
+        return self.home / "prefect" / "worker.ready"
+
+
+def run(home: Path, port: int, *, say: Callable[[str], None], ready: Callable[[Place], None]) -> None:
+    """Runs the embedded marketplace until a signal asks for its end.
+
+    Args:
+        home: Its folder, made where absent.
+        port: The edge's port on 127.0.0.1; 0 takes a free one.
+        say: Tells progress.
+        ready: Called once, when everything answers.
+
+    Raises:
+        ConflictError: Another `mp up` runs over the home, or the port is taken.
+        SetupError: A part does not start; the message has its last log lines.
+    """
+    home = home.absolute()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone(home):
+        for pid in leftovers.end(home):
+            say(f"ended process {pid}, left behind by an earlier mp up")
+        place = Place(home, _edge_port(port), _PREFECT_PORT if _is_free(_PREFECT_PORT) else free_port())
+        ensure_secrets(home)
+        say("starting Postgres")
+        server = embedded.start(home / "postgres", die_with_parent=True)
+        try:
+            _prepare(server, place)
+            _supervise(place, server, say, ready)
+        finally:
+            say("stopping Postgres")
+            embedded.stop(home / "postgres")
+
+
+def prefect_environment(place: Place) -> dict[str, str]:
+    """What every process that talks to Prefect needs in its environment; no secret among it."""
+    return {
+        "PREFECT_HOME": str(place.home / "prefect"),
+        "PREFECT_API_URL": place.prefect_api_url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "mp_kit",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_HEARTBEAT_SECONDS),
+        "PREFECT_WORKER_QUERY_SECONDS": str(_POLL_SECONDS),
+    }
+
+
+def children(place: Place, server: Server, ready: Callable[[], bool]) -> list[Child]:
+    """The processes beside Postgres, in the order of their start.
+
+    Args:
+        place: Where.
+        server: The running Postgres.
+        ready: Tells when all of them answer; the last one that `mp up` waits for carries it, so that all start at once.
+
+    Returns:
+        Prefect's API, its worker, the edge, and the supervisor of trainings where its flow is there.
+    """
+    root = bundle.root()
+    common = {"MP_HOME": str(place.home), leftovers.MARK: str(place.home)}
+    # Flow runs start as `python`: it has to be this one.
+    common["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    engine = {**common, **prefect_environment(place)}
+    api = {
+        **engine,
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://postgres@/prefect?host={server.socket_dir}",
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(place.prefect_port),
+    }
+    listed = [
+        Child("prefect", _python("uvicorn", *_api_arguments(place)), api),
+        Child("worker", _python("mp_kit.server.engine_worker", *_worker_arguments(place)), engine),
+        Child("edge", _python("mp_kit.server.serve", *_edge_arguments(place)), common, None, ready, True, 600.0),
+    ]
+    if (root / "flows" / "train.py").is_file():
+        listed.append(Child("training", [sys.executable, "flows/train.py"], engine, cwd=root))
+    return listed
+
+
+class _Readiness:
+    """Whether all parts answer; a part that died meanwhile is an error at once."""
+
+    def __init__(self, place: Place, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._logs = place.home / "logs"
+        self._deadline = time.monotonic() + _READY_SECONDS
+        self._waiting = {
+            "edge": http_probe(f"{place.base_url}/api/health"),
+            "prefect": http_probe(f"{place.prefect_api_url}/health"),
+            "worker": place.worker_ready.exists,
+        }
+        self.supervisor: Supervisor | None = None
+
+    def __call__(self) -> bool:
+        for name, pid in self.supervisor.pids.items() if self.supervisor else ():
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                raise self._failure(name, "ended before it was ready")
+        for name in [name for name, probe in self._waiting.items() if probe()]:
+            self._say(f"{name} answers")
+            del self._waiting[name]
+        if self._waiting and time.monotonic() > self._deadline:
+            raise self._failure(next(iter(self._waiting)), f"was not ready in {_READY_SECONDS:g} s")
+        return not self._waiting
+
+    def _failure(self, name: str, what: str) -> SetupError:
+        log = self._logs / f"{name}.log"
+        return SetupError(f"{name} {what}.", hint=f"The last lines of {log}:\n{tail(log)}")
+
+
+def _supervise(place: Place, server: Server, say: Callable[[str], None], ready: Callable[[Place], None]) -> None:
+    place.worker_ready.parent.mkdir(mode=0o700, exist_ok=True)
+    place.worker_ready.unlink(missing_ok=True)
+    say("starting Prefect, its worker and the edge")
+    readiness = _Readiness(place, say)
+    supervisor = Supervisor(children(place, server, readiness), place.home / "logs")
+    readiness.supervisor = supervisor
+    with supervisor:
+        if not supervisor.stopping:
+            ready(place)
+            supervisor.watch()
+        say("stopping")
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    with (home / "up.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise ConflictError(
+                f"Another mp up (process {lock.read().strip() or 'unknown'}) runs over {home}.",
+                hint="Use that one, stop it, or choose another folder with --home.",
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _edge_port(port: int) -> int:
+    if port == 0:
+        return free_port()
+    if not _is_free(port):
+        raise ConflictError(
+            f"Port {port} on {HOST} is taken by another program; nothing was started.",
+            hint="Stop that program, or choose another port with --port.",
+        )
+    return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        # As servers do: a connection that lingers after a close does not count.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _python(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def _api_arguments(place: Place) -> list[str]:
+    options = ["--host", HOST, "--port", str(place.prefect_port), "--timeout-keep-alive", "5", "--log-level", "warning"]
+    return ["--factory", "prefect.server.api.server:create_app", *options, "--timeout-graceful-shutdown", "3"]
+
+
+def _worker_arguments(place: Place) -> list[str]:
+    return ["--pool", POOL, "--ready", str(place.worker_ready)]
+
+
+def _edge_arguments(place: Place) -> list[str]:
+    return ["--home", str(place.home), "--host", HOST, "--port", str(place.port)]
+
+
+def _prepare(server: Server, place: Place) -> None:
+    for name in ("marketplace", "prefect"):
+        embedded.ensure_database(server, name)
+    url = server.url("marketplace")
+    state = {
+        "database_url": url,
+        "base_url": place.base_url,
+        "prefect_api_url": place.prefect_api_url,
+        "allow_local": "1",
+    }
+    write_private(place.home / STATE_FILE, state)
+    database = Database(url, pool_size=1)
+    try:
+        with database.begin() as tx:
+            migrate.upgrade(tx)
+    finally:
+        database.close()
