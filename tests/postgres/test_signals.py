@@ -251,7 +251,7 @@ def test_consensus_blends_with_attribution(tx: Tx, house: House):
     assert 0 == consensus.refresh(tx)
     signals.store(tx, two, batch(signal(decision="SELL", confidence=0.25)))
     assert 1 == consensus.refresh(tx)
-    (bar,) = consensus.latest(tx, "EURUSD")
+    bar = consensus.latest(tx, "EURUSD")
     told = {c.vendor: (c.decision.value, c.weight) for c in bar.contributions.values()}
     assert {"One": ("BUY", 0.75), "Two": ("SELL", 0.25)} == told
     assert ("BUY", 2) == (bar.decision.value, bar.signals)
@@ -263,7 +263,7 @@ def test_newest_version_of_a_deployment_speaks(tx: Tx, who: Principal):
     signals.store(tx, who, batch(signal()))
     signals.store(tx, who, batch(signal(model_version="2", decision="SELL")))
     consensus.refresh(tx)
-    (bar,) = consensus.latest(tx)
+    bar = consensus.latest(tx)
     assert ("SELL", 1) == (bar.decision.value, bar.signals)
 
 

@@ -72,6 +72,7 @@ from mp_kit.contracts.inference import (
 from mp_kit.contracts.models import (
     CatalogEntry,
     ModelRegistration,
+    OwnModel,
     RegisteredModel,
     Stage,
     StageChange,
@@ -210,6 +211,7 @@ __all__ = [
     "OptimizerInferRequest",
     "OptimizerInferResponse",
     "OptimizerWrite",
+    "OwnModel",
     "Provider",
     "ReceiptStatus",
     "RegisteredModel",

@@ -65,3 +65,16 @@ class CatalogEntry(Model):
     tags: list[str] = Field(default_factory=list)
     supported_symbols: list[str] = Field(default_factory=list)
     supported_timeframes: list[str] = Field(default_factory=list)
+
+
+class OwnModel(Model):
+    """A model as its vendor's list shows it, with the stage of its most advanced version."""
+
+    id: str
+    name: str
+    description: str = ""
+    task: Task
+    stage: Stage
+    versions: int
+    created_at: Instant
+    updated_at: Instant

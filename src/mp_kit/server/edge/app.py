@@ -70,6 +70,7 @@ def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of han
         vendors.rotate,
         tokens.introspect,
         models.catalog,
+        models.list_own,
         models.register,
         models.change_stage,
         deployments.create,

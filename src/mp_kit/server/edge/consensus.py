@@ -8,18 +8,18 @@ from typing import Annotated
 from litestar import get
 from litestar.params import FromQuery, QueryParameter
 
-from mp_kit.contracts import Consensus, Listing, Timeframe
-from mp_kit.server.edge.parts import TheHouse, aware, listing
+from mp_kit.contracts import Consensus, Listing, Success, Timeframe
+from mp_kit.server.edge.parts import TheHouse, aware, listing, ok
 from mp_kit.server.services import consensus
 
 
 @get("/api/consensus/latest", sync_to_thread=True, tags=["consensus"])
 def latest(
     house: TheHouse, symbol: FromQuery[str | None] = None, timeframe: FromQuery[Timeframe | None] = None
-) -> Listing[list[Consensus]]:
-    """The newest blended bar of each symbol and timeframe, with who contributed what."""
+) -> Success[Consensus]:
+    """The newest blended bar of a symbol and timeframe (of any, where one is left out), with who contributed what."""
     with house.db.begin() as tx:
-        return listing(consensus.latest(tx, symbol, timeframe))
+        return ok(consensus.latest(tx, symbol, timeframe))
 
 
 @get("/api/consensus", sync_to_thread=True, tags=["consensus"])

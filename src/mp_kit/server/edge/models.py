@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Response, get, patch, post
 from litestar.params import FromPath, JSONBody
 
-from mp_kit.contracts import ModelRegistration, RegisteredModel, StageChange, Success
+from mp_kit.contracts import Listing, ModelRegistration, OwnModel, RegisteredModel, StageChange, Success
 from mp_kit.server.edge.auth import allow
 from mp_kit.server.edge.parts import Caller, TheHouse, listing, ok, require_json
 from mp_kit.server.services import models
@@ -33,6 +33,13 @@ def register(house: TheHouse, who: Caller, data: JSONBody[ModelRegistration]) ->
     """Registers a version of a model."""
     with house.db.begin() as tx:
         return ok(models.register(tx, who.vendor_id or "", data))
+
+
+@get("/api/vendors/models", guards=[allow("vendor")], sync_to_thread=True, tags=["models"])
+def list_own(house: TheHouse, who: Caller) -> Listing[list[OwnModel]]:
+    """The vendor's models, newest first."""
+    with house.db.begin() as tx:
+        return listing(models.list_of(tx, who.vendor_id or ""))
 
 
 @patch(

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Row
 
 from mp_kit.contracts import Consensus, Contribution, Decision, Timeframe
+from mp_kit.errors import NotFoundError
 from mp_kit.scoring.consensus import METHOD, Voice, blend
 from mp_kit.server.store import signals as rows
 from mp_kit.server.store.engine import Tx
@@ -36,9 +37,16 @@ def refresh(tx: Tx, *, batches: int = 500) -> int:
     return len(blended)
 
 
-def latest(tx: Tx, symbol: str | None = None, timeframe: Timeframe | None = None) -> list[Consensus]:
-    """The newest blended bar of each symbol and timeframe."""
-    return [to_wire(row) for row in rows.latest_consensus(tx, symbol, timeframe)]
+def latest(tx: Tx, symbol: str | None = None, timeframe: Timeframe | None = None) -> Consensus:
+    """The newest blended bar.
+
+    Raises:
+        NotFoundError: Nothing was blended yet.
+    """
+    found = history(tx, symbol=symbol, timeframe=timeframe, limit=1)
+    if not found:
+        raise NotFoundError(f"There is no consensus on {symbol or 'any symbol'} {timeframe or ''}".rstrip() + " yet.")
+    return found[0]
 
 
 def history(

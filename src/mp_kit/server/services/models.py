@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mp_kit.contracts import CatalogEntry, ModelRegistration, RegisteredModel, Stage
+from mp_kit.contracts import CatalogEntry, ModelRegistration, OwnModel, RegisteredModel, Stage
 from mp_kit.errors import ConflictError, InvalidInputError, NotFoundError
 from mp_kit.server.services import audit
 from mp_kit.server.services.ids import new_id
@@ -74,6 +74,11 @@ def change_stage(
         _note(tx, row.id, present, stage, actor, reason)
         audit.record(tx, actor, "model.stage", row.id, from_stage=present.value, to_stage=stage.value, reason=reason)
     return RegisteredModel(model_id=model_id, version_id=row.id, stage=stage)
+
+
+def list_of(tx: Tx, vendor_id: str) -> list[OwnModel]:
+    """A vendor's models, newest first."""
+    return [OwnModel.model_validate(dict(row._mapping)) for row in rows.list_of(tx, vendor_id)]  # noqa: SLF001 - SQLAlchemy's public way
 
 
 def catalog(tx: Tx) -> list[CatalogEntry]:

@@ -10,34 +10,23 @@ What jobs report is in :mod:`mp_kit.server.services.runs_reports`, what the supe
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
 
 from mp_kit.contracts.idempotency import check_idempotency_key
-from mp_kit.contracts.training import (
-    ArtifactFile,
-    Artifacts,
-    LogLine,
-    RunLogs,
-    RunStatus,
-    TrainingRequest,
-    TrainingRun,
-)
+from mp_kit.contracts.training import LogLine, RunLogs, RunStatus, TrainingRequest, TrainingRun
 from mp_kit.errors import IdempotencyError, InvalidInputError, NotFoundError
 from mp_kit.server.services import audit, rounds
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.runs_claims import apply, claim
 from mp_kit.server.services.runs_moves import move
-from mp_kit.server.services.runs_reports import append_logs, artifact_key, finish, heartbeat, register_artifact
+from mp_kit.server.services.runs_reports import append_logs, finish, heartbeat, register_artifact
 from mp_kit.server.services.runs_states import FINAL, State
-from mp_kit.server.storage import ObjectStore
+from mp_kit.server.services.runs_view import View, cursor_of, logs_url, read_cursor, to_wire
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.signing import canonical_bytes
@@ -62,22 +51,8 @@ __all__ = [
 DEFAULT_HOURS = 4.0
 """Bound of a run whose vendor named none."""
 
-DOWNLOAD_TTL = timedelta(minutes=15)
 MAX_PAGE = 200
 MAX_LOG_PAGE = 5_000
-
-
-@dataclass(frozen=True)
-class View:
-    """How runs are shown.
-
-    Attributes:
-        base_url: Goes before the paths in answers, without a trailing slash.
-        store: Signs the artifacts' URLs; without it they have none.
-    """
-
-    base_url: str = ""
-    store: ObjectStore | None = None
 
 
 def create(
@@ -186,9 +161,9 @@ def list_runs(
         InvalidInputError: The cursor is none of ours.
     """
     size = min(max(limit, 1), MAX_PAGE)
-    found = rows.list_of(tx, vendor_id, status=status, limit=size + 1, before=_read_cursor(cursor))
+    found = rows.list_of(tx, vendor_id, status=status, limit=size + 1, before=read_cursor(cursor))
     page = found[:size]
-    return [to_wire(row, view) for row in page], _cursor(page[-1]) if len(found) > size else None
+    return [to_wire(row, view) for row in page], cursor_of(page[-1]) if len(found) > size else None
 
 
 def cancel(tx: Tx, vendor_id: str, run_id: str, *, now: datetime, view: View | None = None) -> TrainingRun:
@@ -231,7 +206,7 @@ def logs(
     found = rows.list_logs(tx, run_id, start=start, limit=size + 1)
     lines = [LogLine(seq=line.seq, at=line.at, stream=line.stream, text=line.text) for line in found[:size]]
     return RunLogs(
-        logs_url=_logs_url(run_id, view),
+        logs_url=logs_url(run_id, view),
         lines=lines,
         next=lines[-1].seq + 1 if lines else start,
         complete=State(row.state) in FINAL and len(found) <= size,
@@ -248,54 +223,8 @@ def events(tx: Tx, vendor_id: str, run_id: str) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in rows.list_events(tx, run_id)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def to_wire(row: Row[Any], view: View | None = None) -> TrainingRun:
-    """A run as the wire shows it."""
-    files = [_artifact(row, file, view) for file in row.artifacts.get("files", [])]
-    return TrainingRun(
-        run_id=row.id,
-        provider=row.provider,
-        status=row.status,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        logs_url=_logs_url(row.id, view),
-        artifacts=Artifacts(hf_repo=row.artifacts.get("hf_repo"), files=files or None),
-        metrics=row.metrics,
-        cost_usd=float(row.cost_usd) if row.cost_usd is not None else None,
-        failure=row.failure,
-        task=row.task,
-        round_id=row.round_id,
-    )
-
-
-def _artifact(row: Row[Any], file: dict[str, Any], view: View | None) -> ArtifactFile:
-    url = None
-    if view is not None and view.store is not None:
-        expires_at = (datetime.now(row.created_at.tzinfo) + DOWNLOAD_TTL).replace(microsecond=0)
-        url = view.store.presign("GET", artifact_key(row.id, file["name"]), expires_at)
-    return ArtifactFile(**file, url=url)
-
-
-def _logs_url(run_id: str, view: View | None) -> str:
-    return f"{view.base_url if view else ''}/api/training/runs/{run_id}/logs"
-
-
 def _require(tx: Tx, vendor_id: str, run_id: str, *, lock: bool = False) -> Row[Any]:
     row = rows.find(tx, run_id, vendor_id, lock=lock)
     if row is None:
         raise NotFoundError(f"There is no run {run_id}.")
     return row
-
-
-def _cursor(row: Row[Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps([row.created_at.isoformat(), row.id]).encode()).decode()
-
-
-def _read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
-    if cursor is None:
-        return None
-    try:
-        at, run_id = json.loads(base64.urlsafe_b64decode(cursor))
-        return datetime.fromisoformat(at), str(run_id)
-    except (ValueError, TypeError):
-        raise InvalidInputError("The cursor is none of this list's.", hint="Begin again without one.") from None

@@ -192,5 +192,3 @@ def _signed(tx: Tx, run: Claimed, round_id: str, store: ObjectStore) -> str:
 def _trainer_files(tx: Tx, round_id: str) -> Sequence[str]:
     found = rounds.get(tx, round_id)
     return [file.name for file in found.files if file.type in _TRAINER_ROLES]
-
-

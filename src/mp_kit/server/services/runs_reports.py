@@ -151,9 +151,7 @@ def finish(
     rows.wake(tx, run_id)
 
 
-def _outcome_values(
-    tx: Tx, row: Row[Any], outcome: RunOutcome, store: ObjectStore, now: datetime
-) -> dict[str, Any]:
+def _outcome_values(tx: Tx, row: Row[Any], outcome: RunOutcome, store: ObjectStore, now: datetime) -> dict[str, Any]:
     files = _confirmed(tx, row.id, outcome, store, now)
     return {
         "metrics": {**row.metrics, **_tidy(outcome.metrics)},
@@ -171,9 +169,7 @@ def _failure(outcome: RunOutcome) -> str | None:
     return str(_tidy(outcome.failure or "The job failed and gave no reason; its log may."))
 
 
-def _confirmed(
-    tx: Tx, run_id: str, outcome: RunOutcome, store: ObjectStore, now: datetime
-) -> list[dict[str, Any]]:
+def _confirmed(tx: Tx, run_id: str, outcome: RunOutcome, store: ObjectStore, now: datetime) -> list[dict[str, Any]]:
     known = {row.name: row for row in rows.list_artifacts(tx, run_id)}
     for artifact in outcome.artifacts:
         row = known.get(artifact.name)

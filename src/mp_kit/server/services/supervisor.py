@@ -89,9 +89,7 @@ def watch(
             time.sleep(min(POLL_SECONDS, max(end - time.monotonic(), 0.0)))
 
 
-def _listen(
-    desk: Desk, over: Callable[[], bool], on_cycle: Callable[[int], None], poll: Callable[[], float]
-) -> None:
+def _listen(desk: Desk, over: Callable[[], bool], on_cycle: Callable[[int], None], poll: Callable[[], float]) -> None:
     with desk.db.listen(rows.CHANNEL) as bell:
         while not over():
             looked_at = cycle(desk)

@@ -89,3 +89,8 @@ def append_history(tx: Tx, values: Mapping[str, Any]) -> None:
 def catalog(tx: Tx) -> list[Row[Any]]:
     """Models in pilot or prod, with what was measured of them."""
     return list(tx.execute(text(named("catalog"))))
+
+
+def list_of(tx: Tx, vendor_id: str) -> list[Row[Any]]:
+    """A vendor's models, newest first."""
+    return list(tx.execute(text(named("own_models")), {"vendor_id": vendor_id}))

@@ -77,11 +77,6 @@ def put_consensus(tx: Tx, blended: Sequence[Mapping[str, Any]]) -> None:
         tx.execute(text(named("put_consensus")), [dict(row) for row in blended])
 
 
-def latest_consensus(tx: Tx, symbol: str | None, timeframe: str | None) -> list[Row[Any]]:
-    """The newest blended bar of each symbol and timeframe."""
-    return list(tx.execute(text(named("latest_consensus")), {"symbol": symbol, "timeframe": timeframe}))
-
-
 def list_consensus(tx: Tx, filters: Mapping[str, Any]) -> list[Row[Any]]:
     """Blended bars, newest first."""
     return list(tx.execute(text(named("list_consensus")), dict(filters)))

@@ -24,3 +24,15 @@ LEFT JOIN LATERAL (
   WHERE sig.vendor_id = m.vendor_id
 ) s ON s.total_predictions > 0
 ORDER BY m.created_at DESC, m.id;
+
+-- name: own_models
+-- A vendor's models, newest first, with the stage of the most advanced version.
+SELECT m.id, m.name, m.description, m.task, m.created_at, m.updated_at, best.stage, best.versions
+FROM models m
+JOIN LATERAL (
+  SELECT (array_agg(mv.stage ORDER BY array_position(ARRAY['prod', 'pilot', 'shadow', 'retired'], mv.stage)))[1] AS stage,
+         count(*) AS versions
+  FROM model_versions mv WHERE mv.model_id = m.id
+) best ON best.versions > 0
+WHERE m.vendor_id = :vendor_id
+ORDER BY m.created_at DESC, m.id;

@@ -66,13 +66,6 @@ ON CONFLICT (event_time, symbol, timeframe, method) DO UPDATE
 SET decision = excluded.decision, confidence = excluded.confidence, score = excluded.score,
     signals = excluded.signals, contributions = excluded.contributions, computed_at = now();
 
--- name: latest_consensus
--- The newest bar of each symbol and timeframe; both filters are optional.
-SELECT DISTINCT ON (c.symbol, c.timeframe) c.* FROM consensus c
-WHERE (CAST(:symbol AS text) IS NULL OR c.symbol = :symbol)
-  AND (CAST(:timeframe AS text) IS NULL OR c.timeframe = :timeframe)
-ORDER BY c.symbol, c.timeframe, c.event_time DESC, c.computed_at DESC;
-
 -- name: list_consensus
 -- Blended bars, newest first; every filter is optional.
 SELECT c.* FROM consensus c
