@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import queue
 import signal
@@ -18,9 +17,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from mp_kit.contracts.training import ArtifactRequest, RunHeartbeat, RunOrders, RunOutcome
+from mp_kit.contracts.training import RunHeartbeat, RunOrders, RunOutcome
 from mp_kit.errors import MarketplaceError
 from mp_kit.trainer.api import RunApi, insist
 from mp_kit.trainer.child import Child
@@ -28,6 +26,7 @@ from mp_kit.trainer.environment import JobEnv
 from mp_kit.trainer.report import REPORT_FILE, ReportReader
 from mp_kit.trainer.spool import LogShipper, LogSpool
 from mp_kit.trainer.state import JobState, RunFolder
+from mp_kit.trainer.uploads import upload_all
 
 __all__ = ["REFERENCE_JOB", "Patience", "Wrapper", "run"]
 
@@ -215,7 +214,7 @@ class Wrapper:
 
     def _with_artifacts(self) -> RunOutcome:
         try:
-            uploaded = _upload_all(self._api, self._folder.artifacts, self._patience.upload)
+            uploaded = upload_all(self._api, self._folder.artifacts, self._patience.upload)
         except MarketplaceError as error:
             failure = f"The job succeeded, but its artifacts could not be stored: {error}"[:4_000]
             return RunOutcome(status="failed", exit_code=0, failure=failure, metrics=self._metrics())
@@ -277,21 +276,6 @@ class Wrapper:
 
     def _note(self, text: str) -> None:
         self._spool.write("system", text)
-
-
-def _upload_all(api: RunApi, folder: Path, patience: float) -> list[ArtifactRequest]:
-    until = time.monotonic() + patience
-    requests = []
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        request = ArtifactRequest(name=path.name, size_bytes=path.stat().st_size, sha256=_sha256(path))
-        insist(lambda request=request, path=path: api.upload(api.artifact(request), path), until=until)  # type: ignore[misc]
-        requests.append(request)
-    return requests
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _say(text: str) -> None:
