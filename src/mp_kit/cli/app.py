@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from typing import Any, NamedTuple
 
 import typer
@@ -12,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from mp_kit.cli.output import CANCELLED, FAILED, USAGE, fail, usage
-from mp_kit.errors import MarketplaceError, MissingExtraError
+from mp_kit.errors import InternalError, MarketplaceError, MissingExtraError
 
 EPILOG = (
     "Exit codes: 0 ok, 1 failed, 2 usage, 3 auth, 4 not found, 5 rejected by validation, 6 budget, 7 conflict, "
@@ -152,9 +153,10 @@ def main(args: list[str]) -> int:
         # Whoever read us has left; nothing more can be said, also not while Python shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the process ends here, and whatever it was is told
         if (message := getattr(error, "format_message", None)) is None:
-            raise
+            traceback.print_exc()
+            return fail(InternalError(f"`mp` itself failed: {type(error).__name__}."), as_json=as_json)
         context = getattr(error, "ctx", None)
         usage(message(), context.get_usage() if context is not None else "", as_json=as_json)
         return USAGE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mp_kit.cli.output import DryRun, Json, emit, pairs, say
+from mp_kit.cli.output import DryRun, IdempotencyKey, Json, emit, pairs, say
 from mp_kit.cli.session import session
 from mp_kit.errors import ConflictError, InvalidInputError
 
@@ -100,6 +100,7 @@ def heartbeat(
     status: Annotated[str, typer.Option(help="pending, ready, error, maintenance or offline.")] = "ready",
     metric: Annotated[list[str] | None, typer.Option("--metric", help="name=value; repeatable.")] = None,
     message: Annotated[str | None, typer.Option(help="A word to the operator.")] = None,
+    idempotency_key: IdempotencyKey = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -113,5 +114,6 @@ def heartbeat(
         facts = {"deployment_id": deployment_id, "status": status, "metrics": metrics, "message": message}
         emit(facts, as_json=json, text=f"would send {status} for {deployment_id}")
         return
-    receipt = market.deployments.heartbeat(deployment_id, status, metrics=metrics, message=message, token=token)
+    said: dict[str, Any] = {"metrics": metrics, "message": message, "token": token}
+    receipt = market.deployments.heartbeat(deployment_id, status, idempotency_key=idempotency_key, **said)
     emit(receipt, as_json=json, text=receipt.heartbeat_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
@@ -60,11 +61,13 @@ def emit(result: Any, *, as_json: bool, text: str | Callable[[], str] | None = N
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON takes it."""
+    """A value as JSON takes it: what is no number becomes null."""
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+        return plain(value.model_dump(mode="json"))
     if isinstance(value, dict):
         return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return [plain(part) for part in value]
     return value

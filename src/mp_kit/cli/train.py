@@ -106,9 +106,9 @@ def wait(
 
 
 @app.command("stop")
-def stop(run_id: RunId, dry_run: DryRun = False, json: Json = False) -> None:
+def stop(run_id: RunId, idempotency_key: IdempotencyKey = None, dry_run: DryRun = False, json: Json = False) -> None:
     """Asks a run to stop; harmless to repeat."""
     run = session().train.get(run_id)
     if not dry_run:
-        run.cancel()
+        run.cancel(idempotency_key=idempotency_key)
     emit(run.record, as_json=json, text=f"would stop {run.run_id}" if dry_run else repr(run))

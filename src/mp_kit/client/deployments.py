@@ -158,6 +158,7 @@ class Deployments:
         metrics: Mapping[str, Any] | None = None,
         message: str | None = None,
         token: Credential | None = None,
+        idempotency_key: str | None = None,
     ) -> HeartbeatReceipt:
         """Sends a sign of life: pending, ready, error, maintenance or offline.
 
@@ -170,5 +171,12 @@ class Deployments:
         except ValidationError as error:
             raise invalid("The heartbeat", error) from None
         sent = body.model_dump(mode="json", exclude_none=True)
-        call = Call("POST", HEARTBEATS, json=sent, repeatable=True, token=credential(token))
+        call = Call(
+            "POST",
+            HEARTBEATS,
+            json=sent,
+            repeatable=True,
+            token=credential(token),
+            idempotency_key=idempotency_key,
+        )
         return read(HeartbeatReceipt, self._api.send(call), HEARTBEATS)

@@ -54,7 +54,7 @@ def card(title: str, facts: Mapping[str, Any], below: str = "") -> str:
         f'<tr><td style="{_CELL};opacity:.7">{escape(name.replace("_", " "))}</td>'
         f'<td style="{_CELL}">{escape(text(value))}</td></tr>'
         for name, value in facts.items()
-        if value is not None
+        if text(value)
     )
     return (
         f'<div style="{_FRAME}"><b>{escape(title)}</b>'

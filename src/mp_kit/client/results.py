@@ -27,7 +27,8 @@ class Shown:
         raise TypeError(f"{type(self).__name__} states no facts")
 
     def __repr__(self) -> str:
-        facts = {name.replace("_", " "): html.text(value) for name, value in self._facts().items() if value is not None}
+        said = {name.replace("_", " "): html.text(value) for name, value in self._facts().items()}
+        facts = {name: value for name, value in said.items() if value}
         width = max(map(len, facts), default=0)
         return "\n".join([self._title(), *(f"  {name:<{width}}  {value}" for name, value in facts.items())])
 

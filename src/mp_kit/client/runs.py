@@ -81,10 +81,12 @@ class Run(Shown):
         self._seen = self._api.get(TrainingRun, path("training", "runs", self.run_id))
         return self
 
-    def cancel(self) -> Run:
-        """Asks the run to stop; harmless to repeat."""
+    def cancel(self, *, idempotency_key: str | None = None) -> Run:
+        """Asks the run to stop; harmless to repeat, with or without a key."""
         where = path("training", "runs", self.run_id, "cancel")
-        self._seen = read(TrainingRun, self._api.send(Call("POST", where, repeatable=True)), where)
+        self._seen = read(
+            TrainingRun, self._api.send(Call("POST", where, repeatable=True, idempotency_key=idempotency_key)), where
+        )
         return self
 
     def logs(self, after: int = 0) -> RunLogs:

@@ -40,13 +40,8 @@ def plot_bars(
         InvalidInputError: A column is absent.
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        import matplotlib.pyplot as plt
-    except ModuleNotFoundError as error:
-        raise MissingExtraError.for_extra("notebook", "A plot") from error
     series = _by_symbol(frame, column)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(9, 3.5), layout="constrained")
+    ax = _new_axes() if ax is None else ax
     for symbol, line in series.items():
         thin = line.iloc[:: max(1, len(line) // MOST_POINTS)]
         ax.plot(thin.index.to_numpy(), thin.to_numpy(), linewidth=1, label=symbol or column)
@@ -58,6 +53,14 @@ def plot_bars(
     if len(series) > 1 or signals is not None:
         ax.legend(frameon=False)
     return ax
+
+
+def _new_axes() -> Axes:
+    try:
+        import matplotlib.pyplot as plt
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.for_extra("notebook", "A plot") from error
+    return plt.subplots(figsize=(9, 3.5), layout="constrained")[1]
 
 
 def _by_symbol(frame: pd.DataFrame, column: str) -> dict[str, pd.Series[Any]]:

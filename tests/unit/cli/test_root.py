@@ -10,7 +10,7 @@ import pytest
 
 from mp_kit import errors
 from mp_kit.cli import app
-from mp_kit.cli.output import EXIT_CODES, exit_code, fail
+from mp_kit.cli.output import EXIT_CODES, exit_code, fail, plain
 from mp_kit.version import __version__
 
 HEAVY = ("httpx", "pydantic", "pandas", "pyarrow", "rich", "urllib3", "numpy", "cryptography")
@@ -136,3 +136,17 @@ def test_broken_pipe_is_quiet():
     command = f"{sys.executable} -m mp_kit.cli.main --help | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+
+
+def test_own_failure_is_told_as_json_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """The traceback for us, the last line for machines."""
+    monkeypatch.setitem(app.COMMANDS, "up", app.Lazy("mp_kit.cli.output", "not_there", "x"))
+    assert 1 == app.main(["up", "--json"])
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "internal" == json.loads(err.splitlines()[-1])["error"]["code"]
+
+
+def test_plain_turns_no_numbers_into_null():
+    """JSON has no NaN."""
+    assert {"a": [None, 1.0], "b": None} == plain({"a": [float("nan"), 1.0], "b": float("inf")})
