@@ -54,7 +54,7 @@ class Patience:
 
     grace: float = 20.0
     heartbeat: float = 5.0
-    shipping: float = 0.5
+    shipping: float = 1.0
     upload: float = 1_800.0
     delivery: float = 900.0
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 
 __all__ = ["Claimed", "apply", "claim", "launch_order", "note", "record_handle", "release"]
+
+log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
 """Longer than a look at a run may take; a supervisor that died holds its runs up for no longer."""
@@ -71,7 +74,16 @@ def claim(
     """
     token = secrets.token_hex(8)
     taken = rows.claim(tx, lock_token=token, limit=limit, lease_seconds=lease_seconds, providers=sorted(providers))
-    return [_claimed(row) for row in taken]
+    return [run for run in map(_readable, taken) if run is not None]
+
+
+def _readable(row: Row[Any]) -> Claimed | None:
+    """A claimed row; None for one that makes no sense: it stays under its lease and holds up no other run."""
+    try:
+        return _claimed(row)
+    except (KeyError, TypeError, ValueError):
+        log.exception("run %s cannot be read", row.id)
+        return None
 
 
 def _claimed(row: Row[Any]) -> Claimed:
@@ -144,9 +156,17 @@ def note(tx: Tx, run: Claimed, kind: str, now: datetime, **detail: Any) -> None:
         rows.add_event(tx, run.run_id, kind, at=now, detail=detail)
 
 
-def release(tx: Tx, run: Claimed, look_in: float) -> None:
-    """Gives a claim back."""
-    rows.release(tx, run.run_id, run.lock_token, state=run.facts.state.value, look_in=look_in)
+def release(tx: Tx, run: Claimed, look_in: float, *, in_any_state: bool = False) -> None:
+    """Gives a claim back.
+
+    Args:
+        tx: The caller's transaction.
+        run: As it was when it was last read.
+        look_in: Seconds until the next look; a run whose state has changed since is looked at at once.
+        in_any_state: Wait in any case.
+    """
+    state = None if in_any_state else run.facts.state.value
+    rows.release(tx, run.run_id, run.lock_token, state=state, look_in=look_in)
 
 
 def launch_order(

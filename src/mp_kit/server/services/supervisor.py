@@ -143,7 +143,7 @@ def _look_safely(desk: Desk, run: Claimed, observed: Observed | None) -> None:
         log.exception("run %s could not be looked at", run.run_id)
         with desk.db.begin() as tx:
             claims.note(tx, run, "trouble", _now(), error=type(error).__name__)
-            claims.release(tx, run, _TROUBLE_SECONDS)
+            claims.release(tx, run, _TROUBLE_SECONDS, in_any_state=True)
 
 
 def _look(desk: Desk, run: Claimed, observed: Observed | None) -> None:

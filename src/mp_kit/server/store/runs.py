@@ -78,8 +78,8 @@ def find_claimed(tx: Tx, run_id: str, lock_token: str) -> Row[Any] | None:
     return tx.execute(statement.with_for_update()).one_or_none()
 
 
-def release(tx: Tx, run_id: str, lock_token: str, *, state: str, look_in: float) -> None:
-    """Gives a claim back, with the seconds until the next look."""
+def release(tx: Tx, run_id: str, lock_token: str, *, state: str | None, look_in: float) -> None:
+    """Gives a claim back, with the seconds until the next look; a state that has changed since looks at once."""
     values = {"run_id": run_id, "lock_token": lock_token, "state": state, "look_in": look_in}
     tx.execute(text(named("release_run")), values)
 

@@ -17,10 +17,10 @@ WHERE r.id = due.id
 RETURNING r.*;
 
 -- name: release_run
--- Gives a claim back; the next look moves only if nobody changed the state meanwhile (they wanted one at once).
+-- Gives a claim back; with a state, the next look moves only if nobody changed it meanwhile (they wanted one at once).
 UPDATE training_runs
 SET lock_token = NULL, locked_until = NULL,
-    next_look_at = CASE WHEN state = :state THEN now() + make_interval(secs => :look_in) ELSE next_look_at END
+    next_look_at = CASE WHEN coalesce(CAST(:state AS text), state) = state THEN now() + make_interval(secs => :look_in) ELSE next_look_at END
 WHERE id = :run_id AND lock_token = :lock_token;
 
 -- name: seconds_to_next_look
