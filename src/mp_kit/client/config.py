@@ -87,7 +87,11 @@ def load(env: Mapping[str, str] = os.environ) -> Profile:
         SetupError: A file is there and can't be read.
     """
     for path in (config_dir(env) / "config.json", _home(env) / ".mp" / "config.json"):
-        if path.is_file():
+        try:
+            found = path.is_file()
+        except OSError as error:
+            raise SetupError(f"The profile {path} cannot be reached: {error.strerror}.") from error
+        if found:
             return _parse(path)
     return Profile()
 

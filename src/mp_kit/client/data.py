@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from mp_kit.client import config
 from mp_kit.client.display import progress as reporter
 from mp_kit.client.http import Api, Call, read
 from mp_kit.client.opener import Opener
-from mp_kit.client.partial import Wanted
+from mp_kit.client.partial import Wanted, disk_errors
 from mp_kit.client.progress import OnProgress
 from mp_kit.client.results import Shown, size
 from mp_kit.client.rounds import Rounds, SignedManifest
@@ -221,11 +222,11 @@ def _known(what: str, asked: Sequence[str] | None, there: Sequence[str], round_i
 
 
 def _keep_manifest(folder: Path, signed: SignedManifest) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for name, payload in (
         (MANIFEST_NAME, signed.payload),
         (SIGNATURE_NAME, signed.signature.model_dump_json(indent=2).encode() + b"\n"),
     ):
-        temporary = folder / f".{name}.part"
-        temporary.write_bytes(payload)
-        temporary.replace(folder / name)
+        temporary = folder / f".{name}.{os.getpid()}.part"
+        with disk_errors(name, folder, len(payload)):
+            temporary.write_bytes(payload)
+            temporary.replace(folder / name)

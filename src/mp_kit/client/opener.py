@@ -6,14 +6,16 @@ urllib3. No opener raises for a status: who asked decides before a byte reaches 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
-from urllib.parse import urlsplit
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import urllib3
-from urllib3.exceptions import HTTPError, TimeoutError  # noqa: A004 - urllib3's own name, used here only
+from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError  # noqa: A004 - urllib3's own name, used here only
 
 from mp_kit.client.failures import translated
 from mp_kit.client.http import USER_AGENT
@@ -57,7 +59,7 @@ class _Urllib3Body:
 
 
 class Urllib3Opener:
-    """Opens URLs over pooled connections.
+    """Opens URLs over pooled connections; trust and proxies are those of the API's own client.
 
     Args:
         connections: Connections kept per host; as many as there are threads.
@@ -65,10 +67,14 @@ class Urllib3Opener:
     """
 
     def __init__(self, connections: int = 8, stall_seconds: float = STALL_SECONDS) -> None:
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=stall_seconds)
-        self._pool = urllib3.PoolManager(
-            maxsize=connections, block=False, retries=False, timeout=timeout, headers={"User-Agent": USER_AGENT}
-        )
+        self._options: dict[str, Any] = {
+            "maxsize": connections,
+            "block": False,
+            "retries": False,
+            "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=stall_seconds),
+        }
+        self._pools: dict[tuple[str, str | None], urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
     def open(self, url: str, headers: Mapping[str, str]) -> Iterator[Body]:
@@ -80,7 +86,7 @@ class Urllib3Opener:
         """
         asked = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         with _translated(url):
-            response = self._pool.request("GET", url, headers=asked, preload_content=False, redirect=False)
+            response = self._pool(url).request("GET", url, headers=asked, preload_content=False, redirect=False)
             done = False
             try:
                 yield _Urllib3Body(response)
@@ -91,7 +97,29 @@ class Urllib3Opener:
 
     def close(self) -> None:
         """Closes all connections."""
-        self._pool.clear()
+        for pool in self._pools.values():
+            pool.clear()
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        parts = urlsplit(url)
+        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+        with self._lock:
+            key = (parts.scheme, proxy)
+            if key not in self._pools:
+                self._pools[key] = _make_pool(parts.scheme, proxy, self._options)
+            return self._pools[key]
+
+
+def _make_pool(scheme: str, proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolManager:
+    secured: dict[str, Any] = {"ssl_context": httpx.create_ssl_context()} if scheme == "https" else {}
+    if proxy is None:
+        return urllib3.PoolManager(**options, **secured)
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return urllib3.ProxyManager(
+        address, proxy_headers=urllib3.make_headers(proxy_basic_auth=login), **options, **secured
+    )
 
 
 @contextmanager
@@ -99,6 +127,8 @@ def _translated(url: str) -> Iterator[None]:
     host = urlsplit(url).netloc
     try:
         yield
+    except NewConnectionError as error:  # to urllib3 this is a kind of time-out; to people nobody is there
+        raise NetworkError(f"{host} can't be reached ({type(error).__name__}).") from error
     except TimeoutError as error:
         raise TimeoutExceededError(f"{host} sent nothing in time ({type(error).__name__}).") from error
     except HTTPError as error:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,14 @@ from mp_kit.client.opener import Urllib3Opener
 from mp_kit.client.partial import Wanted
 from mp_kit.client.transfer import Fetched, Floor, Transfer
 from mp_kit.client.urls import Signed, UrlBook
-from mp_kit.errors import ForbiddenError, IntegrityError, InvalidInputError, TimeoutExceededError, TransferError
+from mp_kit.errors import (
+    ForbiddenError,
+    IntegrityError,
+    InvalidInputError,
+    NetworkError,
+    TimeoutExceededError,
+    TransferError,
+)
 
 RANGE = 1000
 SIZE = 4500
@@ -376,3 +384,32 @@ def test_transfer_many_threads_at_once(store: Store, tmp_path: Path):
         thread.join()
     assert CONTENT == (tmp_path / "a.bin").read_bytes()
     assert ["a.bin"] == only(tmp_path / "a.bin")
+
+
+def test_transfer_goes_through_the_proxy(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Files take the same way as API calls; the proxy's password goes to the proxy only."""
+    seen: list[tuple[str, str | None]] = []
+
+    def note(handler: Handler) -> bool:
+        seen.append((handler.path, handler.headers.get("Proxy-Authorization")))
+        return False
+
+    store.misdeed = note
+    host = store.url.removeprefix("http://").removesuffix("/file")
+    monkeypatch.setenv("http_proxy", f"http://user:pa%20ss@{host}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    fetch(store, tmp_path / "a.bin", sign=lambda: Signed({"a.bin": "http://store.test/file"}))
+    assert {("http://store.test/file", "Basic dXNlcjpwYSBzcw==")} == set(seen)
+    assert CONTENT == (tmp_path / "a.bin").read_bytes()
+
+
+def test_transfer_nobody_there_is_a_network_error(tmp_path: Path):
+    """The message names the host, not the signed URL."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/file?signature=secret"
+        with pytest.raises(NetworkError) as caught:
+            fetch(Store(url=url), tmp_path / "a.bin")
+    assert "signature" not in caught.value.message
+    assert [] == only(tmp_path / "a.bin")
