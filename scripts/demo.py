@@ -1,0 +1,259 @@
+"""``make demo``: the main job from end to end on this machine, with real parts and real currency bars.
+
+Every step is what a person would type; each is timed, and what it proved stands in the last table. The story is told in
+``docs/tour.md``. Nothing is left running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+MP = str(Path(sys.executable).with_name("mp"))
+READY_SECONDS = 240
+
+
+class DemoError(Exception):
+    """A step did not do what it should."""
+
+
+@dataclass
+class Story:
+    """The demo's state: where everything lies, what was done, what was proved."""
+
+    folder: Path
+    console: Console
+    source: str
+    provider: str
+    symbols: list[str]
+    api_url: str = ""
+    rows: list[tuple[str, float, str]] = field(default_factory=list)
+
+    @property
+    def home(self) -> Path:
+        """The marketplace's home."""
+        return self.folder / "home"
+
+    @property
+    def vendor_env(self) -> dict[str, str]:
+        """The environment of an outsider: its own configuration, nothing of the operator's."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MP_", "PREFECT_", "INFRA_"))}
+        outside = {
+            "XDG_CONFIG_HOME": str(self.folder / "vendor/config"),
+            "XDG_CACHE_HOME": str(self.folder / "vendor/cache"),
+        }
+        return kept | outside | {"MPLBACKEND": "agg"}
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[list[str]]:
+        """Times a step and collects what it proved."""
+        self.console.rule(f"[bold]{len(self.rows) + 1}. {title}", align="left")
+        proved: list[str] = []
+        began = time.monotonic()
+        yield proved
+        self.rows.append((title, time.monotonic() - began, "; ".join(proved)))
+        for line in proved:
+            self.console.print(f"   [green]✓[/] {line}", highlight=False)
+
+    def mp(self, *arguments: str, env: dict[str, str] | None = None, stdin: str | None = None) -> str:
+        """Runs an `mp` command and returns what it printed."""
+        done = subprocess.run(
+            [MP, *arguments], env=env, input=stdin, capture_output=True, text=True, check=False, cwd=self.folder
+        )
+        if done.returncode != 0:
+            raise DemoError(f"mp {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}{done.stdout}")
+        return done.stdout
+
+    def operator(self, *arguments: str) -> dict[str, Any]:
+        """Runs an operator's command over the home and reads its JSON."""
+        answer: dict[str, Any] = json.loads(self.mp("admin", *arguments, "--home", str(self.home), "--json"))
+        return answer
+
+    def get(self, path: str, **params: str) -> Any:
+        """What anybody may read over HTTP."""
+        response = httpx.get(f"{self.api_url}{path}", params=params, timeout=30)
+        response.raise_for_status()
+        return response.json()["data"]
+
+
+def start(story: Story) -> subprocess.Popen[str]:
+    """Starts `mp up` and waits for its ready line."""
+    command = [MP, "up", "--home", str(story.home), "--port", "0"]
+    marketplace = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=(story.folder / "up.log").open("w"), text=True
+    )
+    line = marketplace.stdout.readline() if marketplace.stdout else ""
+    if not line.startswith("ready "):
+        marketplace.wait(timeout=READY_SECONDS)
+        raise DemoError(f"mp up did not get ready:\n{(story.folder / 'up.log').read_text()}")
+    story.api_url = line.split()[1]
+    return marketplace
+
+
+def stop(marketplace: subprocess.Popen[str]) -> None:
+    """Stops it as Ctrl-C would."""
+    marketplace.send_signal(signal.SIGINT)
+    try:
+        marketplace.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        marketplace.kill()
+
+
+def publish(story: Story) -> None:
+    """The operator publishes a round through the Prefect deployment, twice."""
+    wanted = ["round", "publish", "--source", story.source, *(a for s in story.symbols for a in ("--symbols", s))]
+    with story.step("Publish a round of real bars (Prefect deployment publish-round)") as proved:
+        made = story.operator(*wanted)
+        current = story.get("/api/rounds/current")
+        facts = current["metadata"]
+        splits = made["splits"]
+        proved += [
+            f"round {current['round_id']} is current: {len(current['files'])} files of {facts['input_bars']:,} bars",
+            f"train ends {splits['train_end']}, validation begins {splits['validation_start']}, purged and embargoed",
+        ]
+
+
+def enrol(story: Story) -> None:
+    """The operator creates a vendor; from here on everything goes through the edge."""
+    with story.step("Create a vendor and sign in as it") as proved:
+        vendor = story.operator("vendor", "create", "ACME Research")
+        login = ["login", "--api-url", story.api_url, "--api-key", "-", "--json"]
+        story.mp(*login, env=story.vendor_env, stdin=vendor["api_key"])
+        proved.append(f"vendor {vendor['vendor_id']} signed in with its vk_ key; the key was piped, never printed")
+
+
+def quickstart(story: Story) -> dict[str, Any]:
+    """The vendor's notebook, headless."""
+    notebook = ROOT / "notebooks/vendor/01_quickstart.ipynb"
+    executed = story.folder / "01_quickstart.ipynb"
+    with story.step("Run notebooks/vendor/01_quickstart.ipynb as the vendor (papermill)") as proved:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "papermill", str(notebook), str(executed), "--cwd", str(story.folder)),
+                *("-p", "provider", story.provider, "--no-progress-bar", "--log-level", "ERROR"),
+            ],
+            env=story.vendor_env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise DemoError(f"the notebook failed (kept at {executed}):\n{done.stderr[-4000:]}")
+        told: dict[str, Any] = json.loads((story.folder / "quickstart/summary.json").read_text())
+        metrics = told["metrics"]
+        beaten = "beats" if metrics["beats_baseline"] else "does not beat"
+        proved += [
+            f"{told['files']} files, {told['bytes_verified']:,} bytes verified against the signed manifest",
+            f"run {told['run_id']} learned, and was measured on the purged validation rows",
+            f"log loss {metrics['log_loss']:.5f}: it {beaten} the baseline's {metrics['baseline_log_loss']:.5f}",
+            f"{told['accepted']} signals accepted; pushed again, {told['duplicates_on_second_push']} refused as duplicates",
+        ]
+        expect(told["accepted"] == told["duplicates_on_second_push"] > 0, "the second push must store nothing")
+        expect(told["accepted_on_second_push"] == 0, "the second push must store nothing")
+    return told
+
+
+def blend(story: Story, told: dict[str, Any]) -> None:
+    """The flow ingest-signals builds the consensus; catalogue, signals and consensus are read over HTTP."""
+    with story.step("Build the consensus (Prefect deployment ingest-signals) and read it over HTTP") as proved:
+        story.operator("flow", "run", "ingest-signals")
+        bars = story.get("/api/consensus", limit="1000")
+        parts = [part for bar in bars for part in bar["contributions"].values()]
+        expect(bool(parts) and all(part["vendor"] == "ACME Research" for part in parts), "each part names its vendor")
+        proved.append(f"/api/consensus: {len(bars)} bars, each with its vendor's part")
+        entry = next((model for model in story.get("/api/catalog") if model["id"] == told["model_id"]), None)
+        expect(entry is not None and entry["total_predictions"] == told["accepted"], "the model is in the catalogue")
+        proved.append(
+            f"/api/catalog: {told['model_id']} at stage pilot, {told['accepted']} predictions, Sharpe not measured yet"
+        )
+        listed = json.loads(story.mp("signals", "list", "--json", env=story.vendor_env))
+        expect(bool(listed), "the vendor reads its signals")
+        proved.append("the vendor reads its own signals back, attributed to its deployment")
+
+
+def report(story: Story, keep: Path) -> None:
+    """The flow report writes the daily report as HTML."""
+    with story.step("Write the daily report (Prefect deployment report)") as proved:
+        done = story.operator("flow", "run", "report", "--param", "name=daily")
+        written = Path(done["result"]["path"])
+        keep.mkdir(parents=True, exist_ok=True)
+        target = keep / "daily.html"
+        shutil.copyfile(written, target)
+        expect(b"<html" in target.read_bytes()[:2000].lower(), "the report is a page")
+        proved.append(f"{target} ({target.stat().st_size // 1024} KiB)")
+
+
+def expect(fact: bool, sentence: str) -> None:
+    """A proof that failed ends the demo."""
+    if not fact:
+        raise DemoError(f"not so: {sentence}")
+
+
+def tell(story: Story, began: float) -> None:
+    """The last table: what was done, how long it took, what was proved."""
+    table = Table(title="mp-kit, the main job end to end", show_lines=True)
+    table.add_column("step")
+    table.add_column("seconds", justify="right")
+    table.add_column("proved")
+    for title, seconds, proved in story.rows:
+        table.add_row(title, f"{seconds:.1f}", proved)
+    table.add_row("all of it", f"{time.monotonic() - began:.1f}", "")
+    story.console.print(table)
+
+
+def play(story: Story, keep: Path) -> None:
+    """The whole story."""
+    began = time.monotonic()
+    with story.step("Start the marketplace (mp up): Postgres, migrations, Prefect, worker, edge") as proved:
+        marketplace = start(story)
+        proved.append(f"ready at {story.api_url}, healthy: {httpx.get(f'{story.api_url}/api/health').json()['status']}")
+    try:
+        publish(story)
+        enrol(story)
+        told = quickstart(story)
+        blend(story, told)
+        report(story, keep)
+    finally:
+        stop(marketplace)
+    tell(story, began)
+
+
+def main() -> int:
+    """Parses, plays, cleans up."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", default=os.environ.get("SOURCE", "ecb"), help="ecb, or a path of OHLCV CSV/Parquet")
+    parser.add_argument("--symbols", action="append", default=[], help="only these; may be repeated")
+    parser.add_argument("--provider", default="local", help="where to train")
+    parser.add_argument("--keep", type=Path, default=ROOT / "build/demo", help="where the report is kept")
+    chosen = parser.parse_args()
+    console = Console(soft_wrap=False)
+    source = chosen.source if chosen.source == "ecb" or "://" in chosen.source else str(Path(chosen.source).resolve())
+    with tempfile.TemporaryDirectory(prefix="mp-demo-", ignore_cleanup_errors=True) as folder:
+        story = Story(Path(folder), console, source, chosen.provider, chosen.symbols)
+        try:
+            play(story, chosen.keep.absolute())
+        except DemoError as error:
+            console.print(f"[red bold]The demo failed:[/] {error}", highlight=False)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
