@@ -267,9 +267,10 @@ class Transfer:
             return
         cursor.refused = None
         hopeless = is_disk_error(error) or not (error.retryable or isinstance(error, InternalError))
-        if hopeless or cursor.attempts >= self._patience.attempts:
+        wait = self._patience.wait(cursor.attempts, error.retry_after)
+        if hopeless or cursor.attempts >= self._patience.attempts or wait > self._patience.total_wait:
             raise error
-        self._sleep(self._patience.wait(cursor.attempts, error.retry_after))
+        self._sleep(wait)
 
     @staticmethod
     def _rewind(partial: Partial, cursor: _Cursor, tally: Tally) -> None:

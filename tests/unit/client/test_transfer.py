@@ -27,6 +27,7 @@ from mp_kit.errors import (
     NetworkError,
     TimeoutExceededError,
     TransferError,
+    UnavailableError,
 )
 
 RANGE = 1000
@@ -413,3 +414,20 @@ def test_transfer_nobody_there_is_a_network_error(tmp_path: Path):
             fetch(Store(url=url), tmp_path / "a.bin")
     assert "signature" not in caught.value.message
     assert [] == only(tmp_path / "a.bin")
+
+
+def test_transfer_store_that_asks_for_an_hour_is_given_up(store: Store, tmp_path: Path):
+    """Nobody waits that long inside a pull."""
+
+    def later(handler: Handler) -> bool:
+        handler.send_response(503)
+        handler.send_header("Retry-After", "3600")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    slept: list[float] = []
+    store.misdeed = later
+    with pytest.raises(UnavailableError):
+        fetch(store, tmp_path / "a.bin", threads=1, sleep=slept.append)
+    assert ([], 1) == (slept, store.hits)
