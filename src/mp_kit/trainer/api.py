@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin
@@ -72,6 +72,12 @@ class RunApi:
     def artifact(self, request: ArtifactRequest) -> ArtifactTarget:
         """Asks where to upload an artifact."""
         return ArtifactTarget.model_validate(self._post("artifacts", request))
+
+    def sign(self, round_id: str, names: Sequence[str]) -> dict[str, str]:
+        """Fresh signed URLs of a round's files, by name."""
+        body = {"round_id": round_id, "files": list(names)}
+        answer = _send(lambda: self._client.post("/api/datasets/signed-urls", json=body), "signed URLs")
+        return {str(entry["name"]): str(entry["url"]) for entry in _data(answer, "signed URLs")["urls"]}
 
     def upload(self, target: ArtifactTarget, path: Path) -> None:
         """PUTs a file's bytes to its target.

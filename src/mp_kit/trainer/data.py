@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mp_kit.client.opener import TransportOpener, Urllib3Opener
+from mp_kit.client.partial import Wanted
+from mp_kit.client.transfer import Transfer
+from mp_kit.client.urls import Signed, UrlBook
 from mp_kit.errors import IntegrityError, InvalidInputError, TransferError
 from mp_kit.trainer.api import insist
 from mp_kit.trainer.environment import DataFile
@@ -29,6 +33,9 @@ __all__ = ["Split", "feature_names", "fetch", "load_split", "role_of"]
 NOT_FEATURES = frozenset({"timestamp", "symbol", "open", "high", "low", "close", "volume"})
 CLASSES = (-1, 0, 1)
 """SELL, HOLD, BUY as ``label_direction`` says them."""
+
+Renew = Callable[[Sequence[str]], Mapping[str, str]]
+"""Fresh URLs by name, for names."""
 
 _PIECE = 1 << 20
 _PATIENCE_SECONDS = 300.0
@@ -63,12 +70,22 @@ def role_of(name: str) -> str:
     return name.partition("-")[0]
 
 
-def fetch(files: Iterable[DataFile], folder: Path, *, transport: httpx.BaseTransport | None = None) -> list[Path]:
+def fetch(
+    files: Sequence[DataFile],
+    folder: Path,
+    *,
+    renew: Renew | None = None,
+    transport: httpx.BaseTransport | None = None,
+) -> list[Path]:
     """Downloads files; those that are there with the right bytes stay.
+
+    Files whose length and hash are known go through the client's own transfer (ranges in parallel, resumed,
+    re-signed); a bare URL is streamed.
 
     Args:
         files: What to fetch.
         folder: Where to.
+        renew: Gets fresh URLs for names, once the given ones are refused.
         transport: What carries the requests; the network by default.
 
     Returns:
@@ -76,16 +93,45 @@ def fetch(files: Iterable[DataFile], folder: Path, *, transport: httpx.BaseTrans
 
     Raises:
         IntegrityError: The bytes of a file are not those of the round.
-        TransferError: A file could not be fetched in the time allowed.
+        MarketplaceError: A file could not be fetched; the message says which and why.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    known = [file for file in files if file.sha256 and file.size_bytes is not None]
+    _transfer(known, folder, renew, transport)
+    bare = [file for file in files if file not in known]
     until = time.monotonic() + _PATIENCE_SECONDS
     with httpx.Client(timeout=httpx.Timeout(30.0, connect=5.0), follow_redirects=True, transport=transport) as client:
-        return [insist(lambda file=file: _fetch(client, file, folder), until=until) for file in files]  # type: ignore[misc]
+        for file in bare:
+            insist(lambda file=file: _fetch(client, file, folder), until=until)  # type: ignore[misc]
+    return [_target(file, folder) for file in files]
+
+
+def _transfer(
+    files: Sequence[DataFile], folder: Path, renew: Renew | None, transport: httpx.BaseTransport | None
+) -> None:
+    if not files:
+        return
+    given: Mapping[str, str] = {file.name: file.url for file in files}
+    once = iter([given])
+
+    def sign() -> Signed:
+        urls = next(once, None)
+        return Signed(urls or (renew(list(given)) if renew else given))
+
+    wanted = [Wanted(file.name, file.size_bytes or 0, file.sha256 or "", _target(file, folder)) for file in files]
+    opener = TransportOpener(transport) if transport else Urllib3Opener()
+    try:
+        Transfer(opener, UrlBook(sign)).run(wanted)
+    finally:
+        opener.close()
+
+
+def _target(file: DataFile, folder: Path) -> Path:
+    return folder / Path(file.name).name
 
 
 def _fetch(client: httpx.Client, file: DataFile, folder: Path) -> Path:
-    target = folder / Path(file.name).name
+    target = _target(file, folder)
     if file.sha256 and target.exists() and _sha256(target) == file.sha256:
         return target
     aside = target.with_name(f".{target.name}.part")

@@ -13,6 +13,7 @@ from pathlib import Path
 from mp_kit.contracts.common import Task
 from mp_kit.errors import InvalidInputError, MarketplaceError, MissingExtraError
 from mp_kit.trainer import report
+from mp_kit.trainer.api import RunApi
 from mp_kit.trainer.data import fetch, role_of
 from mp_kit.trainer.environment import JobEnv
 
@@ -38,7 +39,12 @@ def work(environ: Mapping[str, str]) -> None:
         from mp_kit.trainer.signal import train_signal
     except ImportError:
         raise MissingExtraError.for_extra("train", "Training") from None
-    paths = fetch([file for file in env.files if role_of(file.name) in _ROLES], env.folder / "data")
+    wanted = [file for file in env.files if role_of(file.name) in _ROLES]
+    api = RunApi(env)
+    try:
+        paths = fetch(wanted, env.folder / "data", renew=lambda names: api.sign(env.round_id, names))
+    finally:
+        api.close()
     target = Path(environ.get("MP_ARTIFACT_DIR") or env.folder / "artifacts")
     train_signal(paths, target, hyperparams=env.spec.hyperparams, round_id=env.round_id)
 

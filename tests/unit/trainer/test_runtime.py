@@ -85,6 +85,12 @@ def test_artifact_that_cannot_be_stored_fails_the_run(job_env: JobEnv, api: RunA
     assert "artifacts could not be stored" in (outcome.failure or "")
 
 
+def test_artifact_with_a_name_that_cannot_be_kept(job_env: JobEnv, api: RunApi):
+    """The name is in the sentence, with what is allowed."""
+    code = "import os, pathlib; pathlib.Path(os.environ['MP_ARTIFACT_DIR'], 'my model').write_text('x')"
+    assert "'my model' is no name for an artifact" in (wrap(job_env, api, code).run().failure or "")
+
+
 def test_order_to_stop_ends_even_a_stubborn_job(job_env: JobEnv, api: RunApi, market: Any):
     """SIGTERM is ignored, SIGKILL after the grace is not."""
     market.orders = {"command": "stop", "heartbeat_seconds": 0.05}

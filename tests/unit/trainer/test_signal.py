@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,40 @@ def test_fetch_keeps_what_is_there(tmp_path: Path):
     (tmp_path / "train-X.parquet").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert fetching(tmp_path, sha256=known) == [tmp_path / "train-X.parquet"]
+
+
+ABC = DataFile(
+    name="train-X.parquet",
+    url="http://s.example/old",
+    sha256="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    size_bytes=3,
+)
+
+
+def test_fetch_renews_urls_that_are_refused(tmp_path: Path):
+    """A job that waited too long for its data asks for fresh URLs by its run token."""
+
+    def store(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/old":
+            return httpx.Response(403)
+        return httpx.Response(200, content=b"abc", headers={"Content-Length": "3"})
+
+    renewed: list[list[str]] = []
+
+    def renew(names: Sequence[str]) -> dict[str, str]:
+        renewed.append(list(names))
+        return dict.fromkeys(names, "http://s.example/new")
+
+    [path] = data.fetch([ABC], tmp_path, renew=renew, transport=httpx.MockTransport(store))
+    assert (path.read_bytes(), renewed) == (b"abc", [["train-X.parquet"]])
+
+
+def test_fetch_of_known_files_refuses_wrong_bytes(tmp_path: Path):
+    """The same promise on the client's transfer: nothing of it is kept."""
+    wrong = httpx.MockTransport(lambda _: httpx.Response(200, content=b"abd", headers={"Content-Length": "3"}))
+    with pytest.raises(IntegrityError, match=r"train-X\.parquet"):
+        data.fetch([ABC], tmp_path, transport=wrong)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("task", ["consensus", "optimizer"])
