@@ -21,9 +21,14 @@ _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 
 
-def find(home: Path) -> list[int]:
-    """The living processes with the mark of a home, other than this one; none without /proc."""
-    mark = f"{MARK}={home}".encode()
+def find(value: Path | str, name: str = MARK) -> list[int]:
+    """The living processes with a mark, other than this one; none without /proc.
+
+    Args:
+        value: What the mark says: a home, or another value.
+        name: The variable.
+    """
+    mark = f"{name}={value}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended, or is another account's

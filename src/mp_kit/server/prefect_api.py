@@ -1,0 +1,108 @@
+"""Asks a Prefect server to run a deployment and waits for it: plain HTTP, because importing Prefect costs seconds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from mp_kit.errors import InternalError, InvalidInputError, NotFoundError, TimeoutExceededError, UnavailableError
+
+__all__ = ["PrefectApi"]
+
+_POLL_SECONDS = 0.5
+_HTTP_SECONDS = 15.0
+_FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+_REFUSED = {409, 422}
+
+
+class PrefectApi:
+    """A Prefect server's API.
+
+    Args:
+        url: Such as ``http://127.0.0.1:4200/api``.
+        transport: For tests: where requests go instead of the network.
+    """
+
+    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        self._client = httpx.Client(base_url=url, timeout=_HTTP_SECONDS, transport=transport, trust_env=False)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._client.close()
+
+    def answers(self) -> bool:
+        """Whether the server is there."""
+        try:
+            return self._client.get("/health").is_success
+        except httpx.TransportError:
+            return False
+
+    def run(
+        self, deployment: str, parameters: Mapping[str, Any], *, seconds: float, say: Callable[[str], None]
+    ) -> dict[str, Any]:
+        """Runs a deployment and waits for its result.
+
+        Args:
+            deployment: ``flow/deployment``.
+            parameters: Its parameters; no secrets, Prefect shows them.
+            seconds: Longest wait.
+            say: Hears about the flow run's states.
+
+        Returns:
+            What the flow run's ``result`` table says; empty where it makes none.
+
+        Raises:
+            NotFoundError: There is no such deployment.
+            InvalidInputError: Prefect refuses the parameters.
+            InternalError: The flow run failed; the message is the flow's.
+            TimeoutExceededError: It runs on.
+        """
+        found = self._send("GET", f"/deployments/name/{deployment}")
+        path = f"/deployments/{found['id']}/create_flow_run"
+        run = self._send("POST", path, {"parameters": dict(parameters), "state": {"type": "SCHEDULED"}})
+        say(f"flow run {run['name']} of {deployment}")
+        state = self._wait(run["id"], seconds, say)
+        if state["type"] != "COMPLETED":
+            raise InternalError(f"{deployment}: {state.get('message') or state['type']}", hint=f"Flow run {run['id']}.")
+        return self.result(run["id"])
+
+    def result(self, flow_run_id: str) -> dict[str, Any]:
+        """The one row of a flow run's table artifact ``result``; empty where there is none."""
+        wanted = {"flow_run_id": {"any_": [flow_run_id]}, "key": {"any_": ["result"]}}
+        artifacts = self._send("POST", "/artifacts/filter", {"artifacts": wanted, "limit": 1})
+        rows = json.loads(artifacts[0]["data"]) if artifacts else [{}]
+        return dict(rows[0])
+
+    def _wait(self, flow_run_id: str, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+        deadline, told = time.monotonic() + seconds, ""
+        while True:
+            run = self._send("GET", f"/flow_runs/{flow_run_id}")
+            state = run.get("state") or {"type": "PENDING", "name": "Pending"}
+            if state["name"] != told:
+                told = state["name"]
+                say(told)
+            if state["type"] in _FINAL:
+                return dict(state)
+            if time.monotonic() > deadline:
+                raise TimeoutExceededError(
+                    f"Flow run {run['name']} is {state['name']} after {seconds:g} s; it goes on.",
+                    hint="Look at it in Prefect's pages.",
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        try:
+            answer = self._client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise UnavailableError(f"Prefect does not answer at {self._client.base_url}.") from error
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise NotFoundError(f"Prefect has no {path.removeprefix('/')}.", hint="Deploy the flows: `mp up` does.")
+        if answer.status_code in _REFUSED:
+            raise InvalidInputError(f"Prefect refuses the parameters: {answer.text[:500]}")
+        if not answer.is_success:
+            raise UnavailableError(f"Prefect answered {answer.status_code} to {path}.")
+        return answer.json()

@@ -1,0 +1,67 @@
+"""What flows show to people: tables and paragraphs made of results. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mp_kit.contracts import Consensus
+from mp_kit.server.services.publication import Inspected, Publication
+
+__all__ = ["consensus", "publication", "quality"]
+
+
+def quality(inspected: Iterable[Inspected]) -> list[dict[str, Any]]:
+    """One row per symbol: bars read and kept, span, and how often each kind of fault was found."""
+    rows = []
+    for one in inspected:
+        report = one.report.to_json()
+        row = {name: report[name] for name in ("symbol", "timeframe", "input_rows", "kept_rows", "first", "last")}
+        rows.append(row | {kind: found["count"] for kind, found in report["findings"].items()})
+    return rows
+
+
+def publication(done: Publication) -> str:
+    """A published round as Markdown; its first line is the sentence for the log."""
+    what = "was published" if done.created else "was there already: nothing changed"
+    current = ", and is the current round now" if done.made_current else ""
+    listed = [f"| {role} | {rows:,} | {_span(done, role)} |" for role, rows in sorted(done.rows.items())]
+    return "\n".join(
+        [
+            f"Round {done.round_id} {what}{current}.",
+            "",
+            f"{done.input_bars:,} input bars, {done.stored} new files in the object store.",
+            "",
+            "| role | rows | from, to |",
+            "|---|---:|---|",
+            *listed,
+            "",
+            f"Labels of train end before {done.splits['train_ends']}.",
+            f"Validation begins at {done.splits['validation_begins']}.",
+        ]
+    )
+
+
+def consensus(blended: Iterable[Consensus]) -> list[dict[str, Any]]:
+    """One row per bar and voice: what was blended, and which vendor said what with which weight."""
+    return [
+        {
+            "symbol": bar.symbol,
+            "timeframe": str(bar.timeframe),
+            "bar": bar.event_time.isoformat(),
+            "decision": str(bar.decision),
+            "score": bar.score,
+            "vendor": voice.vendor,
+            "deployment": deployment,
+            "said": str(voice.decision),
+            "confidence": voice.confidence,
+            "weight": voice.weight,
+        }
+        for bar in blended
+        for deployment, voice in bar.contributions.items()
+    ]
+
+
+def _span(done: Publication, role: str) -> str:
+    span = done.splits.get(role)
+    return f"{span['first']} to {span['last']}" if span else "empty"

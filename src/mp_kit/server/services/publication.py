@@ -1,0 +1,254 @@
+"""From bars to a published round: the steps of the flow ``publish-round``, each of which may be run again.
+
+1. Every symbol is checked before any file is built, and every file is built before any is stored.
+2. Checked bars wait in the round's own temporary folder, so that memory is bounded by the symbols in work.
+3. A file that the object store has already is not stored again; a failure in between publishes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mp_kit.contracts import FileRole, ManifestFile, Name, RowGroup
+from mp_kit.errors import BarsError, NotFoundError
+from mp_kit.market.bars import Bars
+from mp_kit.market.build import RoundSpec, SymbolFiles, build_symbol, plan_round, prepare
+from mp_kit.market.indicators import FEATURES
+from mp_kit.market.parquet import Written
+from mp_kit.market.quality import QualityReport
+from mp_kit.market.sources import Source, open_source
+from mp_kit.market.splits import Cuts
+from mp_kit.market.timeframes import Timeframe
+from mp_kit.server.services import rounds
+from mp_kit.server.services.rounds import Draft
+from mp_kit.server.storage import ObjectStore, content_key
+from mp_kit.server.store.engine import Tx
+from mp_kit.signing import Signer
+from mp_kit.version import __version__
+
+__all__ = ["Inspected", "Publication", "RoundOrder", "build", "inspect", "plan", "publish", "source_of", "store_files"]
+
+
+class RoundOrder(RoundSpec):
+    """Which round to publish."""
+
+    source: str = Field("ecb", min_length=1, description="`ecb`, or a file, folder, glob or URL of OHLCV bars.")
+    symbols: list[str] | None = Field(None, description="Only these; all that the source has where left out.")
+    name: Name | None = Field(None, description="A name for people; made of source and timeframe where left out.")
+    description: str = Field("", max_length=2000, description="A sentence for people.")
+    make_current: bool = Field(default=True, description="Whether it becomes the current round.")
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """One symbol that passed the check.
+
+    Args:
+        symbol: Whose bars.
+        timeframe: Of the round.
+        path: Its checked bars, aside on disk.
+        times: Bar opens in microseconds, ascending; shape (n,).
+        report: What the check found in the source's bars.
+    """
+
+    symbol: str
+    timeframe: Timeframe
+    path: Path
+    times: NDArray[np.int64]
+    report: QualityReport
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What became of an order.
+
+    Args:
+        round_id: The round.
+        created: False when the same input had been published before: nothing changed then.
+        made_current: It is current now and was not before.
+        input_bars: Bars read from the source, all symbols.
+        rows: Rows per role, all symbols.
+        splits: The instants that divide the round, as in its manifest.
+        stored: Files that the object store did not have yet.
+    """
+
+    round_id: str
+    created: bool
+    made_current: bool
+    input_bars: int
+    rows: dict[str, int]
+    splits: dict[str, Any]
+    stored: int
+
+
+def source_of(order: RoundOrder) -> Source:
+    """The source that an order names; resampling is left to the round."""
+    return open_source(order.source, symbols=order.symbols)
+
+
+def inspect(order: RoundOrder, symbol: str, folder: Path) -> Inspected:
+    """Checks one symbol and lays its bars aside.
+
+    Raises:
+        BarsError: The bars are faulty or too few; the message names the symbol.
+    """
+    checked = prepare(source_of(order), symbol, order)
+    path = folder / f"bars-{symbol.replace('/', '-').replace(':', '-')}.arrow"
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, checked.bars.table.schema) as writer:
+        writer.write_table(checked.bars.table)
+    return Inspected(symbol, checked.bars.timeframe, path, checked.bars.times(), checked.report)
+
+
+def plan(order: RoundOrder, inspected: Sequence[Inspected]) -> Cuts:
+    """Chooses the cuts for all symbols.
+
+    Raises:
+        BarsError: No symbol, too few bars, or symbols of different timeframes.
+    """
+    frames = sorted({one.timeframe for one in inspected})
+    if len(frames) > 1:
+        raise BarsError(
+            f"The source's symbols have different timeframes: {', '.join(frames)}.",
+            hint="Name the round's timeframe; shorter bars are resampled to it.",
+        )
+    return plan_round({one.symbol: one.times for one in inspected}, order)
+
+
+def build(order: RoundOrder, inspected: Inspected, cuts: Cuts, folder: Path) -> SymbolFiles:
+    """Computes and writes one symbol's files.
+
+    Raises:
+        BarsError: A role would have no row.
+    """
+    with pa.memory_map(str(inspected.path)) as file:
+        table = pa.ipc.open_file(file).read_all()
+        return build_symbol(Bars(inspected.symbol, inspected.timeframe, table), cuts, order, folder / "files")
+
+
+def store_files(store: ObjectStore, files: SymbolFiles) -> int:
+    """Puts one symbol's files into the object store; returns how many it did not have yet."""
+    return sum(_store(store, written) for written in (*files.files.values(), files.held_back))
+
+
+def publish(
+    tx: Tx,
+    signer: Signer,
+    order: RoundOrder,
+    inspected: Sequence[Inspected],
+    built: Sequence[SymbolFiles],
+    cuts: Cuts,
+    *,
+    stored: int,
+    actor: str,
+) -> Publication:
+    """Publishes what was built and stored.
+
+    Args:
+        tx: One transaction.
+        signer: Signs the manifest.
+        order: What was asked for.
+        inspected: All symbols.
+        built: Their files, which the object store holds.
+        cuts: From :func:`plan`.
+        stored: Sum over :func:`store_files`, for the record.
+        actor: Who publishes, for the audit log.
+    """
+    draft = _draft(order, inspected, built, cuts)
+    done = rounds.publish(tx, signer, draft, actor=actor, current=order.make_current)
+    return Publication(
+        round_id=done.round_id,
+        created=done.created,
+        made_current=done.made_current,
+        input_bars=draft.metadata["counts"]["input_bars"],
+        rows=draft.metadata["counts"]["rows"],
+        splits=dict(draft.manifest["splits"]),
+        stored=stored,
+    )
+
+
+def _store(store: ObjectStore, written: Written) -> bool:
+    key = content_key(written.sha256)
+    try:
+        if store.stat(key).size_bytes == written.size_bytes:
+            return False
+    except NotFoundError:
+        pass  # then it is stored below
+    store.put_file(key, written.path)
+    return True
+
+
+def _draft(order: RoundOrder, inspected: Sequence[Inspected], built: Sequence[SymbolFiles], cuts: Cuts) -> Draft:
+    files = [_file(one.symbol, role, written) for one in built for role, written in sorted(one.files.items())]
+    symbols = sorted(one.symbol for one in inspected)
+    timeframe = inspected[0].timeframe
+    source = source_of(order).describe()
+    return Draft(
+        manifest={
+            "name": order.name or f"{source['kind']} {timeframe}",
+            "description": order.description,
+            "timeframe": timeframe,
+            "symbols": symbols,
+            "horizon": order.horizon,
+            "embargo": order.embargo,
+            "source": {**source, "symbols": symbols},
+            "splits": _splits(cuts, files),
+            "features": [asdict(feature) for feature in FEATURES],
+            "code_version": __version__,
+        },
+        files=files,
+        held_back=[_file(one.symbol, "test", one.held_back) for one in built],
+        metadata=_metadata(inspected, built, files),
+    )
+
+
+def _splits(cuts: Cuts, files: Iterable[ManifestFile]) -> dict[str, Any]:
+    """The cuts, and each role's first and last row over all symbols."""
+    spans: dict[str, Any] = dict(cuts.to_json())
+    for file in files:
+        if file.min_time is not None and file.max_time is not None:
+            first, last = _instant(file.min_time), _instant(file.max_time)
+            span = spans.setdefault(file.type.value, {"first": first, "last": last})
+            span["first"], span["last"] = min(span["first"], first), max(span["last"], last)
+    return spans
+
+
+def _metadata(
+    inspected: Iterable[Inspected], built: Iterable[SymbolFiles], files: Iterable[ManifestFile]
+) -> dict[str, Any]:
+    reports = {one.symbol: one.report.to_json() for one in inspected}
+    rows: Counter[str] = Counter()
+    for file in files:
+        rows[file.type.value] += file.rows
+    counts = {"input_bars": sum(report["input_rows"] for report in reports.values()), "rows": dict(rows)}
+    return {"quality": reports, "counts": counts, "directions": {one.symbol: one.directions for one in built}}
+
+
+def _file(symbol: str, role: str, written: Written) -> ManifestFile:
+    groups = [RowGroup.model_validate(asdict(group)) for group in written.row_groups]
+    starts: list[Any] = [group.min_time for group in groups if group.min_time is not None]
+    ends: list[Any] = [group.max_time for group in groups if group.max_time is not None]
+    return ManifestFile(
+        name=written.path.name,
+        type=FileRole(role),
+        symbol=symbol,
+        size_bytes=written.size_bytes,
+        sha256=written.sha256,
+        rows=written.rows,
+        columns=written.columns,
+        min_time=min(starts, default=None),
+        max_time=max(ends, default=None),
+        row_groups=groups,
+    )
+
+
+def _instant(value: Any) -> str:
+    return str(value.strftime("%Y-%m-%dT%H:%M:%SZ"))
