@@ -106,6 +106,8 @@ class MarketplaceError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = self.hint if hint is None else hint
+        if self.hint:
+            self.add_note(f"What to do: {self.hint}")
         self.details = [dict(detail) for detail in details]
         self.retry_after = retry_after
         self.request_id = request_id

@@ -1,0 +1,53 @@
+"""``python -m bench`` runs all benchmarks, ``python -m bench NAME --json`` one; ``make bench`` is the first."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from dataclasses import asdict
+
+from bench.results import Result
+
+NAMES = ("start", "ingest")
+
+
+def run(name: str) -> list[Result]:
+    """The results of one benchmark."""
+    results: list[Result] = importlib.import_module(f"bench.{name}").run()
+    return results
+
+
+def show(results: list[Result]) -> None:
+    """A table for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "value", "unit", "ratio", "target", "against")
+    for result in results:
+        ratio = "" if result.ratio is None else f"{result.ratio:.2f}"
+        table.add_row(result.name, f"{result.value:,.3f}", result.unit, ratio, result.target, result.against)
+    Console().print(table)
+
+
+def main() -> int:
+    """Runs what was asked for."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
+    parser.add_argument("--json", action="store_true", help="a JSON line per result")
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.names if name not in NAMES]
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
+    results = [result for name in chosen.names or NAMES for result in run(name)]
+    if chosen.json:
+        for result in results:
+            print(json.dumps(asdict(result)))
+    else:
+        show(results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Storing 10,000 signals exactly once, against raw binary COPY of the same rows into the same table.
+
+The limit is what the table itself takes: a prebuilt binary buffer, no validation, no outcome per row, and it fails
+whole on the first duplicate. Both sides commit durably; each round uses fresh rows; they take turns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import text
+
+from bench.results import Result, best_of, seconds_of
+from mp_kit.server.services import signals
+from mp_kit.server.services.tokens import Principal
+from mp_kit.server.store import embedded, migrate
+from mp_kit.server.store.engine import Database
+
+ROWS = 10_000
+ROUNDS = 7
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+COPY = """COPY signals (event_time, received_at, ts, batch_id, confidence, row_no, late, deployment_id, vendor_id,
+          model_id, symbol, timeframe, model_version, decision, rationale, metadata) FROM STDIN (FORMAT BINARY)"""
+TYPES = [
+    "timestamptz",
+    "timestamptz",
+    "timestamptz",
+    "int8",
+    "float8",
+    "int4",
+    "bool",
+    "text",
+    "text",
+    "text",
+    "text",
+    "text",
+    "text",
+    "text",
+    "jsonb",
+    "jsonb",
+]
+WHO = Principal(kind="deployment", vendor_id="v", deployment_id="d", scope={"routes": ["signals:store"]})
+_batches = itertools.count(1)
+
+
+def run() -> list[Result]:
+    """Best rates of both, and their ratio."""
+    with _database() as db:
+        contenders = {"copy": lambda: _copy(db), "service": lambda: _service(db)}
+        best = best_of(ROUNDS, contenders)
+        repeated = _again(db)
+    limit, ours = ROWS / best["copy"], ROWS / best["service"]
+    against = f"raw binary COPY, {limit:,.0f} rows/s"
+    return [
+        Result("ingest.service_10k", ours, "rows/s", against, ours / limit, ">= 0.5"),
+        Result("ingest.service_10k_duplicates", repeated, "rows/s", against, repeated / limit, ""),
+    ]
+
+
+def _rows(number: int) -> list[dict[str, Any]]:
+    """Signals about hours of their own, over 20 symbols."""
+    start = EPOCH + timedelta(hours=number * (ROWS // 20))
+    return [
+        {
+            "symbol": f"SYM{n % 20:03}",
+            "timeframe": "1h",
+            "decision": ("BUY", "SELL", "HOLD")[n % 3],
+            "confidence": (n % 1000) / 1000,
+            "model_version": "1.0.0",
+            "timestamp": (start + timedelta(hours=n // 20)).isoformat(),
+        }
+        for n in range(ROWS)
+    ]
+
+
+def _service(db: Database) -> float:
+    rows = _rows(next(_batches))
+    batch = signals.Batch(items=rows, body=json.dumps(rows).encode())
+
+    def work() -> None:
+        with db.begin() as tx:
+            assert signals.store(tx, WHO, batch).accepted == ROWS
+
+    return seconds_of(work)
+
+
+def _again(db: Database) -> float:
+    """The rate of a batch that is there already."""
+    rows = _rows(next(_batches))
+    batch = signals.Batch(items=rows, body=json.dumps(rows).encode())
+
+    def work() -> None:
+        with db.begin() as tx:
+            signals.store(tx, WHO, batch)
+
+    work()
+    return ROWS / min(seconds_of(work) for _ in range(3))
+
+
+def _copy(db: Database) -> float:
+    """COPY of a buffer that was built beforehand."""
+    with psycopg.connect(db._conninfo) as connection:  # noqa: SLF001 - the same server, without our layers
+        buffer = _encode(connection, next(_batches))
+
+        def work() -> None:
+            with connection.cursor() as cursor, cursor.copy(COPY) as copy:
+                copy.write(buffer)
+            connection.commit()
+
+        return seconds_of(work)
+
+
+def _encode(connection: psycopg.Connection, number: int) -> bytes:
+    """The binary form of a batch, made by COPYing it through a temporary table."""
+    columns = COPY.partition("(")[2].partition(")")[0]
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE IF NOT EXISTS staged (LIKE signals)")
+        cursor.execute("TRUNCATE staged")
+        with cursor.copy(COPY.replace("COPY signals", "COPY staged")) as copy:
+            copy.set_types(TYPES)
+            for n, row in enumerate(_rows(number)):
+                at = datetime.fromisoformat(row["timestamp"])
+                copy.write_row((
+                    at, EPOCH, at, number, row["confidence"], n, True, "d", "v", None,
+                    row["symbol"], row["timeframe"], row["model_version"], row["decision"], None, None,
+                ))  # fmt: skip
+        with cursor.copy(f"COPY staged ({columns}) TO STDOUT (FORMAT BINARY)") as copy:
+            buffer = b"".join(bytes(piece) for piece in copy)
+    connection.commit()
+    return buffer
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    with tempfile.TemporaryDirectory(prefix="mp-bench-") as folder:
+        server = embedded.start(Path(folder) / "postgres", die_with_parent=True)
+        try:
+            embedded.ensure_database(server, "bench")
+            db = Database(server.url("bench"))
+            with db.begin() as tx:
+                migrate.upgrade(tx)
+                tx.execute(text("INSERT INTO marketplace_vendors (id, name) VALUES ('v', 'v')"))
+                tx.execute(
+                    text("INSERT INTO deployments (id, vendor_id, name, provider) VALUES ('d', 'v', 'd', 'byoc')")
+                )
+            yield db
+            db.close()
+        finally:
+            embedded.stop(Path(folder) / "postgres")

@@ -1,0 +1,44 @@
+"""What a benchmark says: a value, and its ratio to a limit measured beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure.
+
+    Args:
+        name: What was measured.
+        value: How much.
+        unit: Of what.
+        against: The limit or peer, with its own figure.
+        ratio: To that; None when there is none.
+        target: The ratio or value that we want, for people.
+    """
+
+    name: str
+    value: float
+    unit: str
+    against: str
+    ratio: float | None
+    target: str = ""
+
+
+def best_of(rounds: int, contenders: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+    """Best seconds of each contender, all of them taking turns so that noise meets them alike."""
+    best = dict.fromkeys(contenders, float("inf"))
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            best[name] = min(best[name], run())
+    return best
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Wall seconds of one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
