@@ -1,0 +1,35 @@
+# Every target works in a fresh clone: each makes .venv first, which is a moment's work once it stands.
+.DEFAULT_GOAL := help
+.PHONY: help venv lock demo up check test bench format
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+venv: ## .venv with everything in it, from the hashed locks
+	@$(PYTHON) scripts/environment.py venv
+
+lock: ## write requirements/*.txt anew from pyproject.toml
+	@$(PYTHON) scripts/environment.py lock
+
+demo: venv ## the main job, end to end, on real currency data
+	@$(BIN)/python scripts/demo.py $(ARGS)
+
+up: venv ## run the embedded marketplace until Ctrl-C (ARGS="--port 3010 --home DIR")
+	@$(BIN)/mp up $(ARGS)
+
+format: venv ## put all code into the house's format
+	@$(BIN)/ruff format .
+
+check: venv ## ruff, format, types, direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## check, then every test
+	$(BIN)/pytest $(ARGS)
+
+bench: venv ## one script per hot path, as ratios
+	@$(BIN)/python -m bench $(ARGS)
