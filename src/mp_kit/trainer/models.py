@@ -7,6 +7,7 @@ trees, where an epoch is one round of boosting. All are scikit-learn's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mp_kit.contracts.training import HyperParam
 from mp_kit.errors import InvalidInputError
 
-__all__ = ["Hyperparams", "TrainedModel", "train"]
+__all__ = ["Hyperparams", "TrainedModel", "one_blas_thread", "train"]
 
 HIDDEN = {"mlp": (64, 32), "logistic": ()}
 """Sizes of the hidden layers."""
@@ -85,6 +86,14 @@ class TrainedModel:
 
     pipeline: Any
     losses: list[float] = field(default_factory=list)
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Inside it matrix products do not depend on the number of cores; at these sizes they are no slower."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 def train(

@@ -2,7 +2,8 @@
 
 1. It learns on ``train`` files only; ``validation`` rows, which the round purged, are measured once, at the end.
 2. The numbers are what was measured, whether they flatter the model or not.
-3. One seed on one machine gives the same metrics and the same ONNX answers, to the last bit.
+3. One seed on one machine gives the same metrics and the same ONNX answers, to the last bit: matrix products run in one
+   thread, because their sums depend on how many share them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mp_kit.errors import InvalidInputError
 from mp_kit.trainer import report
 from mp_kit.trainer.data import Split, feature_names, load_split, role_of
 from mp_kit.trainer.measure import Evaluation, evaluate
-from mp_kit.trainer.models import Hyperparams, TrainedModel, train
+from mp_kit.trainer.models import Hyperparams, TrainedModel, one_blas_thread, train
 from mp_kit.version import __version__
 
 __all__ = ["CARD", "DECISIONS", "MODEL", "Result", "train_signal"]
@@ -61,12 +62,14 @@ def train_signal(
         InvalidInputError: A role has no file, a file lacks a column, or a hyperparameter is out of bounds.
         MissingExtraError: scikit-learn or ONNX is not installed.
     """
+    files = sorted(files, key=lambda path: path.name)  # the order of arrival must not decide the result
     params, ignored = Hyperparams.read(hyperparams)
     if ignored:
         _say(f"hyperparameters that this trainer does not know, ignored: {', '.join(ignored)}")
     training, validation, features = _load(files)
-    model = _fit(training, params)
-    evaluation = _evaluate(model, training, validation)
+    with one_blas_thread():
+        model = _fit(training, params)
+        evaluation = _evaluate(model, training, validation)
     difference = _export(model, target / MODEL, validation)
     card = _card(files, params, round_id, features, model)
     card |= {

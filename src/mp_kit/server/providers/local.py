@@ -28,7 +28,10 @@ from mp_kit.trainer.state import RunFolder, process_start, write_json
 __all__ = ["LocalProvider"]
 
 _COMMAND = (sys.executable, "-m", "mp_kit.trainer")
-_HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE")
+_HANDED_ON = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONPATH"),
+    *("LD_LIBRARY_PATH", "SSL_CERT_FILE", "OPENBLAS_CORETYPE"),
+)
 _TRIES = 20
 _TRY_SECONDS = 0.05
 _KILL_AFTER_SECONDS = 60.0
