@@ -29,24 +29,7 @@ ROUNDS = 7
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 COPY = """COPY signals (event_time, received_at, ts, batch_id, confidence, row_no, late, deployment_id, vendor_id,
           model_id, symbol, timeframe, model_version, decision, rationale, metadata) FROM STDIN (FORMAT BINARY)"""
-TYPES = [
-    "timestamptz",
-    "timestamptz",
-    "timestamptz",
-    "int8",
-    "float8",
-    "int4",
-    "bool",
-    "text",
-    "text",
-    "text",
-    "text",
-    "text",
-    "text",
-    "text",
-    "jsonb",
-    "jsonb",
-]
+TYPES = ["timestamptz"] * 3 + ["int8", "float8", "int4", "bool"] + ["text"] * 7 + ["jsonb"] * 2
 WHO = Principal(kind="deployment", vendor_id="v", deployment_id="d", scope={"routes": ["signals:store"]})
 _batches = itertools.count(1)
 

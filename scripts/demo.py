@@ -158,11 +158,11 @@ def quickstart(story: Story) -> dict[str, Any]:
             raise DemoError(f"the notebook failed (kept at {executed}):\n{done.stderr[-4000:]}")
         told: dict[str, Any] = json.loads((story.folder / "quickstart/summary.json").read_text())
         metrics = told["metrics"]
-        beaten = "beats" if metrics["beats_baseline"] else "does not beat"
+        beaten = "beats" if metrics["validation_beats_baseline"] else "does not beat"
         proved += [
             f"{told['files']} files, {told['bytes_verified']:,} bytes verified against the signed manifest",
             f"run {told['run_id']} learned, and was measured on the purged validation rows",
-            f"log loss {metrics['log_loss']:.5f}: it {beaten} the baseline's {metrics['baseline_log_loss']:.5f}",
+            f"log loss {metrics['validation_log_loss']:.5f}: it {beaten} the baseline's {metrics['validation_baseline_log_loss']:.5f}",
             f"{told['accepted']} signals accepted; pushed again, {told['duplicates_on_second_push']} refused as duplicates",
         ]
         expect(told["accepted"] == told["duplicates_on_second_push"] > 0, "the second push must store nothing")

@@ -41,6 +41,6 @@ def test_error_codes_are_unique():
 
 
 def test_decisions_are_numbered_without_gaps():
-    """0001, 0002, …"""
+    """A page is found by its number."""
     numbers = [int(page.name[:4]) for page in sorted((ROOT / "docs/decisions").glob("*.md"))]
     assert list(range(1, len(numbers) + 1)) == numbers

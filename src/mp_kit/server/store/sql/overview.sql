@@ -1,4 +1,4 @@
--- name: report_signals
+-- name: overview_signals
 -- What each deployment pushed since an instant: counts by decision, lateness, confidence.
 SELECT v.name AS vendor, d.name AS deployment, count(*) AS signals,
        count(*) FILTER (WHERE s.decision = 'BUY') AS buy, count(*) FILTER (WHERE s.decision = 'SELL') AS sell,
@@ -8,20 +8,20 @@ FROM signals s JOIN deployments d ON d.id = s.deployment_id LEFT JOIN marketplac
 WHERE s.received_at >= :since
 GROUP BY v.name, d.name ORDER BY signals DESC, vendor, deployment;
 
--- name: report_runs
+-- name: overview_runs
 -- Training runs ordered since an instant, newest first.
 SELECT r.id AS run, v.name AS vendor, r.task, r.provider, r.status, r.round_id, r.created_at,
        extract(epoch FROM coalesce(r.finished_at, now()) - r.created_at) AS seconds, r.cost_usd, r.metrics, r.failure
 FROM training_runs r JOIN marketplace_vendors v ON v.id = r.vendor_id
 WHERE r.created_at >= :since ORDER BY r.created_at DESC, r.id LIMIT 200;
 
--- name: report_consensus
+-- name: overview_consensus
 -- Consensus computed since an instant, in the bars' order.
 SELECT c.event_time, c.symbol, c.timeframe, c.decision, c.confidence, c.score, c.signals,
        (SELECT string_agg(DISTINCT part.value ->> 'vendor', ', ') FROM jsonb_each(c.contributions) part) AS vendors
 FROM consensus c WHERE c.computed_at >= :since ORDER BY c.event_time, c.symbol LIMIT 5000;
 
--- name: report_deployments
+-- name: overview_deployments
 -- Every vendor's deployment, with what it last said of itself.
 SELECT v.name AS vendor, d.name AS deployment, d.status, d.last_heartbeat_at, m.name AS model
 FROM deployments d JOIN marketplace_vendors v ON v.id = d.vendor_id LEFT JOIN models m ON m.id = d.model_id
