@@ -51,7 +51,7 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = Non
 def card(title: str, facts: Mapping[str, Any], below: str = "") -> str:
     """A titled box of facts; ``below`` is HTML already (a table, a progress bar)."""
     lines = "".join(
-        f'<tr><td style="{_CELL};opacity:.7">{escape(name.replace("_", " "))}</td>'
+        f'<tr><td style="{_CELL};opacity:.7;white-space:nowrap">{escape(name.replace("_", " "))}</td>'
         f'<td style="{_CELL}">{escape(text(value))}</td></tr>'
         for name, value in facts.items()
         if text(value)

@@ -175,9 +175,21 @@ class Run(Shown):
             "finished_at": seen.finished_at,
             "cost_usd": seen.cost_usd,
             "failure": seen.failure,
-            "metrics": ", ".join(f"{name}={html.text(value)}" for name, value in seen.metrics.items()) or None,
+            "metrics": ", ".join(f"{name}={html.text(value)}" for name, value in self._measured().items()) or None,
             "files": [file.name for file in seen.artifacts.files or ()] or None,
         }
+
+    def _measured(self) -> dict[str, Any]:
+        """The metrics that are one value; histories and the like are for plots."""
+        return {name: value for name, value in self.metrics.items() if not isinstance(value, (list, dict))}
+
+    def _repr_html_(self) -> str:
+        return self._card()
+
+    def _card(self, below: str = "") -> str:
+        facts = {name: value for name, value in self._facts().items() if name != "metrics"}
+        measured = [{"metric": name, "value": value} for name, value in self._measured().items()]
+        return html.card(self._title(), facts, (html.table(measured) if measured else "") + below)
 
 
 class _CardShow:
@@ -187,7 +199,7 @@ class _CardShow:
 
     def __call__(self, run: Run, lines: list[LogLine]) -> None:
         self._tail = [*self._tail, *(line.text for line in lines)][-TAIL_LINES:]
-        self._handle.update(html.card(run._title(), run._facts(), html.log_lines(self._tail)))  # noqa: SLF001 - same module
+        self._handle.update(run._card(html.log_lines(self._tail)))  # noqa: SLF001 - same module
 
 
 class _LineShow:

@@ -45,7 +45,11 @@ class RoundSpec(splits.SplitSpec):
         None, description="Length of the round's bars; the source's own where it is left out."
     )
     barrier_width: float = Field(
-        1.0, gt=0, le=10, description="Distance of the label's barriers, in standard deviations over the horizon."
+        0.7,
+        gt=0,
+        le=10,
+        description="Distance of the label's barriers, in standard deviations over the horizon; "
+        "0.7 makes SELL, HOLD and BUY about equally frequent on daily currency bars.",
     )
     policy: Policy = Field(default_factory=Policy, description="What to do about faulty bars, by kind.")
 
