@@ -24,7 +24,7 @@ class Ingestion(BaseModel):
 
 
 @task(name="blend", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
-def blend(wanted: Ingestion) -> tuple[int, list[Consensus]]:
+def blend(order: Ingestion) -> tuple[int, list[Consensus]]:
     """Blends until nothing is left to do; each transaction stands by itself, so that a crash loses none."""
     with open_house() as house:
         with house.db.begin() as tx:
@@ -32,30 +32,31 @@ def blend(wanted: Ingestion) -> tuple[int, list[Consensus]]:
         bars = 0
         while True:
             with house.db.begin() as tx:
-                blended = consensus.refresh(tx, batches=wanted.batches)
+                blended = consensus.refresh(tx, batches=order.batches)
             if not blended:
                 break
             bars += blended
         with house.db.begin() as tx:
-            newest = consensus.history(tx, limit=wanted.show) if bars else []
+            newest = consensus.history(tx, limit=order.show) if bars else []
     return bars, [bar for bar in newest if bar.computed_at >= began]
 
 
-@flow(name="ingest-signals", flow_run_name="ingest-up-to-{wanted.batches}-batches", persist_result=False)
-def ingest_signals(wanted: Ingestion = Ingestion()) -> int:  # noqa: B008 - read only, and the form's default
+@flow(name="ingest-signals", flow_run_name="ingest-up-to-{order.batches}-batches", persist_result=False)
+def ingest_signals(order: Ingestion = Ingestion()) -> int:  # noqa: B008 - read only, and the form's default
     """Blends every bar that signals came about since it was last blended.
 
     Args:
-        wanted: How much to do, and to show.
+        order: How much to do, and to show.
     """
-    bars, changed = blend(wanted)
+    bars, changed = blend(order)
     get_run_logger().info("%d bars blended", bars)
     if changed:
         create_table_artifact(
             key="consensus",
             table=accounts.consensus(changed),
-            description=f"{bars} bars blended; those of the newest {wanted.show}, voice by voice",
+            description=f"{bars} bars blended; those of the newest {order.show}, voice by voice",
         )
+    create_table_artifact(key="result", table=[{"bars": bars}])
     return bars
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from mp_kit.server import redaction
@@ -38,4 +38,5 @@ def presign_dataset(order: GrantOrder) -> str:
     )
     get_run_logger().info(text)
     create_markdown_artifact(key="grant", markdown=text, description=f"Handed to {grant.who}")
+    create_table_artifact(key="result", table=[{"round_id": grant.round_id, "path": str(grant.path)}])
     return str(grant.path)

@@ -19,7 +19,7 @@ from mp_kit.server.wiring import open_house
 
 redaction.install()
 _ACTOR = "flow:publish-round"
-_WORKERS = ThreadPoolTaskRunner(max_workers=2)  # type: ignore[var-annotated] # Prefect leaves the future's type open
+_WORKERS: Any = ThreadPoolTaskRunner(max_workers=2)
 
 
 @task(task_run_name="check-{symbol}", tags=["data"], cache_policy=NO_CACHE, retries=1, retry_delay_seconds=2)

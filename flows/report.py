@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime, task
-from prefect.artifacts import create_link_artifact
+from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, Field
 
@@ -64,4 +64,5 @@ def report(order: ReportOrder = ReportOrder()) -> str:  # noqa: B008 - read only
     if made.failure is not None:
         raise InternalError(f"Report {report_id} failed: {made.failure}", hint=f"What it came to: {where}")
     get_run_logger().info("report %s: %s", report_id, where)
+    create_table_artifact(key="result", table=[{"report_id": report_id, "path": str(where)}])
     return str(where)

@@ -1,9 +1,9 @@
-"""Makes ``.venv`` from the hashed locks (``make venv``), and the locks themselves (``make lock``). Standard library only.
+"""Makes ``.venv`` from the hashed locks (``make venv``), and the locks (``make lock``). Standard library only.
 
-1. Everything installed is named with its hash in ``requirements/``; no file of ours names an index: which one is used
+1. Everything installed is named with its hash in ``requirements/``. No file of ours names an index: which one is used
    is the user's own pip configuration, handed on to uv.
 2. uv does the work, because it takes a second where pip takes minutes; pip does it where uv cannot.
-3. Once fetched, nothing is fetched again: a second call does nothing, and a new checkout builds from the caches offline.
+3. Once fetched, nothing is fetched again: a second call does nothing, a new checkout builds from the caches offline.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ def fingerprint() -> str:
 
 def create() -> None:
     """Makes the bare virtual environment, over again where it does not run."""
-    if PYTHON.exists() and subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
+    if (
+        PYTHON.exists()
+        and subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
+    ):
         return
     say(f"making {VENV}")
     try:
@@ -90,13 +93,15 @@ def create() -> None:
 
 
 def find_uv(env: dict[str, str]) -> str | None:
-    """uv as the lock names it, else one on PATH, else None. Its wheel is kept in the user's cache."""
+    """The uv that the lock names, else one on PATH, else None. Its wheel is kept in the user's cache."""
     kept = cache_folder() / "bootstrap"
     install = [str(PYTHON), "-m", "pip", "install", "-q", "--require-hashes", "-r", str(BOOTSTRAP)]
     if try_run([*install, "--no-index", "--find-links", str(kept)], env):
         return str(VENV / "bin" / "uv")
     download = [str(PYTHON), "-m", "pip", "download", "-q", "--require-hashes", "--no-deps", "-r", str(BOOTSTRAP)]
-    if try_run([*download, "-d", str(kept)], None) and try_run([*install, "--no-index", "--find-links", str(kept)], env):
+    if try_run([*download, "-d", str(kept)], None) and try_run(
+        [*install, "--no-index", "--find-links", str(kept)], env
+    ):
         return str(VENV / "bin" / "uv")
     return shutil.which("uv")
 
@@ -122,7 +127,7 @@ def pip_settings() -> dict[str, str]:
 
 
 def uv_environment(pip: dict[str, str]) -> dict[str, str]:
-    """uv's environment, from pip's settings; what the user set for uv itself stays."""
+    """The environment for uv, from pip's settings; what the user set for uv itself stays."""
     told = {
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_PROGRESS": "1",

@@ -41,7 +41,9 @@ def main() -> None:
     root = bundle.root()
     os.chdir(root)
     redaction.install()
-    flows = [(entry, load_flow_from_entrypoint(entry["entrypoint"])) for entry in definitions(root)]
+    flows: list[tuple[dict[str, Any], Any]] = [
+        (entry, load_flow_from_entrypoint(entry["entrypoint"])) for entry in definitions(root)
+    ]
     with get_client(sync_client=True) as client:
         _await_api(client)
         _ensure_pool(client, chosen.pool)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from mp_kit import errors
 from mp_kit.errors import InternalError, InvalidInputError, NotFoundError, TimeoutExceededError, UnavailableError
+from mp_kit.server.settings import STATE_FILE, default_home
 
-__all__ = ["PrefectApi"]
+__all__ = ["PrefectApi", "known_url"]
+
+_RAISED = re.compile(r"(?:\w+\.)*(\w+Error): (.*)", re.DOTALL)
 
 _POLL_SECONDS = 0.5
 _HTTP_SECONDS = 15.0
@@ -67,7 +74,7 @@ class PrefectApi:
         say(f"flow run {run['name']} of {deployment}")
         state = self._wait(run["id"], seconds, say)
         if state["type"] != "COMPLETED":
-            raise InternalError(f"{deployment}: {state.get('message') or state['type']}", hint=f"Flow run {run['id']}.")
+            raise _failure(deployment, state.get("message") or state["type"], f"See flow run {run['id']} in Prefect.")
         return self.result(run["id"])
 
     def result(self, flow_run_id: str) -> dict[str, Any]:
@@ -106,3 +113,21 @@ class PrefectApi:
         if not answer.is_success:
             raise UnavailableError(f"Prefect answered {answer.status_code} to {path}.")
         return answer.json()
+
+
+def known_url(home: Path | None = None) -> str | None:
+    """Where Prefect's API is: PREFECT_API_URL, else what `mp up` noted in its home; None when neither says."""
+    if named := os.environ.get("PREFECT_API_URL"):
+        return named
+    state = (home or default_home()) / STATE_FILE
+    noted = json.loads(state.read_text(encoding="utf-8")) if state.exists() else {}
+    return str(noted["prefect_api_url"]) if "prefect_api_url" in noted else None
+
+
+def _failure(deployment: str, message: str, hint: str) -> errors.MarketplaceError:
+    """The error that ended a flow run, as its own class where it is one of ours."""
+    raised = _RAISED.search(message)
+    found = getattr(errors, raised[1], None) if raised else None
+    if raised and isinstance(found, type) and issubclass(found, errors.MarketplaceError):
+        return found(raised[2], hint=hint)
+    return InternalError(f"{deployment}: {message}", hint=hint)

@@ -70,9 +70,7 @@ def declared(notebook: Path) -> dict[str, bool]:
     Raises:
         InvalidInputError: No cell has the tag.
     """
-    import nbformat
-
-    cells = nbformat.read(notebook, as_version=4).cells
+    cells = _read(notebook).cells
     tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
     if not tagged:
         raise InvalidInputError(
@@ -159,14 +157,20 @@ def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
     process.wait()
 
 
+def _read(path: Path) -> Any:
+    import nbformat
+
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call] # it ships no types
+
+
 def _redact_outputs(path: Path) -> None:
     import nbformat
 
-    notebook = nbformat.read(path, as_version=4)
+    notebook = _read(path)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             output.update(_redacted(output))
-    nbformat.write(notebook, path)
+    nbformat.write(notebook, path)  # type: ignore[no-untyped-call] # it ships no types
 
 
 def _redacted(value: Any, kind: str = "") -> Any:
@@ -182,7 +186,7 @@ def _redacted(value: Any, kind: str = "") -> Any:
 def _render(executed: Path) -> Path:
     from nbconvert import HTMLExporter
 
-    body, _ = HTMLExporter(embed_images=True).from_filename(str(executed))
+    body, _ = HTMLExporter(embed_images=True).from_filename(str(executed))  # type: ignore[no-untyped-call] # it ships no types
     html = executed.with_suffix(".html")
     html.write_text(body, encoding="utf-8")
     return html

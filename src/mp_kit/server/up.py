@@ -136,7 +136,9 @@ def children(place: Place, server: Server, ready: Callable[[], bool]) -> list[Ch
     listed = [
         Child("prefect", _python("uvicorn", *_api_arguments(place)), api),
         Child("worker", _python("mp_kit.server.engine_worker", *_worker_arguments(place)), engine),
-        Child("edge", _python("mp_kit.server.serve", *_edge_arguments(place)), common, probe=ready, ready_timeout=600.0),
+        Child(
+            "edge", _python("mp_kit.server.serve", *_edge_arguments(place)), common, probe=ready, ready_timeout=600.0
+        ),
     ]
     if (root / "flows" / "train.py").is_file():
         listed.append(Child("training", [sys.executable, "flows/train.py"], engine, cwd=root))

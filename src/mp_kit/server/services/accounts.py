@@ -63,5 +63,4 @@ def consensus(blended: Iterable[Consensus]) -> list[dict[str, Any]]:
 
 
 def _span(done: Publication, role: str) -> str:
-    span = done.splits.get(role)
-    return f"{span['first']} to {span['last']}" if span else "empty"
+    return f"{done.splits[f'{role}_start']} to {done.splits[f'{role}_end']}"

@@ -8,9 +8,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -35,7 +38,18 @@ from mp_kit.server.store.engine import Tx
 from mp_kit.signing import Signer
 from mp_kit.version import __version__
 
-__all__ = ["Inspected", "Publication", "RoundOrder", "build", "inspect", "plan", "publish", "source_of", "store_files"]
+__all__ = [
+    "Inspected",
+    "Publication",
+    "RoundOrder",
+    "build",
+    "inspect",
+    "plan",
+    "publish",
+    "run",
+    "source_of",
+    "store_files",
+]
 
 
 class RoundOrder(RoundSpec):
@@ -168,11 +182,38 @@ def publish(
         round_id=done.round_id,
         created=done.created,
         made_current=done.made_current,
-        input_bars=draft.metadata["counts"]["input_bars"],
-        rows=draft.metadata["counts"]["rows"],
+        input_bars=draft.metadata["input_bars"],
+        rows=draft.metadata["rows"],
         splits=dict(draft.manifest["splits"]),
         stored=stored,
     )
+
+
+def run(
+    begin: Callable[[], AbstractContextManager[Tx]],
+    store: ObjectStore,
+    signer: Signer,
+    order: RoundOrder,
+    *,
+    actor: str,
+) -> Publication:
+    """All steps in this process, one symbol after the other, without Prefect.
+
+    Args:
+        begin: Opens the one transaction of the publication.
+        store: Where the files go.
+        signer: Signs the manifest.
+        order: What to publish.
+        actor: Who publishes, for the audit log.
+    """
+    with TemporaryDirectory(prefix="mp-round-") as temp:
+        folder = Path(temp)
+        inspected = [inspect(order, symbol, folder) for symbol in source_of(order).symbols()]
+        cuts = plan(order, inspected)
+        built = [build(order, one, cuts, folder) for one in inspected]
+        stored = sum(store_files(store, files) for files in built)
+        with begin() as tx:
+            return publish(tx, signer, order, inspected, built, cuts, stored=stored, actor=actor)
 
 
 def _store(store: ObjectStore, written: Written) -> bool:
@@ -200,7 +241,7 @@ def _draft(order: RoundOrder, inspected: Sequence[Inspected], built: Sequence[Sy
             "horizon": order.horizon,
             "embargo": order.embargo,
             "source": {**source, "symbols": symbols},
-            "splits": _splits(cuts, files),
+            "splits": _splits(order, cuts, files),
             "features": [asdict(feature) for feature in FEATURES],
             "code_version": __version__,
         },
@@ -210,15 +251,14 @@ def _draft(order: RoundOrder, inspected: Sequence[Inspected], built: Sequence[Sy
     )
 
 
-def _splits(cuts: Cuts, files: Iterable[ManifestFile]) -> dict[str, Any]:
-    """The cuts, and each role's first and last row over all symbols."""
-    spans: dict[str, Any] = dict(cuts.to_json())
-    for file in files:
-        if file.min_time is not None and file.max_time is not None:
-            first, last = _instant(file.min_time), _instant(file.max_time)
-            span = spans.setdefault(file.type.value, {"first": first, "last": last})
-            span["first"], span["last"] = min(span["first"], first), max(span["last"], last)
-    return spans
+def _splits(order: RoundOrder, cuts: Cuts, files: Sequence[ManifestFile]) -> dict[str, Any]:
+    """The cuts, each role's first and last row over all symbols, and the embargo that lies between them."""
+    found: dict[str, Any] = {**cuts.to_json(), "embargo_bars": order.embargo}
+    for role in sorted({file.type.value for file in files}):
+        mine = [file for file in files if file.type.value == role]
+        found[f"{role}_start"] = _instant(min(file.min_time for file in mine if file.min_time is not None))
+        found[f"{role}_end"] = _instant(max(file.max_time for file in mine if file.max_time is not None))
+    return found
 
 
 def _metadata(
@@ -228,8 +268,13 @@ def _metadata(
     rows: Counter[str] = Counter()
     for file in files:
         rows[file.type.value] += file.rows
-    counts = {"input_bars": sum(report["input_rows"] for report in reports.values()), "rows": dict(rows)}
-    return {"quality": reports, "counts": counts, "directions": {one.symbol: one.directions for one in built}}
+    input_bars = sum(report["input_rows"] for report in reports.values())
+    return {
+        "input_bars": input_bars,
+        "rows": dict(rows),
+        "quality": reports,
+        "directions": {one.symbol: one.directions for one in built},
+    }
 
 
 def _file(symbol: str, role: str, written: Written) -> ManifestFile:
@@ -250,5 +295,5 @@ def _file(symbol: str, role: str, written: Written) -> ManifestFile:
     )
 
 
-def _instant(value: Any) -> str:
-    return str(value.strftime("%Y-%m-%dT%H:%M:%SZ"))
+def _instant(value: datetime) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ")

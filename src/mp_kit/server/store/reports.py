@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, select, text, update
 
 from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.queries import named
 from mp_kit.server.store.tables import reports
 
 
@@ -24,3 +26,8 @@ def finish(tx: Tx, report_id: str, values: Mapping[str, Any]) -> None:
 def list_newest(tx: Tx, limit: int) -> list[Row[Any]]:
     """Reports, newest first."""
     return list(tx.execute(select(reports).order_by(reports.c.created_at.desc()).limit(limit)))
+
+
+def since(tx: Tx, part: str, at: datetime) -> list[Mapping[str, Any]]:
+    """One part of the daily report: the rows of the statement ``report_PART``."""
+    return [dict(row) for row in tx.execute(text(named(f"report_{part}")), {"since": at}).mappings()]

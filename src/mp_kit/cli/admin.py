@@ -1,0 +1,246 @@
+"""``mp admin``: the operator's verbs, over the same services as everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mp_kit.cli.output import Json, emit, pairs, say, table
+
+if TYPE_CHECKING:
+    from mp_kit.server.house import House
+    from mp_kit.server.prefect_api import PrefectApi
+
+ACTOR = "operator:cli"
+
+app = typer.Typer(help="The operator's verbs.", no_args_is_help=True, rich_markup_mode=None)
+vendor = typer.Typer(help="Vendors and their keys.", no_args_is_help=True, rich_markup_mode=None)
+round_ = typer.Typer(help="Rounds.", no_args_is_help=True, rich_markup_mode=None)
+token = typer.Typer(help="Keys and tokens.", no_args_is_help=True, rich_markup_mode=None)
+flow = typer.Typer(help="Flows, through Prefect.", no_args_is_help=True, rich_markup_mode=None)
+for _name, _group in {"vendor": vendor, "round": round_, "token": token, "flow": flow}.items():
+    app.add_typer(_group, name=_name)
+
+Home = Annotated[Path | None, typer.Option("--home", help="The marketplace's folder; MP_HOME, else your data folder.")]
+Wait = Annotated[float, typer.Option("--wait", min=1, help="Longest wait for the flow run, in seconds.")]
+
+
+@contextmanager
+def _house(home: Path | None) -> Iterator[House]:
+    from mp_kit.server.wiring import open_house
+
+    with open_house(home) as house:
+        yield house
+
+
+@contextmanager
+def _prefect(home: Path | None) -> Iterator[PrefectApi | None]:
+    from mp_kit.server.prefect_api import PrefectApi, known_url
+
+    url = known_url(home)
+    api = PrefectApi(url) if url else None
+    try:
+        yield api if api is not None and api.answers() else None
+    finally:
+        if api is not None:
+            api.close()
+
+
+@vendor.command("create")
+def create(name: str, home: Home = None, json: Json = False) -> None:
+    """Creates a vendor; its key is shown this once."""
+    import json as codec
+
+    from mp_kit.server.services import vendors
+
+    with _house(home) as house, house.db.begin() as tx:
+        made = vendors.create(tx, house.tokens, name, actor=ACTOR)
+    facts = {"vendor_id": made.vendor_id, "api_key": made.api_key}
+    emit({**facts, "expires_at": made.expires_at.isoformat()}, as_json=json, text=codec.dumps(facts))
+
+
+@vendor.command("list")
+def list_vendors(home: Home = None, json: Json = False) -> None:
+    """Lists all vendors, oldest first."""
+    from mp_kit.server.store import vendors as stored
+
+    with _house(home) as house, house.db.begin() as tx:
+        rows = [
+            {"vendor_id": row.id, "name": row.name, "status": row.status, "created_at": row.created_at.isoformat()}
+            for row in stored.list_all(tx)
+        ]
+    emit(rows, as_json=json, text=lambda: table(rows, ["vendor_id", "name", "status", "created_at"]))
+
+
+@vendor.command("suspend")
+def suspend(
+    vendor_name: Annotated[str, typer.Argument(metavar="VENDOR")], home: Home = None, json: Json = False
+) -> None:
+    """Locks a vendor out at once, by id or name."""
+    _set_status(home, vendor_name, "suspended", as_json=json)
+
+
+@vendor.command("activate")
+def activate(
+    vendor_name: Annotated[str, typer.Argument(metavar="VENDOR")], home: Home = None, json: Json = False
+) -> None:
+    """Lets a vendor in again, by id or name."""
+    _set_status(home, vendor_name, "active", as_json=json)
+
+
+def _set_status(home: Path | None, named: str, status: str, *, as_json: bool) -> None:
+    from mp_kit.contracts import VendorStatus
+    from mp_kit.server.services import vendors
+
+    with _house(home) as house, house.db.begin() as tx:
+        found = vendors.named(tx, named)
+        vendors.set_status(tx, found.id, VendorStatus(status), actor=ACTOR)
+    emit({"vendor_id": found.id, "status": status}, as_json=as_json, text=f"{found.name} is {status}.")
+
+
+@vendor.command("rotate-key")
+def rotate_key(
+    vendor_name: Annotated[str, typer.Argument(metavar="VENDOR")],
+    overlap_hours: Annotated[float, typer.Option(min=0, max=720, help="How long the old key lives on.")] = 24,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Issues a new key for a vendor; it is shown this once."""
+    from datetime import timedelta
+
+    from mp_kit.server.services import vendors
+
+    with _house(home) as house, house.db.begin() as tx:
+        found = vendors.named(tx, vendor_name)
+        overlap = timedelta(hours=overlap_hours)
+        issued = vendors.rotate(tx, house.tokens, found.id, actor=ACTOR, overlap=overlap)
+    facts = issued.model_dump(mode="json")
+    emit(facts, as_json=json, text=f"{facts['api_key']}\n")
+
+
+@round_.command("publish")
+def publish(  # noqa: PLR0913, PLR0917 - one parameter per option
+    source: Annotated[str, typer.Option(help="`ecb`, or a file, folder, glob or URL of OHLCV bars.")] = "ecb",
+    symbols: Annotated[list[str] | None, typer.Option(help="Only these; repeatable, or comma-separated.")] = None,
+    timeframe: Annotated[str | None, typer.Option(help="1m 5m 15m 1h 4h 1d; the source's own by default.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Bars that a label looks ahead.")] = None,
+    embargo: Annotated[int | None, typer.Option(help="Bars between the last label of a role and the next.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    no_current: Annotated[bool, typer.Option("--no-current", help="Leave the current round current.")] = False,
+    direct: Annotated[bool, typer.Option("--direct", help="Run the steps here, without Prefect.")] = False,
+    wait: Wait = 600,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Publishes a round of bars; the same input again changes nothing."""
+    if source != "ecb" and "://" not in source:
+        source = str(Path(source).absolute())  # a flow run works in another folder
+    chosen = [one for given in symbols or [] for one in given.split(",") if one] or None
+    wanted = {"source": source, "symbols": chosen, "timeframe": timeframe, "horizon": horizon, "embargo": embargo}
+    order = {key: value for key, value in {**wanted, "name": name}.items() if value is not None}
+    order["make_current"] = not no_current
+    with _prefect(home) as prefect:
+        if prefect is not None and not direct:
+            done = prefect.run("publish-round/publish-round", {"order": order}, seconds=wait, say=say)
+        else:
+            say("running here, without Prefect")
+            done = _publish_here(home, order)
+    emit(done, as_json=json, text=lambda: _published(done))
+
+
+def _publish_here(home: Path | None, order: dict[str, Any]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from pydantic import ValidationError
+
+    from mp_kit.errors import InvalidInputError
+    from mp_kit.server.services import publication
+
+    try:
+        checked = publication.RoundOrder.model_validate(order)
+    except ValidationError as error:
+        found = [{"loc": list(one["loc"]), "msg": one["msg"]} for one in error.errors()]
+        raise InvalidInputError("The round's order does not fit.", details=found) from error
+    with _house(home) as house:
+        return asdict(publication.run(house.db.begin, house.store, house.signer, checked, actor=ACTOR))
+
+
+def _published(done: dict[str, Any]) -> str:
+    what = "published" if done["created"] else "was there already, nothing changed"
+    return f"{done['round_id']} {what}: {done['input_bars']:,} bars in, rows {done['rows']}"
+
+
+@round_.command("list")
+def list_rounds(
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, home: Home = None, json: Json = False
+) -> None:
+    """Lists rounds, newest first."""
+    from mp_kit.server.services import rounds
+
+    with _house(home) as house, house.db.begin() as tx:
+        found = rounds.newest(tx, limit)
+    columns = ["round_id", "name", "is_current", "created_at"]
+    emit(found, as_json=json, text=lambda: table([one.model_dump(mode="json") for one in found], columns))
+
+
+@round_.command("set-current")
+def set_current(round_id: str, home: Home = None, json: Json = False) -> None:
+    """Makes a published round the current one."""
+    from mp_kit.server.services import rounds
+
+    with _house(home) as house, house.db.begin() as tx:
+        found = rounds.set_current(tx, round_id, actor=ACTOR)
+    emit({"round_id": found.round_id, "is_current": True}, as_json=json, text=f"{found.round_id} is current.")
+
+
+@round_.command("retire")
+def retire(round_id: str, home: Home = None, json: Json = False) -> None:
+    """Takes a round out of the lists; its files stay."""
+    from mp_kit.server.services import rounds
+
+    with _house(home) as house, house.db.begin() as tx:
+        rounds.retire(tx, round_id, actor=ACTOR)
+    emit({"round_id": round_id, "retired": True}, as_json=json, text=f"{round_id} is retired.")
+
+
+@token.command("revoke")
+def revoke(token_id: str, home: Home = None, json: Json = False) -> None:
+    """Ends a key or a token at once, by its id."""
+    from mp_kit.server.services import revocation
+
+    with _house(home) as house, house.db.begin() as tx:
+        ended = revocation.revoke(tx, token_id, actor=ACTOR)
+    emit({"token_id": ended, "revoked": True}, as_json=json, text=f"{ended} is revoked.")
+
+
+@flow.command("run")
+def run_flow(
+    name: Annotated[str, typer.Argument(help="publish-round, presign-dataset, ingest-signals, report, …")],
+    param: Annotated[list[str] | None, typer.Option("--param", help="name=value of its order; repeatable.")] = None,
+    wait: Wait = 600,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Runs a flow's deployment through Prefect and waits for its result."""
+    from mp_kit.errors import UnavailableError
+
+    with _prefect(home) as prefect:
+        if prefect is None:
+            raise UnavailableError("No Prefect server answers.", hint="Start the marketplace: mp up")
+        given = pairs(param or [], "--param")
+        result = prefect.run(f"{name}/{name}", {"order": given} if given else {}, seconds=wait, say=say)
+    emit({"flow": name, "result": result}, as_json=json, text=repr(result))
+
+
+@app.command("migrate")
+def migrate(home: Home = None, json: Json = False) -> None:
+    """Brings the database to the newest schema."""
+    from mp_kit.server.store import migrate as migrations
+
+    with _house(home) as house, house.db.begin() as tx:
+        before, after = migrations.upgrade(tx)
+    emit({"before": before, "after": after}, as_json=json, text=f"revision {before} -> {after}")

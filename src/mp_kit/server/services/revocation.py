@@ -1,0 +1,34 @@
+"""The operator ends a key or a token by its id."""
+
+from __future__ import annotations
+
+from mp_kit.errors import NotFoundError
+from mp_kit.server.services import audit
+from mp_kit.server.store import tokens as rows
+from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.vendors import now
+
+_PREFIXES = ("vk", "sit")
+
+
+def revoke(tx: Tx, named: str, *, actor: str) -> str:
+    """Ends a vendor's key or a deployment's token at once, in every process.
+
+    Args:
+        tx: One transaction.
+        named: Its id, or the whole token, of which only the id is used.
+        actor: Who ends it.
+
+    Returns:
+        Its id.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    kind, _, rest = named.strip().partition("_")
+    token_id = rest.partition("_")[0] if kind in _PREFIXES else named.strip()
+    if not rows.revoke(tx, token_id, now(tx)):
+        raise NotFoundError("There is no such key or token.", hint="Name it by its id: the part behind vk_ or sit_.")
+    rows.tell_revoked(tx, token_id)
+    audit.record(tx, actor, "token.revoke", token_id)
+    return token_id
