@@ -122,7 +122,7 @@ def publish(story: Story) -> None:
     with story.step("Publish a round of real bars (Prefect deployment publish-round)") as proved:
         made = story.operator(*wanted)
         current = story.get("/api/rounds/current")
-        bars = current["metadata"]["counts"]["input_bars"]
+        bars = current["metadata"]["input_bars"]
         splits = made["splits"]
         proved += [
             f"round {current['round_id']} is current: {len(current['files'])} files of {bars:,} bars",

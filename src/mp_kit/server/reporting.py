@@ -133,7 +133,18 @@ def _execute(notebook: Path, executed: Path, parameters: Mapping[str, Any], seco
     log = executed.with_suffix(".log")
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [*argv, "-k", "python3", "--cwd", str(executed.parent), "--no-progress-bar", "--log-level", "ERROR"],
+            [
+                *argv,
+                "-k",
+                "python3",
+                "--cwd",
+                str(executed.parent),
+                "-l",
+                "python",
+                "--no-progress-bar",
+                "--log-level",
+                "ERROR",
+            ],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
@@ -186,7 +197,11 @@ def _redacted(value: Any, kind: str = "") -> Any:
 def _render(executed: Path) -> Path:
     from nbconvert import HTMLExporter
 
-    body, _ = HTMLExporter(embed_images=True).from_filename(str(executed))  # type: ignore[no-untyped-call] # it ships no types
+    # People read the report; its code is in the notebook beside it.
+    exporter = HTMLExporter(
+        embed_images=True, exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True
+    )  # type: ignore[no-untyped-call] # it ships no types
+    body, _ = exporter.from_filename(str(executed))
     html = executed.with_suffix(".html")
     html.write_text(body, encoding="utf-8")
     return html
