@@ -94,6 +94,7 @@ def run(home: Path, port: int, *, say: Callable[[str], None], ready: Callable[[P
             _prepare(server, place)
             _supervise(place, server, say, ready)
         finally:
+            leftovers.end(home)  # flow runs are the worker's children, and stay when it goes
             say("stopping Postgres")
             embedded.stop(home / "postgres")
 
