@@ -251,7 +251,11 @@ def main() -> int:
         try:
             play(story, chosen.keep.absolute())
         except DemoError as error:
-            console.print(f"[red bold]The demo failed:[/] {error}", highlight=False)
+            kept = chosen.keep.absolute() / "logs"
+            shutil.copytree(story.home / "logs", kept, dirs_exist_ok=True)
+            console.print(
+                f"[red bold]The demo failed:[/] {error}\nThe marketplace's logs are in {kept}.", highlight=False
+            )
             return 1
     return 0
 

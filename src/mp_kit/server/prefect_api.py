@@ -22,6 +22,7 @@ _RAISED = re.compile(r"(?:\w+\.)*(\w+Error): (.*)", re.DOTALL)
 
 _POLL_SECONDS = 0.5
 _HTTP_SECONDS = 15.0
+_SILENCE_SECONDS = 90.0
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 _REFUSED = {409, 422}
 
@@ -87,7 +88,7 @@ class PrefectApi:
     def _wait(self, flow_run_id: str, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
         deadline, told = time.monotonic() + seconds, ""
         while True:
-            run = self._send("GET", f"/flow_runs/{flow_run_id}")
+            run = self._read(f"/flow_runs/{flow_run_id}", min(deadline, time.monotonic() + _SILENCE_SECONDS))
             state = run.get("state") or {"type": "PENDING", "name": "Pending"}
             if state["name"] != told:
                 told = state["name"]
@@ -100,6 +101,16 @@ class PrefectApi:
                     hint="Look at it in Prefect's pages.",
                 )
             time.sleep(_POLL_SECONDS)
+
+    def _read(self, path: str, deadline: float) -> Any:
+        """Reads through a busy or restarting server: the flow run goes on meanwhile."""
+        while True:
+            try:
+                return self._send("GET", path)
+            except UnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         try:
