@@ -10,6 +10,7 @@ Rules that hold for each model here:
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -26,10 +27,14 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
 
+_BARE_NUMBER = re.compile(r"^\s*[-+]?[\d_]*\.?\d+\s*$")
+
+
 def _refuse_bare_number(value: Any) -> Any:
-    if isinstance(value, (int, float)):
+    # As text too: pydantic would read "1767366245" as unix seconds.
+    if isinstance(value, (int, float)) or (isinstance(value, str) and _BARE_NUMBER.match(value)):
         msg = "a bare number is no instant: send RFC 3339 text such as 2026-01-02T15:04:05Z"
-        raise ValueError(msg)  # noqa: TRY004 - pydantic turns ValueError, and only it, into a field error
+        raise ValueError(msg)
     return value
 
 
@@ -37,7 +42,11 @@ def _to_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         msg = "the time has no zone, so it could mean any of 24 hours: end it with Z or an offset"
         raise ValueError(msg)
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        msg = "the time leaves the calendar when it is put into UTC"
+        raise ValueError(msg) from error
 
 
 Instant = Annotated[datetime, BeforeValidator(_refuse_bare_number), AfterValidator(_to_utc)]

@@ -16,7 +16,7 @@ CONTRACTS_VERSION = "0.2.0"
 SUPPORTED_RANGE = ">=0.1.0,<1.0.0"
 """What :func:`negotiate` accepts, in words for the error."""
 
-_VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+|x))?(?:[-+][0-9A-Za-z.\-+]+)?$")
+_VERSION = re.compile(r"^v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}|x))?(?:[-+][0-9A-Za-z.\-+]+)?$")
 
 
 def negotiate(header: str | None) -> tuple[int, int] | None:

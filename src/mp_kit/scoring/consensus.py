@@ -74,7 +74,7 @@ def blend(voices: Sequence[Voice]) -> Blend:
     return Blend(
         decision=decision,
         confidence=min(1.0, max(0.0, strength[decision] - opposed)),
-        score=strength[Decision.BUY] - strength[Decision.SELL],
+        score=min(1.0, max(-1.0, strength[Decision.BUY] - strength[Decision.SELL])),  # weights may sum to 1 + 2e-16
         weights=weights,
     )
 

@@ -89,9 +89,9 @@ class Settings:
         return seed
 
 
-def default_home() -> Path:
+def default_home(env: Mapping[str, str] | None = None) -> Path:
     """The home that commands use when none is named: MP_HOME, else the user's data folder."""
-    named = os.environ.get("MP_HOME")
+    named = (os.environ if env is None else env).get("MP_HOME")
     return Path(named) if named else Path(platformdirs.user_data_dir("mp"))
 
 
@@ -106,7 +106,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         SetupError: No marketplace is found, or a secret is missing or too short.
     """
     env = os.environ if env is None else env
-    home = (home or default_home()).absolute()
+    home = (home or default_home(env)).absolute()
     state = _read(home / STATE_FILE)
     kept = _read(home / SECRETS_FILE)
     url = env.get("MP_DATABASE_URL") or state.get("database_url")
@@ -127,7 +127,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         url_key=values["MP_URL_KEY"],
         service_key=values["MP_SERVICE_KEY"],
         master_key=values["MP_MASTER_KEY"],
-        edge_threads=int(env.get("MP_EDGE_THREADS", "8")),
+        edge_threads=_count("MP_EDGE_THREADS", env, 8),
         allow_local=env.get("MP_ALLOW_LOCAL", state.get("allow_local", "")) in {"1", "true"},
     )
 
@@ -164,6 +164,13 @@ def _read(path: Path) -> dict[str, str]:
     if not isinstance(document, dict):
         raise SetupError(f"{path} must hold a JSON object.")
     return {str(key): str(value) for key, value in document.items()}
+
+
+def _count(name: str, env: Mapping[str, str], default: int) -> int:
+    value = env.get(name) or str(default)
+    if not value.isascii() or not value.isdecimal() or int(value) < 1:
+        raise SetupError(f"{name} must be a whole number of at least 1.")
+    return int(value)
 
 
 def _secret(name: str, env: Mapping[str, str], kept: Mapping[str, str]) -> str:

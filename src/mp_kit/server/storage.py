@@ -12,11 +12,13 @@ The S3 store takes its place behind the same protocol with the data-plane work; 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ from mp_kit.errors import ForbiddenError, IntegrityError, InvalidInputError, Not
 
 Method = Literal["GET", "PUT"]
 FILES_ROUTE = "/files"
-_KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._\-]*(/[A-Za-z0-9][A-Za-z0-9._\-]*)*$")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*(/[A-Za-z0-9][A-Za-z0-9._\-]*)*")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def content_key(sha256: str) -> str:
 
 def check_key(key: str) -> str:
     """Returns a sane key, or raises InvalidInputError."""
-    if not _KEY.match(key) or ".." in key:
+    if not _KEY.fullmatch(key) or ".." in key:
         raise InvalidInputError(f"{key[:80]!r} is no key: use letters, digits, dots, dashes and single slashes.")
     return key
 
@@ -144,6 +146,8 @@ class LocalStore:
             facts = self.path(key).stat()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError("There is no such file.") from error
+        if not stat.S_ISREG(facts.st_mode):
+            raise NotFoundError("There is no such file.")
         etag = hashlib.sha256(f"{key}:{facts.st_size}:{facts.st_mtime_ns}".encode()).hexdigest()[:32]
         return ObjectInfo(key, facts.st_size, f'"{etag}"', datetime.fromtimestamp(facts.st_mtime, UTC))
 
@@ -158,7 +162,8 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """Removes an object; it need not exist."""
-        self.path(key).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self.path(key).unlink()
 
     def presign(self, method: Method, key: str, expires_at: datetime, bound: UploadBound | None = None) -> str:
         """A URL on the edge, signed over method, key, end and (for PUT) size and SHA-256."""

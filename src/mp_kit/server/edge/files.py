@@ -24,7 +24,7 @@ from mp_kit.server.house import House
 from mp_kit.server.storage import FILES_ROUTE, LocalStore, ObjectInfo
 
 CHUNK = 1 << 20
-_RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
+_RANGE = re.compile(r"^bytes=(\d{0,19})-(\d{0,19})$")
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -7,6 +7,7 @@ the database.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ MAX_ROWS = 100_000
 MAX_EXTRA_BYTES = 16_384
 """Largest rationale or metadata of one signal, as JSON."""
 
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _BATCH = TypeAdapter(list[SignalWrite])
 
 
@@ -146,7 +148,11 @@ def _admit(row_no: int, signal: SignalWrite, now: datetime, grace: timedelta, sy
 def _json(name: str, value: Any) -> str | None:
     if value is None:
         return None
-    rendered = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        rendered = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:  # what Arrow can hold and JSON cannot
+        msg = f"{name}: cannot be kept as JSON ({error})"
+        raise ValueError(msg) from error
     try:
         size = len(rendered.encode())
     except UnicodeEncodeError as error:
@@ -155,7 +161,7 @@ def _json(name: str, value: Any) -> str | None:
     if size > MAX_EXTRA_BYTES:
         msg = f"{name}: {size} bytes are more than the {MAX_EXTRA_BYTES} that are kept"
         raise ValueError(msg)
-    if "\\u0000" in rendered:
+    if _NUL.search(rendered):
         msg = f"{name}: holds a NUL character, which the database cannot keep"
         raise ValueError(msg)
     return rendered
