@@ -20,6 +20,7 @@ from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import get_current_settings
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
@@ -96,10 +97,18 @@ def _schedule(fields: dict[str, Any], name: str) -> DeploymentScheduleCreate:
 
 def _await_api(client: SyncPrefectClient) -> None:
     deadline = time.monotonic() + _API_SECONDS
-    while client.api_healthcheck() is not None:
+    while not _is_ours(client):
         if time.monotonic() > deadline:
             raise TimeoutExceededError(f"Prefect's API did not answer in {_API_SECONDS:g} s.")
         time.sleep(_POLL_SECONDS)
+
+
+def _is_ours(client: SyncPrefectClient) -> bool:
+    """Whether the API answers and is our home's: another marketplace may have taken the port first."""
+    if client.api_healthcheck() is not None:
+        return False
+    home = client._client.get("/admin/settings").json().get("home")  # noqa: SLF001 - the client has no verb for it
+    return str(home) == str(get_current_settings().home)
 
 
 def _ensure_pool(client: SyncPrefectClient, name: str) -> None:

@@ -4,7 +4,8 @@
 2. Nothing starts when the port is taken by somebody else.
 3. ``state.json`` (0600) is written before the children start, so that whoever sees ``ready`` finds the marketplace.
 4. Children get MP_HOME and read their secrets from the home; no secret stands in an argv or in Prefect.
-5. Prefect's API, its worker and the edge start at the same time; ``ready`` means that each of them answers.
+5. A part counts only when the process that we started listens on its port: another marketplace may have been quicker.
+6. Prefect's API, its worker and the edge start at the same time; ``ready`` means that each of them answers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import fcntl
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from pathlib import Path
 
 from mp_kit.errors import ConflictError, SetupError
 from mp_kit.server import bundle, leftovers
+from mp_kit.server.listening import listens
 from mp_kit.server.processes import Child, Supervisor, free_port, http_probe
 from mp_kit.server.settings import STATE_FILE, ensure_secrets, write_private
 from mp_kit.server.spawning import tail
@@ -36,6 +39,7 @@ _PREFECT_PORT = 4200
 _READY_SECONDS = 240.0
 _POLL_SECONDS = 1.5
 _HEARTBEAT_SECONDS = 30
+_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,10 @@ def run(home: Path, port: int, *, say: Callable[[str], None], ready: Callable[[P
     """
     home = home.absolute()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(home):
+    with _alone(home), _prefect_port() as prefect_port:
         for pid in leftovers.end(home):
             say(f"ended process {pid}, left behind by an earlier mp up")
-        place = Place(home, _edge_port(port), _PREFECT_PORT if _is_free(_PREFECT_PORT) else free_port())
+        place = Place(home, _edge_port(port), prefect_port)
         ensure_secrets(home)
         say("starting Postgres")
         server = embedded.start(home / "postgres", die_with_parent=True)
@@ -153,6 +157,7 @@ class _Readiness:
         self._say = say
         self._logs = place.home / "logs"
         self._deadline = time.monotonic() + _READY_SECONDS
+        self._ports = {"edge": place.port, "prefect": place.prefect_port}
         self._waiting = {
             "edge": http_probe(f"{place.base_url}/api/health"),
             "prefect": http_probe(f"{place.prefect_api_url}/health"),
@@ -164,12 +169,17 @@ class _Readiness:
         for name, pid in self.supervisor.pids.items() if self.supervisor else ():
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 raise self._failure(name, "ended before it was ready")
-        for name in [name for name, probe in self._waiting.items() if probe()]:
+        for name in [name for name, probe in self._waiting.items() if self._ours(name) and probe()]:
             self._say(f"{name} answers")
             del self._waiting[name]
         if self._waiting and time.monotonic() > self._deadline:
             raise self._failure(next(iter(self._waiting)), f"was not ready in {_READY_SECONDS:g} s")
         return not self._waiting
+
+    def _ours(self, name: str) -> bool:
+        """Whether it is our child, and not another marketplace's, that listens on the port."""
+        pid = self.supervisor.pids.get(name) if self.supervisor else None
+        return name not in self._ports or (pid is not None and listens(pid, self._ports[name]))
 
     def _failure(self, name: str, what: str) -> SetupError:
         log = self._logs / f"{name}.log"
@@ -181,7 +191,7 @@ def _supervise(place: Place, server: Server, say: Callable[[str], None], ready: 
     place.worker_ready.unlink(missing_ok=True)
     say("starting Prefect, its worker and the edge")
     readiness = _Readiness(place, say)
-    supervisor = Supervisor(children(place, server, readiness), place.home / "logs")
+    supervisor = Supervisor(children(place, server, readiness), place.home / "logs", grace=_GRACE_SECONDS)
     readiness.supervisor = supervisor
     with supervisor:
         if not supervisor.stopping:
@@ -205,6 +215,22 @@ def _alone(home: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+@contextmanager
+def _prefect_port() -> Iterator[int]:
+    """Prefect's usual port for the first `mp up` of this account that finds it free, another one for the others."""
+    path = Path(tempfile.gettempdir()) / f"mp-prefect-{os.getuid()}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        port = _PREFECT_PORT if _is_free(_PREFECT_PORT) else free_port()
+    except BlockingIOError:
+        port = free_port()
+    try:
+        yield port
+    finally:
+        os.close(descriptor)
 
 
 def _edge_port(port: int) -> int:
