@@ -1,0 +1,98 @@
+"""A whole marketplace, started as a person starts it: `mp up` in a home of its own, once per session."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MP = str(Path(sys.executable).with_name("mp"))
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs `mp` as somebody: an outsider with a configuration of its own, or the operator of a home.
+
+    Args:
+        folder: Where it works and keeps its configuration.
+        env: What it has in its environment besides.
+    """
+
+    folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing of the surrounding marketplace leaks in."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MP_", "PREFECT_", "INFRA_"))}
+        own = {"XDG_CONFIG_HOME": str(self.folder / "config"), "XDG_CACHE_HOME": str(self.folder / "cache")}
+        return kept | own | dict(self.env)
+
+    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs a command and gives what came of it."""
+        return subprocess.run(
+            [MP, *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+
+    def json(self, *arguments: str, stdin: str | None = None) -> Any:
+        """Runs a command that must succeed and reads its JSON."""
+        done = self.run(*arguments, "--json", stdin=stdin)
+        assert 0 == done.returncode, done.stderr
+        return json.loads(done.stdout)
+
+
+@dataclass(frozen=True)
+class Marketplace:
+    """A running marketplace: its URL, its operator, and a signed-in vendor with its key."""
+
+    url: str
+    home: Path
+    operator: Shell
+    vendor: Shell
+    vendor_key: str = field(repr=False)
+
+
+def start(home: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]:
+    """Starts `mp up` and gives the process and the URL of its ready line."""
+    with (home.parent / f"{home.name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [MP, "up", "--home", str(home), "--port", str(port)], stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    line = process.stdout.readline() if process.stdout else ""
+    assert line.startswith("ready "), (home.parent / f"{home.name}.log").read_text()
+    return process, line.split()[1]
+
+
+@pytest.fixture(scope="session")
+def marketplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marketplace]:
+    """A marketplace with a current round of two symbols and one vendor, published and created by the CLI."""
+    folder = tmp_path_factory.mktemp("marketplace")
+    home = folder / "home"
+    process, url = start(home)
+    operator = Shell(folder / "operator", {"MP_HOME": str(home)})
+    operator.folder.mkdir()
+    vendor = Shell(folder / "vendor")
+    vendor.folder.mkdir()
+    try:
+        operator.json("admin", "round", "publish", "--symbols", "EURUSD,EURJPY")
+        key = operator.json("admin", "vendor", "create", "ACME")["api_key"]
+        assert 0 == vendor.run("login", "--api-url", url, "--api-key", "-", stdin=key).returncode
+        yield Marketplace(url, home, operator, vendor, key)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
