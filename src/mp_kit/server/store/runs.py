@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, text, tuple_, update
+from sqlalchemy import Row, literal, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mp_kit.contracts.training import LogChunk
@@ -50,7 +50,8 @@ def list_of(
     if status is not None:
         statement = statement.where(columns.status == status)
     if before is not None:
-        statement = statement.where(tuple_(columns.created_at, columns.id) < tuple_(*before))
+        last = tuple_(*(literal(part) for part in before))
+        statement = statement.where(tuple_(columns.created_at, columns.id) < last)
     return list(tx.execute(statement.order_by(columns.created_at.desc(), columns.id.desc()).limit(limit)))
 
 
