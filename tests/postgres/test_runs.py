@@ -49,9 +49,7 @@ def vendor(tx: Tx, house: House) -> str:
 
 
 def order(tx: Tx, vendor_id: str, key: str | None = None, **changes: Any) -> Any:
-    request = TrainingRequest.model_validate(
-        {"round_id": "current", "task": "signal", "provider": "local", **changes}
-    )
+    request = TrainingRequest.model_validate({"round_id": "current", "task": "signal", "provider": "local", **changes})
     return runs.create(tx, vendor_id, request, idempotency_key=key, now=NOW, providers={"local"})
 
 

@@ -80,9 +80,7 @@ def desk_of(house: House, cloud: Cloud) -> supervisor.Desk:
 def order(house: House, vendor_id: str) -> str:
     request = TrainingRequest.model_validate({"round_id": "current", "task": "signal", "provider": "local"})
     with house.db.begin() as tx:
-        made = runs.create(
-            tx, vendor_id, request, idempotency_key=None, now=datetime.now(UTC), providers={"local"}
-        )
+        made = runs.create(tx, vendor_id, request, idempotency_key=None, now=datetime.now(UTC), providers={"local"})
     return made.run_id
 
 

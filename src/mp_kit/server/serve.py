@@ -7,6 +7,7 @@ from pathlib import Path
 
 import uvicorn
 
+from mp_kit.server import redaction
 from mp_kit.server.edge.app import create_app
 from mp_kit.server.wiring import open_house
 
@@ -18,6 +19,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3010)
     chosen = parser.parse_args()
+    redaction.install()
     with open_house(chosen.home) as house:
         uvicorn.run(
             create_app(house),

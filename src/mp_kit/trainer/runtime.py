@@ -310,5 +310,3 @@ def run(command: Sequence[str] = (), environ: Mapping[str, str] | None = None) -
 
 def _exit_code(outcome: RunOutcome) -> int:
     return {"succeeded": 0, "cancelled": EXIT_CANCELLED}.get(outcome.status, EXIT_FAILED)
-
-

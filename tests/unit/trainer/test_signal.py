@@ -67,9 +67,7 @@ def test_each_model_learns_and_its_export_is_the_model(files: list[Path], tmp_pa
 @pytest.mark.parametrize("model_type", ["mlp", "gbm"])
 def test_two_classes_are_enough(tmp_path: Path, model_type: str):
     """A round without HOLD labels gives a model of two decisions."""
-    paths = write(
-        tmp_path, train=table(1_000, 1, classes=(-1, 1)), validation=table(300, 2, classes=(-1, 1))
-    )
+    paths = write(tmp_path, train=table(1_000, 1, classes=(-1, 1)), validation=table(300, 2, classes=(-1, 1)))
     params = {**SMALL, "model_type": model_type, "lr": 0.05, "epochs": 20}
     result = train_signal(paths, tmp_path, hyperparams=params, round_id="r")
     assert result.card["decisions"] == ["SELL", "BUY"]
@@ -181,9 +179,7 @@ def test_measures_that_are_undefined_are_none():
     """No active answer has no hit rate, a constant answer no correlation; a class without column costs dearly."""
     flat = np.tile([0.0, 1.0], (4, 1))
     truth = np.array([0, 0, 0, 1])
-    got = measure.evaluate(
-        flat, np.array([-1, 0]), truth=truth, returns=np.arange(4.0), prior=np.array([0.5, 0.5])
-    )
+    got = measure.evaluate(flat, np.array([-1, 0]), truth=truth, returns=np.arange(4.0), prior=np.array([0.5, 0.5]))
     assert (got.hit_rate, got.information_coefficient) == (None, None)
     assert got.log_loss == pytest.approx(-np.log(1e-15) / 4)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ from mp_kit.server.store import reports as rows
 from mp_kit.server.store.engine import Tx
 
 _FAILURE_CHARS = 2_000
-_PARTS = ("signals", "runs", "consensus", "deployments")
 
 
 def begin(tx: Tx, name: str, parameters: Mapping[str, Any], flow_run_id: str | None) -> str:
@@ -51,23 +48,6 @@ def end(tx: Tx, report_id: str, *, object_key: str | None, failure: str | None =
     status = "succeeded" if failure is None else "failed"
     kept = None if failure is None else failure[:_FAILURE_CHARS]
     rows.finish(tx, report_id, {"status": status, "object_key": object_key, "failure": kept})
-
-
-def daily(tx: Tx, since: datetime) -> dict[str, list[dict[str, Any]]]:
-    """What happened since an instant.
-
-    Args:
-        tx: Reads only.
-        since: An aware instant.
-
-    Returns:
-        Rows of ``signals`` (per deployment), ``runs``, ``consensus`` (in the bars' order) and ``deployments``.
-    """
-    return {name: [_plain(row) for row in rows.since(tx, name, since)] for name in _PARTS}
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: float(value) if isinstance(value, Decimal) else value for name, value in row.items()}
 
 
 def _key(name: str, report_id: str, suffix: str) -> str:
