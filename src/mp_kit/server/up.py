@@ -87,20 +87,25 @@ def run(home: Path, port: int, *, say: Callable[[str], None], ready: Callable[[P
     """
     home = home.absolute()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(home), _prefect_port() as prefect_port:
+    with _alone(home):
         for pid in leftovers.end(home):
             say(f"ended process {pid}, left behind by an earlier mp up")
-        place = Place(home, _edge_port(port), prefect_port)
-        ensure_secrets(home)
-        say("starting Postgres")
-        server = embedded.start(home / "postgres", die_with_parent=True)
-        try:
-            _prepare(server, place)
-            _supervise(place, server, say, ready)
-        finally:
-            leftovers.end(home)  # flow runs are the worker's children, and stay when it goes
-            say("stopping Postgres")
-            embedded.stop(home / "postgres")
+        edge = _edge_port(port)
+        with _prefect_port(edge) as prefect:
+            _run_parts(Place(home, edge, prefect), say, ready)
+
+
+def _run_parts(place: Place, say: Callable[[str], None], ready: Callable[[Place], None]) -> None:
+    ensure_secrets(place.home)
+    say("starting Postgres")
+    server = embedded.start(place.home / "postgres", die_with_parent=True)
+    try:
+        _prepare(server, place)
+        _supervise(place, server, say, ready)
+    finally:
+        leftovers.end(place.home)  # flow runs are the worker's children, and stay when it goes
+        say("stopping Postgres")
+        embedded.stop(place.home / "postgres")
 
 
 def prefect_environment(place: Place) -> dict[str, str]:
@@ -218,19 +223,26 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _prefect_port() -> Iterator[int]:
+def _prefect_port(edge: int) -> Iterator[int]:
     """Prefect's usual port for the first `mp up` of this account that finds it free, another one for the others."""
     path = Path(tempfile.gettempdir()) / f"mp-prefect-{os.getuid()}.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        port = _PREFECT_PORT if _is_free(_PREFECT_PORT) else free_port()
+        port = _PREFECT_PORT if edge != _PREFECT_PORT and _is_free(_PREFECT_PORT) else _another_port(edge)
     except BlockingIOError:
-        port = free_port()
+        port = _another_port(edge)
     try:
         yield port
     finally:
         os.close(descriptor)
+
+
+def _another_port(edge: int) -> int:
+    """A free port that is not the edge's, which nobody listens on yet."""
+    while (port := free_port()) == edge:
+        pass
+    return port
 
 
 def _edge_port(port: int) -> int:

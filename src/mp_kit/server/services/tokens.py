@@ -100,6 +100,7 @@ class TokenBook:
         self._argon = threading.BoundedSemaphore(2)
         self._lock = threading.Lock()
         self._cache: dict[bytes, tuple[Principal, float]] = {}
+        self._forgets = 0
 
     def mint(self, prefix: Literal["vk", "sit"]) -> Minted:
         """A new token with 256 random bits."""
@@ -127,8 +128,9 @@ class TokenBook:
             return remembered
         if token.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
             return self._read_jwt(token, begin)
+        seen = self._forgets
         principal = self._verify(token, begin)
-        self._remember(digest, principal)
+        self._remember(digest, principal, seen)
         return principal
 
     def recall(self, token: str) -> Principal | None:
@@ -140,6 +142,7 @@ class TokenBook:
         with self._lock:
             kept = {} if not token_id else {k: v for k, v in self._cache.items() if v[0].token_id != token_id}
             self._cache = kept
+            self._forgets += 1
 
     def run_token(self, run_id: str, vendor_id: str, expires_at: datetime) -> str:
         """A JWT with which one run may report about itself, until its budget and an hour are over."""
@@ -152,7 +155,7 @@ class TokenBook:
         return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
 
     def _verify(self, token: str, begin: Callable[[], AbstractContextManager[Tx]]) -> Principal:
-        match = _TOKEN.match(token)
+        match = _TOKEN.fullmatch(token)
         if match is None:
             raise AuthError("The token has no form that is known here.")
         prefix, token_id, secret = match.groups()
@@ -170,7 +173,7 @@ class TokenBook:
             deployment_id=getattr(row, "deployment_id", None),
             model_id=getattr(row, "model_id", None),
             scope=getattr(row, "scope", None) or {},
-            expires_at=row.expires_at,
+            expires_at=min(row.expires_at, row.revoked_at or row.expires_at),  # a rotated key lives for its overlap
         )
 
     def _read_jwt(self, token: str, begin: Callable[[], AbstractContextManager[Tx]]) -> Principal:
@@ -215,8 +218,10 @@ class TokenBook:
             raise TokenExpiredError("The token has expired.")
         return principal
 
-    def _remember(self, digest: bytes, principal: Principal) -> None:
+    def _remember(self, digest: bytes, principal: Principal, seen: int) -> None:
         with self._lock:
+            if seen != self._forgets:
+                return  # a revocation was told since the row was read, and it may be this token's
             if len(self._cache) >= CACHE_ENTRIES:
                 now = time.monotonic()
                 alive = {k: v for k, v in self._cache.items() if v[1] >= now}
