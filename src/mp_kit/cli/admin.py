@@ -26,6 +26,8 @@ for _name, _group in {"vendor": vendor, "round": round_, "token": token, "flow":
     app.add_typer(_group, name=_name)
 
 Home = Annotated[Path | None, typer.Option("--home", help="The marketplace's folder; MP_HOME, else your data folder.")]
+Vendor = Annotated[str, typer.Argument(metavar="VENDOR", help="Its id or its name.")]
+RoundId = Annotated[str, typer.Argument(help="The round's id.")]
 Wait = Annotated[float, typer.Option("--wait", min=1, help="Longest wait for the flow run, in seconds.")]
 
 
@@ -51,7 +53,9 @@ def _prefect(home: Path | None) -> Iterator[PrefectApi | None]:
 
 
 @vendor.command("create")
-def create(name: str, home: Home = None, json: Json = False) -> None:
+def create(
+    name: Annotated[str, typer.Argument(help="Its name; no other has it.")], home: Home = None, json: Json = False
+) -> None:
     """Creates a vendor; its key is shown this once."""
     import json as codec
 
@@ -77,17 +81,13 @@ def list_vendors(home: Home = None, json: Json = False) -> None:
 
 
 @vendor.command("suspend")
-def suspend(
-    vendor_name: Annotated[str, typer.Argument(metavar="VENDOR")], home: Home = None, json: Json = False
-) -> None:
+def suspend(vendor_name: Vendor, home: Home = None, json: Json = False) -> None:
     """Locks a vendor out at once, by id or name."""
     _set_status(home, vendor_name, "suspended", as_json=json)
 
 
 @vendor.command("activate")
-def activate(
-    vendor_name: Annotated[str, typer.Argument(metavar="VENDOR")], home: Home = None, json: Json = False
-) -> None:
+def activate(vendor_name: Vendor, home: Home = None, json: Json = False) -> None:
     """Lets a vendor in again, by id or name."""
     _set_status(home, vendor_name, "active", as_json=json)
 
@@ -104,7 +104,7 @@ def _set_status(home: Path | None, named: str, status: str, *, as_json: bool) ->
 
 @vendor.command("rotate-key")
 def rotate_key(
-    vendor_name: Annotated[str, typer.Argument(metavar="VENDOR")],
+    vendor_name: Vendor,
     overlap_hours: Annotated[float, typer.Option(min=0, max=720, help="How long the old key lives on.")] = 24,
     home: Home = None,
     json: Json = False,
@@ -176,7 +176,9 @@ def _published(done: dict[str, Any]) -> str:
 
 @round_.command("list")
 def list_rounds(
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, home: Home = None, json: Json = False
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Rounds at most.")] = 20,
+    home: Home = None,
+    json: Json = False,
 ) -> None:
     """Lists rounds, newest first."""
     from mp_kit.server.services import rounds
@@ -188,7 +190,7 @@ def list_rounds(
 
 
 @round_.command("set-current")
-def set_current(round_id: str, home: Home = None, json: Json = False) -> None:
+def set_current(round_id: RoundId, home: Home = None, json: Json = False) -> None:
     """Makes a published round the current one."""
     from mp_kit.server.services import rounds
 
@@ -198,7 +200,7 @@ def set_current(round_id: str, home: Home = None, json: Json = False) -> None:
 
 
 @round_.command("retire")
-def retire(round_id: str, home: Home = None, json: Json = False) -> None:
+def retire(round_id: RoundId, home: Home = None, json: Json = False) -> None:
     """Takes a round out of the lists; its files stay."""
     from mp_kit.server.services import rounds
 
@@ -208,7 +210,11 @@ def retire(round_id: str, home: Home = None, json: Json = False) -> None:
 
 
 @token.command("revoke")
-def revoke(token_id: str, home: Home = None, json: Json = False) -> None:
+def revoke(
+    token_id: Annotated[str, typer.Argument(help="The part between the two underscores.")],
+    home: Home = None,
+    json: Json = False,
+) -> None:
     """Ends a key or a token at once, by its id."""
     from mp_kit.server.services import revocation
 

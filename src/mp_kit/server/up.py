@@ -136,7 +136,10 @@ def children(place: Place, server: Server, ready: Callable[[], bool]) -> list[Ch
     common = {"MP_HOME": str(place.home), leftovers.MARK: str(place.home)}
     # Flow runs start as `python`: it has to be this one.
     common["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    engine = {**common, **prefect_environment(place)}
+    # Prefect's runner keeps its files in one folder of the temporary one, which another account may own.
+    temporary = place.home / "tmp"
+    temporary.mkdir(mode=0o700, exist_ok=True)
+    engine = {**common, **prefect_environment(place), "TMPDIR": str(temporary)}
     api = {
         **engine,
         "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://postgres@/prefect?host={server.socket_dir}",
