@@ -211,7 +211,7 @@ def retire(round_id: RoundId, home: Home = None, json: Json = False) -> None:
 
 @token.command("revoke")
 def revoke(
-    token_id: Annotated[str, typer.Argument(help="The part between the two underscores.")],
+    token_id: Annotated[str, typer.Argument(help="Its id: the part behind vk_ or sit_.")],
     home: Home = None,
     json: Json = False,
 ) -> None:
