@@ -179,6 +179,7 @@ def blend(story: Story, told: dict[str, Any]) -> None:
         parts = [part for bar in bars for part in bar["contributions"].values()]
         expect(bool(parts) and all(part["vendor"] == "ACME Research" for part in parts), "each part names its vendor")
         proved.append(f"/api/consensus: {len(bars)} bars, each with its vendor's part")
+        story.console.print(newest(bars))
         entry = next((model for model in story.get("/api/catalog") if model["id"] == told["model_id"]), None)
         expect(entry is not None and entry["total_predictions"] == told["accepted"], "the model is in the catalogue")
         proved.append(
@@ -187,6 +188,15 @@ def blend(story: Story, told: dict[str, Any]) -> None:
         listed = json.loads(story.mp("signals", "list", "--json", env=story.vendor_env))
         expect(bool(listed), "the vendor reads its signals")
         proved.append("the vendor reads its own signals back, attributed to its deployment")
+
+
+def newest(bars: list[dict[str, Any]]) -> Table:
+    """The newest consensus of each symbol, and who it comes from."""
+    table = Table("symbol", "bar", "decision", "confidence", "from")
+    for bar in {bar["symbol"]: bar for bar in reversed(bars)}.values():
+        voices = [f"{part['vendor']}: {part['decision']}" for part in bar["contributions"].values()]
+        table.add_row(bar["symbol"], bar["event_time"], bar["decision"], f"{bar['confidence']:.2f}", ", ".join(voices))
+    return table
 
 
 def report(story: Story, keep: Path) -> None:
