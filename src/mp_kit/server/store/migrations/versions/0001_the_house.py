@@ -1,4 +1,4 @@
-"""The house as it first stood: every table of ``tables.py`` and the guards.
+"""The house as it first stood: every table of ``store/tables/`` and the guards.
 
 Revision ID: 0001
 Revises:

@@ -1,4 +1,4 @@
--- Written once from tables.py; never edited after a release: the next change is the next migration.
+-- Written once from store/tables/; never edited after a release: the next change is the next migration.
 
 CREATE TABLE audit_log (
   id TEXT NOT NULL,

@@ -1,0 +1,49 @@
+"""The database, declared: SQLAlchemy Core metadata that the migrations must equal (a test proves it).
+
+Invariants that the database itself holds:
+
+1. At most one round is current (partial unique index), and a round's files and manifest never change (trigger).
+2. A run's wire status is computed from its state; its state is one of the eight of ``docs/runs.md``; the same
+   idempotency key of a vendor names one run.
+3. A signal's identity is unique, time first, so that the live edge of the index stays hot; its vendor is the vendor
+   of its deployment (composite foreign key), so that wrong attribution cannot be stored.
+4. The audit log and the history of stages can only grow (triggers, at the end of the first migration).
+
+Money is in US dollars, times are ``timestamptz``, ids are text made in Python.
+"""
+
+from __future__ import annotations
+
+from mp_kit.server.store.tables.base import HOUSE, metadata
+from mp_kit.server.store.tables.deployments import deployment_heartbeats, deployment_tokens, deployments
+from mp_kit.server.store.tables.models import model_stage_history, model_versions, models
+from mp_kit.server.store.tables.operations import audit_log, reports
+from mp_kit.server.store.tables.rounds import dataset_grants, dataset_rounds, signing_keys
+from mp_kit.server.store.tables.runs import run_artifacts, run_events, run_logs, training_runs
+from mp_kit.server.store.tables.signals import consensus, signal_batches, signals
+from mp_kit.server.store.tables.vendors import marketplace_vendors, vendor_keys
+
+__all__ = [
+    "HOUSE",
+    "audit_log",
+    "consensus",
+    "dataset_grants",
+    "dataset_rounds",
+    "deployment_heartbeats",
+    "deployment_tokens",
+    "deployments",
+    "marketplace_vendors",
+    "metadata",
+    "model_stage_history",
+    "model_versions",
+    "models",
+    "reports",
+    "run_artifacts",
+    "run_events",
+    "run_logs",
+    "signal_batches",
+    "signals",
+    "signing_keys",
+    "training_runs",
+    "vendor_keys",
+]

@@ -1,0 +1,34 @@
+"""Vendors and their keys."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Index, Integer, Table, Text
+
+from mp_kit.server.store.tables.base import at, json, metadata, one_of, vendor_id
+
+marketplace_vendors = Table(
+    "marketplace_vendors",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("status", Text, nullable=False, server_default="active"),
+    json("encrypted_connections"),
+    Column("session_epoch", Integer, nullable=False, server_default="0"),
+    at("created_at", now=True),
+    at("updated_at", now=True),
+    one_of("status", "pending", "active", "suspended"),
+)
+
+vendor_keys = Table(
+    "vendor_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    vendor_id(),
+    Column("token_hash", Text, nullable=False),
+    json("permissions", "[]"),
+    at("created_at", now=True),
+    at("expires_at", required=True),
+    at("revoked_at"),
+    at("last_used_at"),
+    Index(None, "vendor_id"),
+)
