@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import random
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from misbehaving import CONTENT, SHA, SIZE, Handler, Store, once, serve
 
 from mp_kit.client.http import Patience
 from mp_kit.client.opener import Urllib3Opener
@@ -31,89 +29,12 @@ from mp_kit.errors import (
 )
 
 RANGE = 1000
-SIZE = 4500
-CONTENT = random.Random(7).randbytes(SIZE)
-SHA = hashlib.sha256(CONTENT).hexdigest()
-
-Misdeed = Callable[["Handler"], bool]
-
-
-@dataclass
-class Store:
-    """What the server serves, and how it misbehaves."""
-
-    content: bytes = CONTENT
-    etag: str = '"one"'
-    misdeed: Misdeed | None = None
-    url: str = ""
-    asked: list[str] = field(default_factory=list)
-    hits: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Serves ranges honestly unless the store's misdeed answers first."""
-
-    protocol_version = "HTTP/1.1"
-    store: Store
-
-    def do_GET(self) -> None:
-        """Answers."""
-        with self.store.lock:
-            self.store.hits += 1
-            self.store.asked.append(self.headers.get("Range", "whole"))
-        if self.store.misdeed is None or not self.store.misdeed(self):
-            self.honest()
-
-    def bounds(self) -> tuple[int, int] | None:
-        """The asked range, end excluded."""
-        asked = self.headers.get("Range")
-        if asked is None:
-            return None
-        first, last = asked.removeprefix("bytes=").split("-")
-        return int(first), int(last) + 1
-
-    def honest(self, *, cut: int = 0, etag: str | None = None, shift: int = 0) -> None:
-        """The right answer, optionally cut short, with another ETag, or with shifted bounds in its header."""
-        bounds, size = self.bounds(), len(self.store.content)
-        if self.headers.get("If-Range", self.store.etag) != self.store.etag:
-            bounds = None
-        body = self.store.content if bounds is None else self.store.content[bounds[0] : bounds[1]]
-        self.send_response(200 if bounds is None else 206)
-        self.send_header("ETag", etag or self.store.etag)
-        self.send_header("Content-Length", str(len(body)))
-        if bounds is not None:
-            self.send_header("Content-Range", f"bytes {bounds[0] + shift}-{bounds[1] - 1 + shift}/{size}")
-        self.end_headers()
-        self.wfile.write(body[: len(body) - cut])
-        if cut:
-            self.wfile.flush()
-            self.close_connection = True
-
-    def plain(self, status: int, body: bytes) -> None:
-        """A status with a body."""
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        """Says nothing."""
 
 
 @pytest.fixture
 def store() -> Iterator[Store]:
-    state = Store()
-    handler = type("Bound", (Handler,), {"store": state})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_port}/file"
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serve() as running:
+        yield running
 
 
 def fetch(store: Store, target: Path, **how: object) -> Fetched:
@@ -126,22 +47,6 @@ def fetch(store: Store, target: Path, **how: object) -> Fetched:
         return Transfer(opener, UrlBook(signs), **options).run([wanted])
     finally:
         opener.close()
-
-
-def once(act: Callable[[Handler], None]) -> Misdeed:
-    """Misbehaves for the first request only."""
-    used = threading.Event()
-    lock = threading.Lock()
-
-    def misdeed(handler: Handler) -> bool:
-        with lock:
-            if used.is_set():
-                return False
-            used.set()
-        act(handler)
-        return True
-
-    return misdeed
 
 
 def only(target: Path) -> list[str]:
