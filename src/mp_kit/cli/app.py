@@ -51,7 +51,7 @@ COMMANDS: dict[str, Lazy] = {
     "signals": Lazy("mp_kit.cli.signals", "app", "Push and list signals."),
     "catalog": Lazy("mp_kit.cli.market", "catalog", "The public catalogue of models."),
     "consensus": Lazy("mp_kit.cli.market", "consensus", "The blended view of a symbol."),
-    "up": Lazy("mp_kit.cli.up", "up", "Operator: run the embedded marketplace.", "server"),
+    "up": Lazy("mp_kit.cli.up", "up", "Operator: run the embedded marketplace.", "flows"),
     "admin": Lazy("mp_kit.cli.admin", "app", "Operator: vendors, rounds, tokens, migrations.", "server"),
 }
 
@@ -68,12 +68,16 @@ def load(name: str) -> Any:
     except ModuleNotFoundError as error:
         if lazy.extra is None:
             raise
-        raise MissingExtraError.for_extra(lazy.extra, f"`mp {name}` (it misses {error.name})") from error
+        raise _missing(name, lazy.extra, error) from error
     if isinstance(found, typer.Typer):
         return get_command(_plain(found))
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name)(found)
     return get_command(single)
+
+
+def _missing(name: str, extra: str, error: ModuleNotFoundError) -> MissingExtraError:
+    return MissingExtraError.for_extra(extra, f"`mp {name}` (it misses {error.name})")
 
 
 def _plain(app: typer.Typer) -> typer.Typer:
@@ -154,10 +158,18 @@ def main(args: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:  # noqa: BLE001 - the process ends here, and whatever it was is told
-        if (message := getattr(error, "format_message", None)) is None:
-            traceback.print_exc()
-            return fail(InternalError(f"`mp` itself failed: {type(error).__name__}."), as_json=as_json)
+        return _unforeseen(error, args, as_json=as_json)
+    return result if isinstance(result, int) else 0
+
+
+def _unforeseen(error: Exception, args: list[str], *, as_json: bool) -> int:
+    if (message := getattr(error, "format_message", None)) is not None:
         context = getattr(error, "ctx", None)
         usage(message(), context.get_usage() if context is not None else "", as_json=as_json)
         return USAGE
-    return result if isinstance(result, int) else 0
+    lazy = COMMANDS.get(args[0]) if args else None
+    extra = lazy.extra if lazy is not None else None
+    if isinstance(error, ModuleNotFoundError) and extra and not str(error.name).startswith("mp_kit"):
+        return fail(_missing(args[0], extra, error), as_json=as_json)
+    traceback.print_exception(error)
+    return fail(InternalError(f"`mp` itself failed: {type(error).__name__}."), as_json=as_json)

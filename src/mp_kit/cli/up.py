@@ -25,6 +25,12 @@ def up(
 
     Prints `ready http://127.0.0.1:PORT` when each part answers, and stops cleanly on Ctrl-C or SIGTERM.
     """
+    from importlib.util import find_spec
+
+    from mp_kit.errors import MissingExtraError
+
+    if find_spec("prefect") is None:  # the parts that need it start later, as processes of their own
+        raise MissingExtraError.for_extra("flows", "`mp up` (it misses prefect)")
     from mp_kit.server.settings import default_home
     from mp_kit.server.up import run
 
