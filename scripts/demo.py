@@ -95,7 +95,7 @@ class Story:
 
 def start(story: Story) -> subprocess.Popen[str]:
     """Starts `mp up` and waits for its ready line."""
-    command = [MP, "up", "--home", str(story.home), "--port", "0"]
+    command = [MP, "up", "--home", str(story.home), "--port", "0", "--source", "none"]
     marketplace = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=(story.folder / "up.log").open("w"), text=True
     )

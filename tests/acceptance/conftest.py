@@ -71,7 +71,10 @@ def start(home: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]:
     """Starts `mp up` and gives the process and the URL of its ready line."""
     with (home.parent / f"{home.name}.log").open("w") as log:
         process = subprocess.Popen(
-            [MP, "up", "--home", str(home), "--port", str(port)], stdout=subprocess.PIPE, stderr=log, text=True
+            [MP, "up", "--home", str(home), "--port", str(port), "--source", "none"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         )
     line = process.stdout.readline() if process.stdout else ""
     assert line.startswith("ready "), (home.parent / f"{home.name}.log").read_text()

@@ -30,7 +30,7 @@ class Up:
         self.log = home.with_suffix(".log")
         with self.log.open("ab") as sink:
             self.process = subprocess.Popen(
-                [*MP, "up", "--home", str(home), "--port", str(port)],
+                [*MP, "up", "--home", str(home), "--port", str(port), "--source", "none"],
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 text=True,

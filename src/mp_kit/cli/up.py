@@ -19,11 +19,15 @@ def up(
         Path | None, typer.Option("--home", help="Folder of all its state; MP_HOME, else your data folder.")
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where the edge listens; 0: any.")] = 3010,
+    source: Annotated[
+        str, typer.Option("--source", help="A first round's bars where there is none: ecb, a path or URL; or none.")
+    ] = "ecb",
     as_json: Json = False,
 ) -> None:
     """Run the marketplace on this machine: Postgres, Prefect, the flows and the edge.
 
-    Prints `ready http://127.0.0.1:PORT` when each part answers, and stops cleanly on Ctrl-C or SIGTERM.
+    A home without any round gets a first one. Prints `ready http://127.0.0.1:PORT` when each part answers, and stops
+    cleanly on Ctrl-C or SIGTERM.
     """
     from importlib.util import find_spec
 
@@ -37,7 +41,7 @@ def up(
     def ready(place: Place) -> None:
         _announce(place, as_json=as_json)
 
-    run(home or default_home(), port, say=say, ready=ready)
+    run(home or default_home(), port, source=source, say=say, ready=ready)
 
 
 def _announce(place: Place, *, as_json: bool) -> None:

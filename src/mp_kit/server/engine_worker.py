@@ -11,22 +11,31 @@ import argparse
 import asyncio
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyOptions
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import ConcurrencyOptions, StateType
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import get_current_settings
+from prefect.states import Crashed
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
 from mp_kit.errors import TimeoutExceededError
 from mp_kit.server import bundle, redaction
 
+_BEGAN = datetime.now(UTC)
 _API_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 RUN_DIRECTLY = ("train",)
@@ -47,6 +56,7 @@ def main() -> None:
     ]
     with get_client(sync_client=True) as client:
         _await_api(client)
+        _crash_the_dead(client)
         _ensure_pool(client, chosen.pool)
         for entry, flow in flows:
             deploy(client, entry, flow, root)
@@ -93,6 +103,18 @@ def deploy(client: SyncPrefectClient, entry: dict[str, Any], flow: Any, root: Pa
 
 def _schedule(fields: dict[str, Any], name: str) -> DeploymentScheduleCreate:
     return DeploymentScheduleCreate(schedule=construct_schedule(**fields), active=name not in RUN_DIRECTLY)
+
+
+def _crash_the_dead(client: SyncPrefectClient) -> None:
+    """Says of flow runs that a killed `mp up` left running that they crashed: it shows, and frees their slots.
+
+    Whatever began before this process did is dead: `mp up` ends what was left behind before it starts anything.
+    """
+    unfinished = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
+    started = FlowRunFilterStartTime(before_=_BEGAN)
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=unfinished), start_time=started)
+    for run in client.read_flow_runs(flow_run_filter=wanted):
+        client.set_flow_run_state(run.id, Crashed(message="The marketplace was killed while this ran."), force=True)
 
 
 def _await_api(client: SyncPrefectClient) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mp_kit.errors import ConflictError, SetupError
-from mp_kit.server import bundle, leftovers
+from mp_kit.server import bundle, first_round, leftovers
 from mp_kit.server.listening import listens
 from mp_kit.server.processes import Child, Supervisor, free_port, http_probe
 from mp_kit.server.settings import STATE_FILE, ensure_secrets, write_private
@@ -72,12 +72,13 @@ class Place:
         return self.home / "prefect" / "worker.ready"
 
 
-def run(home: Path, port: int, *, say: Callable[[str], None], ready: Callable[[Place], None]) -> None:
+def run(home: Path, port: int, *, source: str, say: Callable[[str], None], ready: Callable[[Place], None]) -> None:
     """Runs the embedded marketplace until a signal asks for its end.
 
     Args:
         home: Its folder, made where absent.
         port: The edge's port on 127.0.0.1; 0 takes a free one.
+        source: Where a first round's bars come from, for a home without any round; ``none`` publishes nothing.
         say: Tells progress.
         ready: Called once, when everything answers.
 
@@ -92,16 +93,16 @@ def run(home: Path, port: int, *, say: Callable[[str], None], ready: Callable[[P
             say(f"ended process {pid}, left behind by an earlier mp up")
         edge = _edge_port(port)
         with _prefect_port(edge) as prefect:
-            _run_parts(Place(home, edge, prefect), say, ready)
+            _run_parts(Place(home, edge, prefect), source, say, ready)
 
 
-def _run_parts(place: Place, say: Callable[[str], None], ready: Callable[[Place], None]) -> None:
+def _run_parts(place: Place, source: str, say: Callable[[str], None], ready: Callable[[Place], None]) -> None:
     ensure_secrets(place.home)
     say("starting Postgres")
     server = embedded.start(place.home / "postgres", die_with_parent=True)
     try:
         _prepare(server, place)
-        _supervise(place, server, say, ready)
+        _supervise(place, server, source, say, ready)
     finally:
         leftovers.end(place.home)  # flow runs are the worker's children, and stay when it goes
         say("stopping Postgres")
@@ -194,7 +195,9 @@ class _Readiness:
         return SetupError(f"{name} {what}.", hint=f"The last lines of {log}:\n{tail(log)}")
 
 
-def _supervise(place: Place, server: Server, say: Callable[[str], None], ready: Callable[[Place], None]) -> None:
+def _supervise(
+    place: Place, server: Server, source: str, say: Callable[[str], None], ready: Callable[[Place], None]
+) -> None:
     place.worker_ready.parent.mkdir(mode=0o700, exist_ok=True)
     place.worker_ready.unlink(missing_ok=True)
     say("starting Prefect, its worker and the edge")
@@ -203,6 +206,7 @@ def _supervise(place: Place, server: Server, say: Callable[[str], None], ready: 
     readiness.supervisor = supervisor
     with supervisor:
         if not supervisor.stopping:
+            first_round.publish(place.home, place.prefect_api_url, source, say)
             ready(place)
             supervisor.watch()
         say("stopping")

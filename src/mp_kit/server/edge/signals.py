@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from litestar import get, post
@@ -17,6 +17,8 @@ from mp_kit.server.edge.auth import allow
 from mp_kit.server.edge.bodies import read_rows
 from mp_kit.server.edge.parts import AnyRequest, Caller, TheHouse, aware, content_type, listing, ok
 from mp_kit.server.services import signals
+
+_BIGINT = 1 << 63
 
 
 @post(
@@ -85,10 +87,9 @@ def _open_cursor(cursor: str | None) -> dict[str, Any]:
         return {"cursor_time": None, "cursor_batch": None, "cursor_row": None}
     try:
         when, batch, row = json.loads(base64.urlsafe_b64decode(cursor))
-        return {
-            "cursor_time": datetime.fromisoformat(when),
-            "cursor_batch": int(batch),
-            "cursor_row": int(row),
-        }
-    except (ValueError, TypeError) as error:
+        place = datetime.fromisoformat(when).astimezone(UTC), int(batch), int(row)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidInputError("The cursor is none of ours: send next_cursor unchanged.") from error
+    if not (0 <= place[1] < _BIGINT and 0 <= place[2] < _BIGINT):
+        raise InvalidInputError("The cursor is none of ours: send next_cursor unchanged.")
+    return {"cursor_time": place[0], "cursor_batch": place[1], "cursor_row": place[2]}
