@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import httpx
@@ -135,3 +136,22 @@ def test_openapi_tells_every_route(edge: httpx.Client):
     assert schema["openapi"].startswith("3.1")
     assert {"/api/health", "/api/signals/store", "/api/training/runs"} <= set(schema["paths"])
     assert "/api/signals/store" in edge.get("/docs").text
+
+
+def test_openapi_says_who_may_call_and_what_errors_look_like(edge: httpx.Client):
+    """Security per route, our envelope of errors, 422 for schema violations, and the body of signals."""
+    paths = edge.get("/openapi.json").json()["paths"]
+    assert [{"bearer": []}] == paths["/api/training/runs"]["post"]["security"]
+    assert [] == paths["/api/catalog"]["get"]["security"]
+    answers = paths["/api/training/runs"]["post"]["responses"]
+    assert {"200", "400", "401", "403", "404", "409", "413", "415", "422", "503"} == set(answers)
+    assert "Failure" in answers["422"]["content"]["application/json"]["schema"]["$ref"]
+    assert "SignalWrite" in str(paths["/api/signals/store"]["post"]["requestBody"])
+    assert {"501"} <= set(paths["/api/consensus/store"]["post"]["responses"])
+
+
+def test_openapi_references_resolve(edge: httpx.Client):
+    """Every $ref leads to a schema that is there."""
+    document = edge.get("/openapi.json").json()
+    names = set(re.findall(r"#/components/schemas/([^\"']+)", str(document)))
+    assert names <= set(document["components"]["schemas"])

@@ -8,6 +8,7 @@ from typing import Any
 from litestar import MediaType, Response, get
 
 from mp_kit.server.edge.parts import AnyRequest
+from mp_kit.server.edge.schema import build
 
 _STYLE = """
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
@@ -22,13 +23,13 @@ code{font-family:ui-monospace,monospace;white-space:nowrap}h2{margin-top:2rem;te
 @get("/openapi.json", sync_to_thread=True, include_in_schema=False)
 def openapi(request: AnyRequest) -> Response[dict[str, Any]]:
     """OpenAPI 3.1 of the edge."""
-    return Response(request.app.openapi_schema.to_schema(), media_type=MediaType.JSON)
+    return Response(build(request.app), media_type=MediaType.JSON)
 
 
 @get("/docs", sync_to_thread=True, include_in_schema=False, media_type=MediaType.HTML)
 def page(request: AnyRequest) -> str:
     """The same for people: every route, by subject."""
-    schema = request.app.openapi_schema.to_schema()
+    schema = build(request.app)
     by_tag: dict[str, list[str]] = {}
     for path, operations in sorted(schema["paths"].items()):
         for method, operation in operations.items():

@@ -1,0 +1,100 @@
+"""OpenAPI 3.1 as the edge really behaves: its envelope of errors, who may call what, and the bodies read raw.
+
+The framework derives paths, parameters, bodies and good answers from the handlers' types; what it cannot know is added
+here: our statuses (422, not 400, for a schema violation), security per route, and the body of signals.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from pydantic.json_schema import models_json_schema
+
+from mp_kit.contracts import Failure, SignalWrite
+from mp_kit.server.edge.bodies import ARROW, NDJSON
+
+Document = dict[str, Any]
+
+_SAID = {
+    "400": "The body is not JSON.",
+    "401": "No token, or one that is unknown or expired.",
+    "403": "Known, but not allowed.",
+    "404": "Absent, or another vendor's.",
+    "409": "The present state forbids it, or the idempotency key was used with another body.",
+    "413": "The body is too large.",
+    "415": "The route does not take this content type.",
+    "422": "The request does not fit the contract; `details` says where.",
+    "501": "The contract names this route; this release does not have it yet.",
+    "503": "A dependency is down; `Retry-After` says when to come back.",
+}
+_METHODS_WITH_BODY = {"post", "put", "patch"}
+_SIGNALS = "/api/signals/store"
+
+
+def build(app: Litestar) -> Document:
+    """The document of an app."""
+    document: Document = app.openapi_schema.to_schema()
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    _, extra = models_json_schema(
+        [(Failure, "serialization"), (SignalWrite, "validation")], ref_template="#/components/schemas/{model}"
+    )
+    schemas.update(extra["$defs"])
+    guarded = _guarded(app)
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if "operationId" in operation:
+                _complete(path, method, operation, private=operation["operationId"] in guarded)
+    body = {"type": "array", "items": {"$ref": "#/components/schemas/SignalWrite"}}
+    document["paths"][_SIGNALS]["post"]["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/json": {"schema": body},
+            NDJSON: {"schema": {"$ref": "#/components/schemas/SignalWrite"}},
+            ARROW: {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+    document.pop("security", None)
+    return document
+
+
+def _guarded(app: Litestar) -> set[str]:
+    """Operations whose handlers have a guard."""
+    paths = app.openapi_schema.paths or {}
+    found: set[str] = set()
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", []):
+            if isinstance(handler, HTTPRouteHandler) and handler.guards:
+                item = paths.get(route.path_format)
+                for method in handler.http_methods:
+                    operation = getattr(item, method.lower(), None)
+                    if operation is not None and operation.operation_id:
+                        found.add(operation.operation_id)
+    return found
+
+
+def _complete(path: str, method: str, operation: Document, *, private: bool) -> None:
+    responses = operation.setdefault("responses", {})
+    responses.pop("400", None)
+    for status in _statuses(path, method, operation, private=private):
+        responses[status] = {
+            "description": _SAID[status],
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
+        }
+    operation["security"] = [{"bearer": []}] if private else []
+
+
+def _statuses(path: str, method: str, operation: Document, *, private: bool) -> list[str]:
+    if operation.get("tags") == ["not built yet"]:
+        return ["501"]
+    statuses = ["503"]
+    if private:
+        statuses += ["401", "403"]
+    if "{" in path or path.endswith("latest"):
+        statuses.append("404")
+    if operation.get("parameters"):
+        statuses.append("422")
+    if method in _METHODS_WITH_BODY:
+        statuses += ["400", "404", "409", "413", "415", "422"]
+    return sorted(set(statuses))
