@@ -153,5 +153,8 @@ def test_openapi_says_who_may_call_and_what_errors_look_like(edge: httpx.Client)
 def test_openapi_references_resolve(edge: httpx.Client):
     """Every $ref leads to a schema that is there."""
     document = edge.get("/openapi.json").json()
+    operations = [op["operationId"] for item in document["paths"].values() for op in item.values()]
+    assert len(operations) == len(set(operations))
+    assert "post_signals_store" in operations
     names = set(re.findall(r"#/components/schemas/([^\"']+)", str(document)))
     assert names <= set(document["components"]["schemas"])

@@ -6,6 +6,7 @@ here: our statuses (422, not 400, for a schema violation), security per route, a
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from litestar import Litestar
@@ -83,6 +84,7 @@ def _complete(path: str, method: str, operation: Document, *, private: bool) -> 
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
         }
     operation["security"] = [{"bearer": []}] if private else []
+    operation["operationId"] = "_".join([method, *re.findall(r"\w+", path.removeprefix("/api"))])
 
 
 def _statuses(path: str, method: str, operation: Document, *, private: bool) -> list[str]:
@@ -96,5 +98,5 @@ def _statuses(path: str, method: str, operation: Document, *, private: bool) -> 
     if operation.get("parameters"):
         statuses.append("422")
     if method in _METHODS_WITH_BODY:
-        statuses += ["400", "404", "409", "413", "415", "422"]
+        statuses += ["400", "401", "404", "409", "413", "415", "422"]
     return sorted(set(statuses))
