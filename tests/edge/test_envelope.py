@@ -156,5 +156,6 @@ def test_openapi_references_resolve(edge: httpx.Client):
     operations = [op["operationId"] for item in document["paths"].values() for op in item.values()]
     assert len(operations) == len(set(operations))
     assert "post_signals_store" in operations
+    assert not [op for item in document["paths"].values() for op in item.values() if not op["summary"]]
     names = set(re.findall(r"#/components/schemas/([^\"']+)", str(document)))
     assert names <= set(document["components"]["schemas"])

@@ -15,8 +15,8 @@ _STYLE = """
 body{max-width:62rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;width:100%}
 td{padding:.3rem .6rem;border-bottom:1px solid #8884;vertical-align:top}
-code{font-family:ui-monospace,monospace;white-space:nowrap}h2{margin-top:2rem;text-transform:capitalize}
-.m{font-weight:600}
+code{font-family:ui-monospace,monospace;overflow-wrap:anywhere}h2{margin-top:2rem;text-transform:capitalize}
+.m{font-weight:600}.n{width:26rem}
 """
 
 
@@ -48,5 +48,6 @@ def page(request: AnyRequest) -> str:
 
 
 def _row(method: str, path: str, operation: dict[str, Any]) -> str:
-    told = escape(operation.get("description") or operation.get("summary") or "")
-    return f"<tr><td><code><span class=m>{method.upper()}</span> {escape(path)}</code></td><td>{told}</td></tr>"
+    who = "token" if operation["security"] else "public"
+    name = f"<code><span class=m>{method.upper()}</span> {escape(path)}</code>"
+    return f"<tr><td class=n>{name}</td><td>{who}</td><td>{escape(operation['summary'])}</td></tr>"

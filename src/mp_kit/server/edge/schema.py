@@ -6,6 +6,7 @@ here: our statuses (422, not 400, for a schema violation), security per route, a
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -42,11 +43,13 @@ def build(app: Litestar) -> Document:
         [(Failure, "serialization"), (SignalWrite, "validation")], ref_template="#/components/schemas/{model}"
     )
     schemas.update(extra["$defs"])
-    guarded = _guarded(app)
+    told = _told(app)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if "operationId" in operation:
-                _complete(path, method, operation, private=operation["operationId"] in guarded)
+                private, description = told[operation["operationId"]]
+                operation |= {"summary": description.partition("\n")[0], "description": description}
+                _complete(path, method, operation, private=private)
     body = {"type": "array", "items": {"$ref": "#/components/schemas/SignalWrite"}}
     document["paths"][_SIGNALS]["post"]["requestBody"] = {
         "required": True,
@@ -60,18 +63,19 @@ def build(app: Litestar) -> Document:
     return document
 
 
-def _guarded(app: Litestar) -> set[str]:
-    """Operations whose handlers have a guard."""
+def _told(app: Litestar) -> dict[str, tuple[bool, str]]:
+    """Per operation: whether its handler has a guard, and what its docstring says."""
     paths = app.openapi_schema.paths or {}
-    found: set[str] = set()
+    found: dict[str, tuple[bool, str]] = {}
     for route in app.routes:
         for handler in getattr(route, "route_handlers", []):
-            if isinstance(handler, HTTPRouteHandler) and handler.guards:
-                item = paths.get(route.path_format)
-                for method in handler.http_methods:
-                    operation = getattr(item, method.lower(), None)
-                    if operation is not None and operation.operation_id:
-                        found.add(operation.operation_id)
+            if not isinstance(handler, HTTPRouteHandler):
+                continue
+            function = getattr(handler.fn, "func", handler.fn)  # the framework wraps sync functions for its threads
+            for method in handler.http_methods:
+                operation = getattr(paths.get(route.path_format), method.lower(), None)
+                if operation is not None and operation.operation_id:
+                    found[operation.operation_id] = (bool(handler.guards), inspect.getdoc(function) or "")
     return found
 
 

@@ -32,6 +32,6 @@ def _handler(method: HttpMethod, path: str, reason: str) -> HTTPRouteHandler:
     @route(path, http_method=method, status_code=501, sync_to_thread=False, operation_id=name, tags=["not built yet"])
     def not_built_yet() -> None:
         """Answers 501: the contract names this route, this release does not have it yet."""
-        raise NotBuiltYetError(f"{method.value} {path} is not built yet: {reason}.")
+        raise NotBuiltYetError(f"{method.value} {path.replace(':str', '')} is not built yet: {reason}.")
 
     return not_built_yet

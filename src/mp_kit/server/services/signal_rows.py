@@ -77,7 +77,7 @@ def read_batch(items: Sequence[Any], *, now: datetime, grace: timedelta, symbols
     if not 1 <= len(items) <= MAX_ROWS:
         raise InvalidInputError(
             f"A batch has 1 to {MAX_ROWS} signals; this one has {len(items)}.",
-            hint="Send it in parts: each part is exactly once by itself.",
+            hint="Send it in parts: each part is exactly once by itself." if items else "Send at least one.",
         )
     signals, bad = _parse([translate(item) if isinstance(item, Mapping) else item for item in items])
     good: list[Row] = []
