@@ -19,6 +19,7 @@ import psycopg
 from sqlalchemy import text
 
 from bench.results import Result, best_of, seconds_of
+from mp_kit.server.serve import settle_heap
 from mp_kit.server.services import signals
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store import embedded, migrate
@@ -26,7 +27,7 @@ from mp_kit.server.store.engine import Database
 
 ROWS = 10_000
 ROUNDS = 7
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 COPY = """COPY signals (event_time, received_at, ts, batch_id, confidence, row_no, late, deployment_id, vendor_id,
           model_id, symbol, timeframe, model_version, decision, rationale, metadata) FROM STDIN (FORMAT BINARY)"""
 TYPES = ["timestamptz"] * 3 + ["int8", "float8", "int4", "bool"] + ["text"] * 7 + ["jsonb"] * 2
@@ -36,6 +37,7 @@ _batches = itertools.count(1)
 
 def run() -> list[Result]:
     """Best rates of both, and their ratio."""
+    settle_heap()  # as the edge does when it starts
     with _database() as db:
         contenders = {"copy": lambda: _copy(db), "service": lambda: _service(db)}
         best = best_of(ROUNDS, contenders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from pathlib import Path
 
 import uvicorn
@@ -10,6 +11,17 @@ import uvicorn
 from mp_kit.server import redaction
 from mp_kit.server.edge.app import create_app
 from mp_kit.server.wiring import open_house
+
+
+def settle_heap() -> None:
+    """Takes what was loaded at the start out of the garbage collector's sight, and lets it look less often.
+
+    A batch of 10,000 signals makes so many objects that the collector runs in the middle of it, over everything that
+    was ever imported: a third of the request's time, and it finds nothing, for batches leave no cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 def main() -> None:
@@ -21,8 +33,10 @@ def main() -> None:
     chosen = parser.parse_args()
     redaction.install()
     with open_house(chosen.home) as house:
+        app = create_app(house)
+        settle_heap()
         uvicorn.run(
-            create_app(house),
+            app,
             host=chosen.host,
             port=chosen.port,
             access_log=False,

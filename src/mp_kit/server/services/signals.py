@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
-from mp_kit.contracts import ReceiptStatus, Signal, SignalReceipt, StoreResult, check_idempotency_key
+from mp_kit.contracts import ReceiptStatus, Signal, SignalWrite, StoreResult, check_idempotency_key
 from mp_kit.errors import ForbiddenError, InvalidInputError
 from mp_kit.server.services.ids import new_batch_id, signal_id
 from mp_kit.server.services.signal_rows import Read, Row, check_claims, read_batch
@@ -27,6 +27,8 @@ from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.tables import HOUSE
 
 MAX_DETAILS = 100
+Receipt: TypeAlias = dict[str, Any]
+"""A receipt on its way: thousands become models in one validation, not one by one."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,7 @@ def _deployment_of(who: Principal) -> str:
     return who.deployment_id
 
 
-def _store_rows(
-    tx: Tx, who: Principal, deployment_id: str, read: Read, batch_id: int, now: datetime
-) -> list[SignalReceipt]:
+def _store_rows(tx: Tx, who: Principal, deployment_id: str, read: Read, batch_id: int, now: datetime) -> list[Receipt]:
     receipts = {row_no: _rejected(row_no, why) for row_no, why in read.bad.items()}
     if read.good:
         head = {"deployment_id": deployment_id, "vendor_id": who.vendor_id, "batch_id": batch_id, "received_at": now}
@@ -115,49 +115,54 @@ def _columns(good: Sequence[Row], model_id: str | None) -> dict[str, Any]:
     }
 
 
-def _compare(tx: Tx, deployment_id: str, rest: Sequence[Row]) -> dict[int, SignalReceipt]:
+def _compare(tx: Tx, deployment_id: str, rest: Sequence[Row]) -> dict[int, Receipt]:
     """Tells duplicates from conflicts, among rows whose identity was there before (perhaps in this very batch)."""
     if not rest:
         return {}
     columns = _columns(rest, None)
     wanted = {name: columns[name] for name in ("event_time", "row_no", "symbol", "timeframe", "model_version")}
     sent = {row.row_no: row.signal for row in rest}
-    receipts = {}
-    for stored in rows.find_stored(tx, wanted | {"deployment_id": deployment_id}):
-        signal = sent[stored.row_no]
-        same = (stored.decision, stored.confidence) == (signal.decision.value, signal.confidence)
-        receipts[stored.row_no] = SignalReceipt(
-            index=stored.row_no,
-            status=ReceiptStatus.DUPLICATE if same else ReceiptStatus.CONFLICT,
-            signal_id=signal_id(stored.batch_id, stored.stored_row_no),
-            late=stored.late or None,
-            error=None if same else f"{stored.decision} with {stored.confidence} stands: a signal is never rewritten",
-        )
-    return receipts
+    return {
+        stored.row_no: _known(stored, sent[stored.row_no])
+        for stored in rows.find_stored(tx, wanted | {"deployment_id": deployment_id})
+    }
 
 
-def _accepted(row: Row, batch_id: int) -> SignalReceipt:
-    return SignalReceipt(
-        index=row.row_no,
-        status=ReceiptStatus.ACCEPTED,
-        signal_id=signal_id(batch_id, row.row_no),
-        late=row.late or None,
-    )
+def _known(stored: rows.Stored, signal: SignalWrite) -> Receipt:
+    same = (stored.decision, stored.confidence) == (signal.decision.value, signal.confidence)
+    return {
+        "index": stored.row_no,
+        "status": ReceiptStatus.DUPLICATE if same else ReceiptStatus.CONFLICT,
+        "signal_id": signal_id(stored.batch_id, stored.stored_row_no),
+        "late": stored.late or None,
+        "error": None if same else f"{stored.decision} with {stored.confidence} stands: a signal is never rewritten",
+    }
 
 
-def _rejected(row_no: int, why: str) -> SignalReceipt:
-    return SignalReceipt(index=row_no, status=ReceiptStatus.REJECTED, error=why)
+def _accepted(row: Row, batch_id: int) -> Receipt:
+    return {
+        "index": row.row_no,
+        "status": ReceiptStatus.ACCEPTED,
+        "signal_id": signal_id(batch_id, row.row_no),
+        "late": row.late or None,
+    }
 
 
-def _count(receipts: list[SignalReceipt], *, reused: bool) -> StoreResult:
-    counts = Counter(receipt.status for receipt in receipts)
-    return StoreResult(
-        accepted=counts[ReceiptStatus.ACCEPTED],
-        duplicates=counts[ReceiptStatus.DUPLICATE],
-        conflicts=counts[ReceiptStatus.CONFLICT],
-        rejected=counts[ReceiptStatus.REJECTED],
-        receipts=receipts,
-        idempotency_key_reused=True if reused else None,
+def _rejected(row_no: int, why: str) -> Receipt:
+    return {"index": row_no, "status": ReceiptStatus.REJECTED, "error": why}
+
+
+def _count(receipts: list[Receipt], *, reused: bool) -> StoreResult:
+    counts = Counter(receipt["status"] for receipt in receipts)
+    return StoreResult.model_validate(
+        {
+            "accepted": counts[ReceiptStatus.ACCEPTED],
+            "duplicates": counts[ReceiptStatus.DUPLICATE],
+            "conflicts": counts[ReceiptStatus.CONFLICT],
+            "rejected": counts[ReceiptStatus.REJECTED],
+            "receipts": receipts,
+            "idempotency_key_reused": True if reused else None,
+        }
     )
 
 
