@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -15,6 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from mp_kit.server import redaction
 from mp_kit.server.services import accounts, publication
 from mp_kit.server.services.publication import Publication, RoundOrder
+from mp_kit.server.services.workspace import workspace
 from mp_kit.server.wiring import open_house
 
 redaction.install()
@@ -55,8 +55,7 @@ def publish_round(order: RoundOrder = RoundOrder()) -> dict[str, Any]:  # noqa: 
     Args:
         order: Source, symbols, timeframe, labels and splits.
     """
-    with TemporaryDirectory(prefix="mp-round-") as temp:
-        folder = Path(temp)
+    with workspace() as folder:
         checks = [check_symbol.submit(order, symbol, folder) for symbol in publication.source_of(order).symbols()]
         inspected = [check.result() for check in checks]
         create_table_artifact(key="quality", table=accounts.quality(inspected), description="What the check found")

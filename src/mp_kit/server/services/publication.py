@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from mp_kit.market.splits import Cuts
 from mp_kit.market.timeframes import Timeframe
 from mp_kit.server.services import rounds
 from mp_kit.server.services.rounds import Draft
+from mp_kit.server.services.workspace import workspace
 from mp_kit.server.storage import ObjectStore, content_key
 from mp_kit.server.store.engine import Tx
 from mp_kit.signing import Signer
@@ -206,8 +206,7 @@ def run(
         order: What to publish.
         actor: Who publishes, for the audit log.
     """
-    with TemporaryDirectory(prefix="mp-round-") as temp:
-        folder = Path(temp)
+    with workspace() as folder:
         inspected = [inspect(order, symbol, folder) for symbol in source_of(order).symbols()]
         cuts = plan(order, inspected)
         built = [build(order, one, cuts, folder) for one in inspected]
