@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from bench.results import Result
 
-NAMES = ("start", "ingest")
+NAMES = ("start", "ingest", "pull")
 
 
 def run(name: str) -> list[Result]:

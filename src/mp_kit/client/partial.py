@@ -1,6 +1,7 @@
 """A file that is being fetched: a temporary of our own, turned into the real one only when its hash is right.
 
-1. The temporary's name is unique per process and attempt; nobody else ever writes to it.
+1. The temporary's name is unique per process and attempt; nobody else writes to it while its process lives. A dead
+   one's is adopted, under a lock, with what its journal proves of it.
 2. Its whole length is reserved first, so that a full disk shows before anything is fetched.
 3. The finished file appears by ``os.replace`` after the sha256 matched; otherwise the temporary goes.
 """
@@ -10,13 +11,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mp_kit.client.journal import Arrived, Content, Journal, Leftover, hash_range, temporary_of
 from mp_kit.errors import IntegrityError, TransferError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -52,23 +53,27 @@ class Partial:
 
     Args:
         wanted: The file.
-        ranges: How many ranges must arrive.
+        leftover: What a dead process left of it, if anything.
 
     Raises:
         TransferError: There is no room, or the folder can't be written.
     """
 
-    def __init__(self, wanted: Wanted, ranges: int) -> None:
+    def __init__(self, wanted: Wanted, leftover: Leftover | None = None) -> None:
         self.wanted = wanted
-        self.etag: str | None = None
-        self._left = ranges
+        self.is_resumed = leftover is not None
+        self.etag: str | None = leftover.etag if leftover else None
+        self._journal: Journal | None = leftover.journal if leftover else None
         self._lock = threading.Lock()
-        self._path = wanted.target.with_name(f".{wanted.target.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-        with disk_errors(wanted.name, wanted.target.parent, wanted.size_bytes):
+        if leftover is not None:
+            self._path, self._fd = leftover.temporary, leftover.descriptor
+            return
+        self._path = temporary_of(wanted.target)
+        with self._disk_errors():
             wanted.target.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            with disk_errors(wanted.name, wanted.target.parent, wanted.size_bytes):
+            with self._disk_errors():
                 _reserve(self._fd, wanted.size_bytes)
         except TransferError:
             self.discard()
@@ -77,10 +82,18 @@ class Partial:
     def write(self, data: bytes, offset: int) -> None:
         """Writes all of ``data`` at ``offset``."""
         view = memoryview(data)
-        with disk_errors(self.wanted.name, self.wanted.target.parent, self.wanted.size_bytes):
+        with self._disk_errors():
             while view:
                 written = os.pwrite(self._fd, view, offset)
                 view, offset = view[written:], offset + written
+
+    def note(self, arrived: Arrived) -> None:
+        """Writes down that a range is there, for whoever comes after us."""
+        with self._lock, self._disk_errors():
+            if self._journal is None:
+                content = Content(self.wanted.sha256, self.wanted.size_bytes, self.etag)
+                self._journal = Journal.create(self._path, content)
+            self._journal.note(arrived)
 
     def note_etag(self, etag: str | None) -> None:
         """Remembers the first ETag that was seen."""
@@ -91,40 +104,56 @@ class Partial:
         """Forgets what was seen of the file: it is being fetched from its beginning."""
         with self._lock:
             self.etag = None
+            self._forget()
 
-    def arrived(self) -> bool:
-        """Counts a range in; True for the last one."""
-        with self._lock:
-            self._left -= 1
-            return self._left == 0
-
-    def finish(self) -> None:
+    def finish(self, found: str | None = None) -> None:
         """Verifies the hash, then makes it the real file.
+
+        Args:
+            found: The hash, if it was made while the bytes were written in order; else the file is read.
 
         Raises:
             IntegrityError: The bytes are not the ones that the manifest promises.
         """
-        found = _hash(self._path)
+        found = found or hash_range(self._fd, 0, self.wanted.size_bytes)
         if found != self.wanted.sha256:
             self.discard()
             raise IntegrityError(
                 f"{self.wanted.name}: expected sha256 {self.wanted.sha256}, got {found}.",
                 hint="Nothing of it was kept. Fetch it again; if it happens twice, tell the operator.",
             )
-        with disk_errors(self.wanted.name, self.wanted.target.parent, self.wanted.size_bytes):
+        with self._disk_errors():
             # No fsync: should the power fail, the hash tells, and the next pull fetches the file again.
             self._path.replace(self.wanted.target)
+        self._forget()
         self._close()
 
     def discard(self) -> None:
         """Removes the temporary; harmless after :meth:`finish`. No thread may be writing any more."""
         if self._fd >= 0:
-            self._close()
             self._path.unlink(missing_ok=True)
+            self._forget()
+            self._close()
+
+    def leave(self) -> None:
+        """Leaves what has arrived to the next pull; removes the temporary if nothing was written down."""
+        if self._fd >= 0 and self._journal is not None:
+            self._journal.close()
+            self._journal = None
+            self._close()
+        self.discard()
+
+    def _forget(self) -> None:
+        if self._journal is not None:
+            self._journal.remove()
+            self._journal = None
 
     def _close(self) -> None:
         os.close(self._fd)
         self._fd = -1
+
+    def _disk_errors(self) -> AbstractContextManager[None]:
+        return disk_errors(self.wanted.name, self.wanted.target.parent, self.wanted.size_bytes)
 
 
 def _reserve(descriptor: int, size: int) -> None:
@@ -163,6 +192,6 @@ def disk_errors(name: str, folder: Path, size: int) -> Iterator[None]:
         ) from error
 
 
-def is_disk_error(error: Exception) -> bool:
+def is_disk_error(error: BaseException) -> bool:
     """The disk refused: trying again changes nothing."""
     return isinstance(error, TransferError) and isinstance(error.__cause__, OSError)

@@ -31,6 +31,11 @@ class Tally:
         self._done = 0
         self._lock = threading.Lock()
 
+    @property
+    def moved(self) -> int:
+        """Bytes counted in so far."""
+        return self._done
+
     def add(self, count: int, file: str) -> None:
         """Counts bytes in; a negative number takes back what has to be fetched again."""
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,6 +11,9 @@ from mp_kit.errors import TransferError
 
 RANGE_BYTES = 8 * 1024 * 1024
 """Length of one range: long enough that requests cost nothing, short enough to balance the threads."""
+
+SHARES = 4
+"""A file longer than this part of a thread's work is cut, so that no thread is left alone with it at the end."""
 
 WHOLE = 200
 PARTIAL = 206
@@ -63,8 +66,27 @@ def spans(size: int, *, whole: bool = False, length: int = RANGE_BYTES) -> Itera
     if whole or size <= length:
         yield Span(0, size, size)
         return
-    for start in range(0, size, length):
-        yield Span(start, min(size, start + length), size)
+    yield from gaps(size, [(0, 0)], length=length)
+
+
+def gaps(size: int, there: Iterable[tuple[int, int]], *, length: int = RANGE_BYTES) -> Iterator[Span]:
+    """Cuts what is missing of a file into ranges.
+
+    Args:
+        size: The file's bytes.
+        there: First byte and end of what has arrived, in order, without overlaps.
+        length: Of a range, at most.
+    """
+    begin = 0
+    for first, end in [*there, (size, size)]:
+        for start in range(begin, first, length):
+            yield Span(start, min(first, start + length), size)
+        begin = end
+
+
+def stream_length(sizes: Sequence[int], threads: int, length: int = RANGE_BYTES) -> int:
+    """Files up to this size are fetched in one piece: there are enough of them to keep all threads busy to the end."""
+    return max(length, sum(sizes) // (threads * SHARES))
 
 
 def check(name: str, span: Span, status: int, headers: Mapping[str, str], etag: str | None) -> Verdict:

@@ -4,8 +4,10 @@
    the asked range count.
 2. A range that breaks off goes on where it stopped, bound to the same ETag; a server that ignores ranges, or a file
    that changed, is fetched once more, whole.
-3. A finished file has its manifest's sha256; a mismatch leaves no file.
-4. Whatever ends the transfer, no temporary stays behind; finished files do.
+3. A finished file has its manifest's sha256; a mismatch leaves no file. A file that comes in one piece is hashed as it
+   comes, others when their last range is there.
+4. Whatever ends the transfer, finished files stay. A temporary stays only beside a journal of what it holds
+   (:mod:`mp_kit.client.journal`), and the next transfer of the file goes on from it.
 """
 
 from __future__ import annotations
@@ -16,18 +18,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mp_kit.client.failures import failure_of
 from mp_kit.client.http import Patience
+from mp_kit.client.jobs import Cursor, Job, plan
 from mp_kit.client.opener import Body, Opener
 from mp_kit.client.partial import Partial, Wanted, is_disk_error
 from mp_kit.client.progress import OnProgress, Tally
-from mp_kit.client.ranges import PARTIAL, RANGE_BYTES, WHOLE, Span, Verdict, check, spans
+from mp_kit.client.ranges import PARTIAL, RANGE_BYTES, WHOLE, Span, Verdict, check, spans, stream_length
 from mp_kit.client.urls import UrlBook
 from mp_kit.errors import (
     AuthError,
     ForbiddenError,
+    IntegrityError,
     InternalError,
     InvalidInputError,
     MarketplaceError,
@@ -36,7 +40,8 @@ from mp_kit.errors import (
 )
 
 THREADS = 8
-CHUNK_BYTES = 1024 * 1024
+CHUNK_BYTES = 256 * 1024
+"""What is read at once: larger pieces cost the memory allocator more than the calls that they save."""
 MAX_RENEWALS = 2
 ERROR_BODY_BYTES = 64 * 1024
 UNSATISFIABLE = 416
@@ -62,52 +67,16 @@ class Fetched:
     Args:
         fetched: Names of the files that were fetched.
         kept: Names of the files that were there already, proved by their hash.
-        bytes: Bytes fetched.
+        bytes: Bytes fetched, those of files that were fetched again included once.
         seconds: How long it took.
+        resumed: Bytes that a killed transfer had left, proved by their hashes.
     """
 
     fetched: list[str]
     kept: list[str]
     bytes: int
     seconds: float
-
-
-@dataclass
-class _Job:
-    """One file on its way; ``again`` asks for a second pass, whole."""
-
-    wanted: Wanted
-    spans: list[Span]
-    whole: bool
-    again: bool = False
-    partial: Partial | None = None
-    landed: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def land(self, length: int) -> None:
-        with self.lock:
-            self.landed += length
-
-    def open(self) -> Partial:
-        with self.lock:
-            if self.partial is None:
-                self.partial = Partial(self.wanted, len(self.spans))
-            return self.partial
-
-
-@dataclass
-class _Cursor:
-    """How far one range is, over all its attempts."""
-
-    span: Span
-    done: int = 0
-    attempts: int = 0
-    renewals: int = 0
-    refused: str | None = None
-
-    @property
-    def rest(self) -> Span:
-        return self.span.after(self.done)
+    resumed: int = 0
 
 
 class Transfer:
@@ -162,51 +131,67 @@ class Transfer:
         with ThreadPoolExecutor(self._threads) as pool:
             there = list(pool.map(lambda file: file.is_there, files))
         missing = [file for file, found in zip(files, there, strict=True) if not found]
-        size = sum(file.size_bytes for file in missing)
-        _check_room(missing, size)
-        tally = Tally(size, self._report)
-        changed = self._pass(missing, tally, whole=False)
-        if self._pass(changed, tally, whole=True):
+        _check_room(missing, sum(file.size_bytes for file in missing))
+        jobs = self._plan(missing)
+        tally = Tally(sum(file.size_bytes for file in missing), self._report)
+        for job in jobs:
+            tally.add(job.landed, job.wanted.name)
+        again = [Job(file, list(spans(file.size_bytes, whole=True)), whole=True) for file in self._pass(jobs, tally)]
+        if self._pass(again, tally):
             raise TransferError("A file kept changing on the server while it was being fetched.")
         kept = [file.name for file, found in zip(files, there, strict=True) if found]
-        return Fetched([file.name for file in missing], kept, size, time.monotonic() - began)
+        resumed = sum(job.resumed for job in jobs if not job.again)
+        return Fetched([file.name for file in missing], kept, tally.moved - resumed, time.monotonic() - began, resumed)
 
-    def _pass(self, files: Sequence[Wanted], tally: Tally, *, whole: bool) -> list[Wanted]:
+    def _plan(self, files: Sequence[Wanted]) -> list[Job]:
+        stream = stream_length([file.size_bytes for file in files], self._threads, self._range_bytes)
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(lambda file: plan(file, stream=stream, length=self._range_bytes), files))
+
+    def _pass(self, jobs: Sequence[Job], tally: Tally) -> list[Wanted]:
         """Fetches the files once; returns those that need another pass."""
-        length = self._range_bytes
-        jobs = [_Job(file, list(spans(file.size_bytes, whole=whole, length=length)), whole) for file in files]
         tasks = deque((job, span) for job in jobs for span in job.spans)
+        keep = False
         try:
-            with ThreadPoolExecutor(self._threads, thread_name_prefix="mp-transfer") as pool:
-                workers = [pool.submit(self._work, tasks, tally) for _ in range(min(self._threads, len(tasks)))]
-                try:
-                    for worker in workers:
-                        worker.result()
-                except BaseException:
-                    self._stop.set()
-                    raise
+            for job in jobs:
+                if not job.spans:  # all of it was left behind
+                    self._finish(job, None)
+            self._run(tasks, tally)
+        except BaseException as error:
+            keep = not is_disk_error(error)
+            raise
         finally:
             for job in jobs:
                 if job.partial is not None:
-                    job.partial.discard()
+                    job.partial.leave() if keep and not job.again else job.partial.discard()
         for job in jobs:
             if job.again:
                 tally.add(-job.landed, job.wanted.name)
         return [job.wanted for job in jobs if job.again]
 
-    def _work(self, tasks: deque[tuple[_Job, Span]], tally: Tally) -> None:
+    def _run(self, tasks: deque[tuple[Job, Span]], tally: Tally) -> None:
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="mp-transfer") as pool:
+            workers = [pool.submit(self._work, tasks, tally) for _ in range(min(self._threads, len(tasks)))]
+            try:
+                for worker in workers:
+                    worker.result()
+            except BaseException:
+                self._stop.set()
+                raise
+
+    def _work(self, tasks: deque[tuple[Job, Span]], tally: Tally) -> None:
         while not self._stop.is_set():
             try:
                 job, span = tasks.popleft()
             except IndexError:
                 return
             try:
-                self._fetch(job, _Cursor(span), tally)
+                self._fetch(job, Cursor(span, self._range_bytes), tally)
             except BaseException:
                 self._stop.set()
                 raise
 
-    def _fetch(self, job: _Job, cursor: _Cursor, tally: Tally) -> None:
+    def _fetch(self, job: Job, cursor: Cursor, tally: Tally) -> None:
         """Brings one range home, however many attempts it takes."""
         partial = job.open()
         while not (job.again or self._stop.is_set()):
@@ -221,13 +206,24 @@ class Transfer:
                 continue
             job.again = job.again or verdict is Verdict.REFETCH
             if not job.again and not cursor.rest.length:
-                job.land(cursor.span.length)
-                if partial.arrived():
-                    partial.finish()
+                if job.land(cursor.span.length):
+                    self._finish(job, cursor)
                 return
-        self._rewind(partial, cursor, tally)
+        if job.again:
+            self._rewind(partial, cursor, tally)
 
-    def _attempt(self, partial: Partial, cursor: _Cursor, tally: Tally) -> Verdict:
+    @staticmethod
+    def _finish(job: Job, cursor: Cursor | None) -> None:
+        """Verifies and names the file; one whose resumed part proves wrong is fetched again, whole."""
+        partial = job.open()
+        try:
+            partial.finish(cursor.digest.hexdigest() if cursor and cursor.span.is_whole else None)
+        except IntegrityError:
+            if not partial.is_resumed:
+                raise
+            job.again = True
+
+    def _attempt(self, partial: Partial, cursor: Cursor, tally: Tally) -> Verdict:
         name, rest = partial.wanted.name, cursor.rest
         url = self._book.url(name, cursor.refused)
         with self._opener.open(url, rest.headers(partial.etag)) as body:
@@ -243,14 +239,16 @@ class Transfer:
                 self._drain(body, partial, cursor, tally)
             return verdict
 
-    def _drain(self, body: Body, partial: Partial, cursor: _Cursor, tally: Tally) -> None:
+    def _drain(self, body: Body, partial: Partial, cursor: Cursor, tally: Tally) -> None:
         name, since, arrived = partial.wanted.name, time.monotonic(), 0
         while (left := cursor.rest.length) and not self._stop.is_set():
             data = body.read(min(CHUNK_BYTES, left))
             if not data:
                 raise TransferError(f"{name}: the body ended {left} bytes early.")
             partial.write(data, cursor.rest.start)
-            cursor.done += len(data)
+            arrived_range = cursor.take(data)
+            if arrived_range is not None and not (cursor.span.is_whole and not cursor.rest.length):
+                partial.note(arrived_range)
             arrived += len(data)
             tally.add(len(data), name)
             if (elapsed := time.monotonic() - since) >= self._floor.window_seconds:
@@ -258,7 +256,7 @@ class Transfer:
                     raise TimeoutExceededError(f"{name}: only {arrived} bytes came in {elapsed:.0f} s.")
                 since, arrived = time.monotonic(), 0
 
-    def _bear(self, error: MarketplaceError, cursor: _Cursor) -> None:
+    def _bear(self, error: MarketplaceError, cursor: Cursor) -> None:
         """Waits for the next attempt, or raises when there is none."""
         if isinstance(error, (AuthError, ForbiddenError)):
             cursor.renewals += 1
@@ -273,9 +271,9 @@ class Transfer:
         self._sleep(wait)
 
     @staticmethod
-    def _rewind(partial: Partial, cursor: _Cursor, tally: Tally) -> None:
+    def _rewind(partial: Partial, cursor: Cursor, tally: Tally) -> None:
         tally.add(-cursor.done, partial.wanted.name)
-        cursor.done = 0
+        cursor.rewind()
         partial.restart()
 
 

@@ -1,0 +1,94 @@
+"""Pulling a set of files, against curl of the same set to the same disk from the same server; both take turns.
+
+curl gets its best way of the two: one after the other over one connection, or eight at once (``-Z``). Our side verifies
+sha256; curl's does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench.results import Result, best_of, seconds_of
+from bench.servers import started
+from mp_kit.client.opener import Urllib3Opener
+from mp_kit.client.partial import Wanted
+from mp_kit.client.transfer import Transfer
+from mp_kit.client.urls import Signed, UrlBook
+
+FILES, FILE_BYTES = 60, 16 << 20
+ROUNDS = 3
+CURL = ("curl", "--silent", "--fail")
+
+
+def run() -> list[Result]:
+    """Ratios of rates."""
+    with tempfile.TemporaryDirectory(prefix="mp-bench-pull-") as name:
+        folder = Path(name)
+        return _loopback(folder)
+
+
+def _loopback(folder: Path) -> list[Result]:
+    served = folder / "served"
+    hashes = _make(served, FILES, FILE_BYTES)
+    results = []
+    for kind, target in (("static", ">= 1.0"), ("edge", "")):
+        with started(kind, str(served)) as port:
+            urls = _urls(served, kind, port)
+            best = best_of(ROUNDS, _contenders(folder, urls, hashes, FILE_BYTES))
+        total = FILES * FILE_BYTES / 1e6
+        curl = min(best["curl"], best["curl -Z"])
+        against = f"curl {total / best['curl']:,.0f} MB/s, curl -Z {total / best['curl -Z']:,.0f} MB/s"
+        name = "pull.loopback" if kind == "static" else "pull.loopback_edge"
+        results.append(Result(name, total / best["ours"], "MB/s", against, curl / best["ours"], target))
+    return results
+
+
+def _make(folder: Path, count: int, size: int) -> dict[str, str]:
+    """Files of random bytes; their hashes by name."""
+    folder.mkdir(parents=True)
+    hashes = {}
+    for number in range(count):
+        content = random.Random(number).randbytes(size)
+        (folder / f"{number:03}.bin").write_bytes(content)
+        hashes[f"{number:03}.bin"] = hashlib.sha256(content).hexdigest()
+    return hashes
+
+
+def _urls(served: Path, kind: str, port: int) -> dict[str, str]:
+    if kind == "edge":
+        return dict(line.split(" ") for line in (served / "urls").read_text().splitlines())
+    return {path.name: f"http://127.0.0.1:{port}/{path.name}" for path in sorted(served.glob("*.bin"))}
+
+
+def _contenders(
+    folder: Path, urls: Mapping[str, str], hashes: Mapping[str, str], size: int
+) -> dict[str, Callable[[], float]]:
+    target = folder / "fetched"
+    config = folder / "curl.txt"
+    config.write_text("".join(f'url = "{url}"\noutput = "{target / name}"\n' for name, url in urls.items()))
+
+    def fresh(work: Callable[[], object]) -> float:
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        return seconds_of(work)
+
+    def curl(*options: str) -> None:
+        subprocess.run([*CURL, *options, "--config", str(config)], check=True, stderr=subprocess.DEVNULL)
+
+    def ours() -> None:
+        opener = Urllib3Opener()
+        wanted = [Wanted(name, size, hashes[name], target / name) for name in urls]
+        Transfer(opener, UrlBook(lambda: Signed(urls))).run(wanted)
+        opener.close()
+
+    return {
+        "curl": lambda: fresh(curl),
+        "curl -Z": lambda: fresh(lambda: curl("--parallel", "--parallel-max", "8", "--parallel-immediate")),
+        "ours": lambda: fresh(ours),
+    }
