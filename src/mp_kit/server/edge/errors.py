@@ -50,6 +50,8 @@ def translate(error: Exception) -> MarketplaceError:
         cls, sentence = _BY_STATUS.get(error.status_code, (InternalError, "Something went wrong on our side."))
         detail = f" {error.detail}." if cls is MalformedJsonError and error.detail else ""
         return cls(sentence + detail)
+    if isinstance(error, RecursionError):
+        return MalformedJsonError("The body is nested too deeply.")
     return InternalError("Something went wrong on our side.")
 
 

@@ -82,6 +82,7 @@ def publish(tx: Tx, signer: Signer, draft: Draft, *, actor: str, current: bool =
         actor: Who publishes, for the audit log.
         current: Make it the current round.
     """
+    rows.lock(tx)
     found = rows.find_by_fingerprint(tx, draft.fingerprint)
     round_id = found.id if found is not None else _insert(tx, signer, draft)
     flips = current and not (found is not None and found.is_current)
@@ -122,6 +123,7 @@ def keys(tx: Tx) -> list[SigningKey]:
 
 def set_current(tx: Tx, round_id: str, *, actor: str) -> Round:
     """Makes a published round the current one."""
+    rows.lock(tx)
     row = _require(rows.find(tx, round_id), round_id)
     if row.retired_at is not None:
         raise ConflictError(f"Round {row.id} is retired and cannot be current.")
@@ -132,6 +134,7 @@ def set_current(tx: Tx, round_id: str, *, actor: str) -> Round:
 
 def retire(tx: Tx, round_id: str, *, actor: str) -> None:
     """Takes a round out of the lists; its rows and files stay for those who trained on it."""
+    rows.lock(tx)
     row = _require(rows.find(tx, round_id), round_id)
     rows.retire(tx, row.id)
     audit.record(tx, actor, "round.retire", row.id)

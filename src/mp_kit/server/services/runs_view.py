@@ -78,5 +78,5 @@ def read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
     try:
         at, run_id = json.loads(base64.urlsafe_b64decode(cursor))
         return datetime.fromisoformat(at), str(run_id)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise InvalidInputError("The cursor is none of this list's.", hint="Begin again without one.") from None

@@ -13,10 +13,10 @@ from typing import TypeAlias
 import psycopg
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from mp_kit.errors import DatabaseDownError
+from mp_kit.errors import DatabaseDownError, InvalidInputError
 
 Tx: TypeAlias = Connection
 """An open transaction."""
@@ -43,6 +43,7 @@ class Database:
             max_overflow=0,
             pool_timeout=POOL_WAIT_SECONDS,
             pool_pre_ping=True,
+            hide_parameters=True,  # errors are logged, and parameters hold hashes and vendors' texts
             connect_args={"connect_timeout": 5, "application_name": "mp-kit", "options": "-c timezone=UTC"},
         )
 
@@ -55,6 +56,7 @@ class Database:
 
         Raises:
             DatabaseDownError: Postgres does not answer, or all connections stayed busy.
+            InvalidInputError: A value cannot be stored: a NUL character, a number out of range, too deep a nesting.
         """
         try:
             with self._engine.begin() as tx:
@@ -62,10 +64,18 @@ class Database:
         except PoolTimeoutError as error:
             raise DatabaseDownError("All database connections are busy.", retry_after=1) from error
         except OperationalError as error:
+            raise _translate(error.orig) from error
+        except psycopg.OperationalError as error:  # of statements that run on the driver itself
             raise _translate(error) from error
+        except (DataError, psycopg.DataError) as error:
+            raise _unstorable() from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise DatabaseDownError("The database went away.", retry_after=2) from error
+            raise
+        except StatementError as error:
+            if isinstance(error.orig, RecursionError | ValueError):  # what JSON can hold and we cannot write
+                raise _unstorable() from error
             raise
 
     @contextmanager
@@ -118,8 +128,15 @@ def violated(error: DBAPIError) -> str | None:
     return getattr(diag, "constraint_name", None)
 
 
-def _translate(error: OperationalError) -> Exception:
-    state = getattr(error.orig, "sqlstate", None)
+def _translate(error: BaseException | None) -> Exception:
+    state = getattr(error, "sqlstate", None)
     if state in {"40P01", "40001"}:
         return DatabaseDownError("The database gave way to another transaction.", retry_after=0.1)
     return DatabaseDownError("The database does not answer.", retry_after=2)
+
+
+def _unstorable() -> InvalidInputError:
+    return InvalidInputError(
+        "A value of the request cannot be stored.",
+        hint="Look for NUL characters, numbers out of range, and very deep nesting.",
+    )

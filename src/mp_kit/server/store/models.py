@@ -39,17 +39,27 @@ def insert_version(tx: Tx, values: Mapping[str, Any]) -> str | None:
 
 
 def find_version(tx: Tx, vendor_id: str, model_id: str, wanted: str, *, lock: bool = False) -> Row[Any] | None:
-    """A vendor's version by id or by its own name."""
+    """A vendor's version by id, else by its own name; ``lock`` holds the model to the transaction's end.
+
+    The model is locked, and not the version, because a new prod version changes another version's row too.
+    """
+    if lock:
+        tx.execute(
+            select(models.c.id).where(models.c.id == model_id, models.c.vendor_id == vendor_id).with_for_update()
+        )
+    columns = model_versions.c
     statement = (
         select(model_versions)
-        .join(models, models.c.id == model_versions.c.model_id)
+        .join(models, models.c.id == columns.model_id)
         .where(
             models.c.vendor_id == vendor_id,
             models.c.id == model_id,
-            (model_versions.c.id == wanted) | (model_versions.c.version == wanted),
+            (columns.id == wanted) | (columns.version == wanted),
         )
+        .order_by((columns.id == wanted).desc())
+        .limit(1)
     )
-    return tx.execute(statement.with_for_update(of=model_versions) if lock else statement).one_or_none()
+    return tx.execute(statement).one_or_none()
 
 
 def find_model(tx: Tx, vendor_id: str, model_id: str) -> Row[Any] | None:

@@ -40,14 +40,18 @@ def list_newest(tx: Tx, limit: int) -> list[Row[Any]]:
     return list(tx.execute(statement.order_by(dataset_rounds.c.created_at.desc()).limit(limit)))
 
 
+def lock(tx: Tx) -> None:
+    """Lets one transaction at a time publish, or choose the current round; held until it ends."""
+    tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('mp_current_round'))"))
+
+
 def insert(tx: Tx, values: Mapping[str, Any]) -> None:
     """Stores a round; the same fingerprint violates ``uq_dataset_rounds_fingerprint``."""
     tx.execute(dataset_rounds.insert().values(**values))
 
 
 def make_current(tx: Tx, round_id: str) -> None:
-    """Makes a round the current one, in place of whichever was; a retired one comes back."""
-    tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('mp_current_round'))"))
+    """Makes a round the current one, in place of whichever was; a retired one comes back. The caller holds the lock."""
     tx.execute(update(dataset_rounds).where(dataset_rounds.c.is_current).values(is_current=False))
     tx.execute(update(dataset_rounds).where(dataset_rounds.c.id == round_id).values(is_current=True, retired_at=None))
 
