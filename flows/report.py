@@ -53,8 +53,8 @@ def report(order: ReportOrder = ReportOrder()) -> str:  # noqa: B008 - read only
         key = reports.keep(house.store, order.name, report_id, files) if files else None
         with house.db.begin() as tx:
             reports.end(tx, report_id, object_key=key, failure=made.failure)
-        where = house.store.path(key) if key else None
-    if where is not None:
+        where = reports.place(house.store, key) if key else None
+    if isinstance(where, Path):
         create_link_artifact(
             key="report",
             link=where.as_uri(),

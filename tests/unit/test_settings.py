@@ -165,7 +165,7 @@ def test_repr_shows_no_secret(tmp_path: Path):
     assert "do-not-show-me" not in repr(settings)
     assert SEED not in repr(settings)
     hidden = {field.name for field in dataclasses.fields(Settings) if not field.repr}
-    assert {"database_url", *FIELDS.values()} == hidden
+    assert {"database_url", "store_env", *FIELDS.values()} == hidden
 
 
 def test_settings_are_frozen(tmp_path: Path):

@@ -298,10 +298,25 @@ def test_neither_repr_nor_url_shows_the_url_key(store: LocalStore):
     assert URL_KEY not in f"{store!r} {store.presign('GET', 'a', END)}"
 
 
-def test_open_store_knows_files_only(tmp_path: Path):
-    """Another scheme is refused by name."""
-    with pytest.raises(SetupError, match="s3://") as caught:
-        open_store("s3://bucket/x", base_url="", url_key="k")
+def test_open_store_knows_its_schemes(tmp_path: Path):
+    """Another scheme is refused by name, with those that would do."""
+    with pytest.raises(SetupError, match="gs://") as caught:
+        open_store("gs://bucket/x", base_url="", url_key="k")
     assert "file:///" in caught.value.hint
     opened = open_store(f"file://{tmp_path}", base_url="", url_key="k")
+    assert isinstance(opened, LocalStore)
     assert tmp_path / "a" == opened.path("a")
+
+
+def test_copy_leaves_the_source(store: LocalStore):
+    """Two objects of the same bytes; an absent source is not found."""
+    store.put_bytes("a", b"x")
+    store.copy("a", "b/c")
+    assert [b"x", b"x"] == [store.path(key).read_bytes() for key in ("a", "b/c")]
+    with pytest.raises(NotFoundError):
+        store.copy("none", "d")
+
+
+def test_presign_many_is_presign_of_each(store: LocalStore):
+    """In the order of the keys."""
+    assert [store.presign("GET", key, END) for key in ("b", "a")] == store.presign_many("GET", ["b", "a"], END)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings
-from mp_kit.server.storage import LocalStore
+from mp_kit.server.storage import ObjectStore
 from mp_kit.server.store.engine import Database
 from mp_kit.signing import Signer
 
@@ -28,7 +28,7 @@ class House:
 
     settings: Settings
     db: Database
-    store: LocalStore
+    store: ObjectStore
     signer: Signer
     tokens: TokenBook
     providers: Mapping[str, Provider] = field(default_factory=dict)

@@ -36,6 +36,18 @@ SECRET_NAMES = (
 )
 """Secrets that a marketplace cannot run without; `mp up` makes them for its home."""
 
+STORE_NAMES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "CLOUDFLARE_R2_ACCESS_KEY",
+    "CLOUDFLARE_R2_SECRET_KEY",
+    "CLOUDFLARE_R2_ACCOUNT_ID",
+)
+"""What a store in S3 or R2 takes from the environment (:mod:`mp_kit.server.storage.access`)."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -45,7 +57,7 @@ class Settings:
         home: Folder of the embedded marketplace's state.
         database_url: ``postgresql://…`` of the marketplace's database.
         base_url: Where outsiders reach the edge, without a trailing slash.
-        store_url: Where objects lie; ``file://`` so far.
+        store_url: Where objects lie: ``file://``, ``s3://`` or ``r2://``.
         token_pepper: Mixed into every token hash (INFRA_TOKEN_PEPPER).
         jwt_secret: Signs run tokens and sessions (MP_JWT_SECRET).
         signing_seed: Base64 of the 32 bytes that sign manifests (MP_SIGNING_SEED).
@@ -56,6 +68,7 @@ class Settings:
         allow_local: Vendors may train on the operator's machine (`mp up`, rehearsals).
         max_body_bytes: Largest body that the edge reads.
         late_grace_seconds: A signal older than its bar's end by more than this is late.
+        store_env: Keys and endpoint of the object store, by their names in the environment.
     """
 
     home: Path
@@ -72,6 +85,7 @@ class Settings:
     allow_local: bool = False
     max_body_bytes: int = 64 * 1024 * 1024
     late_grace_seconds: float = 300.0
+    store_env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def signing_seed_bytes(self) -> bytes:
@@ -129,6 +143,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         master_key=values["MP_MASTER_KEY"],
         edge_threads=_count("MP_EDGE_THREADS", env, 8),
         allow_local=env.get("MP_ALLOW_LOCAL", state.get("allow_local", "")) in {"1", "true"},
+        store_env={name: env[name] for name in STORE_NAMES if env.get(name)},
     )
 
 

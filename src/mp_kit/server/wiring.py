@@ -18,7 +18,7 @@ from mp_kit.signing import Signer
 
 def build(settings: Settings) -> House:
     """Builds a house from settings."""
-    store = open_store(settings.store_url, base_url=settings.base_url, url_key=settings.url_key)
+    store = open_store(settings.store_url, base_url=settings.base_url, url_key=settings.url_key, env=settings.store_env)
     providers: dict[str, Provider] = {}
     if settings.allow_local:
         providers["local"] = LocalProvider(settings.home / "runs")

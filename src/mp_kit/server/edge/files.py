@@ -4,7 +4,8 @@ A plain ASGI handler, because bytes on their way need no framework: 1 MiB at a t
 
 1. The signature is checked before anything is read.
 2. A partial answer is given only for one satisfiable range and, with ``If-Range``, for the same ETag; else the whole.
-3. An upload becomes a file only when its size and SHA-256 are what was signed for.
+3. A store that serves its own files, like S3, has none here: 404.
+4. An upload becomes a file only when its size and SHA-256 are what was signed for.
 """
 
 from __future__ import annotations
@@ -33,19 +34,20 @@ Headers = list[tuple[bytes, bytes]]
 async def files(scope: Scope, receive: Receive, send: Send) -> None:
     """Serves and takes files by signed URL."""
     house: House = scope["litestar_app"].state.house
+    store = house.store
     method = str(scope.get("method", ""))
     key = str(scope["path"]).removeprefix(FILES_ROUTE).strip("/")
-    if not key:
+    if not key or not isinstance(store, LocalStore):
         raise RouteNotFoundError("There is no such route.")
     query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-    bound = house.store.admit(method, key, query, datetime.now(UTC))
+    bound = store.admit(method, key, query, datetime.now(UTC))
     if method == "PUT" and bound is not None:
-        upload = await anyio.to_thread.run_sync(house.store.receive, key, bound)
+        upload = await anyio.to_thread.run_sync(store.receive, key, bound)
         await _take(upload, receive)
         await _answer(send, 200, [(b"content-length", b"0")])
     elif method in {"GET", "HEAD"}:
-        info = await anyio.to_thread.run_sync(house.store.stat, key)
-        await _give(house.store, info, method, _headers(scope), send)
+        info = await anyio.to_thread.run_sync(store.stat, key)
+        await _give(store, info, method, _headers(scope), send)
     else:
         raise MethodNotAllowedError(f"A file takes GET, HEAD and PUT, not {method}.")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mp_kit.server.services.ids import new_id
-from mp_kit.server.storage import ObjectStore
+from mp_kit.server.storage import LocalStore, ObjectStore
 from mp_kit.server.store import reports as rows
 from mp_kit.server.store.engine import Tx
 
@@ -41,6 +41,11 @@ def keep(store: ObjectStore, name: str, report_id: str, files: Mapping[str, Path
     for suffix, path in files.items():
         store.put_file(_key(name, report_id, suffix), path)
     return _key(name, report_id, "html")
+
+
+def place(store: ObjectStore, key: str) -> Path | str:
+    """Where a report's HTML is found: a path, or its key where the store is no folder."""
+    return store.path(key) if isinstance(store, LocalStore) else key
 
 
 def end(tx: Tx, report_id: str, *, object_key: str | None, failure: str | None = None) -> None:

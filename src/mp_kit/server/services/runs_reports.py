@@ -22,7 +22,7 @@ from mp_kit.contracts.training import (
 from mp_kit.errors import ConflictError, NotFoundError
 from mp_kit.server.services.runs_moves import cost_so_far, move
 from mp_kit.server.services.runs_states import FINAL, State
-from mp_kit.server.storage import ObjectStore, UploadBound
+from mp_kit.server.storage import ObjectStore, UploadBound, digest_of
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.trainer.report import clean
@@ -32,6 +32,8 @@ __all__ = ["append_logs", "artifact_key", "finish", "heartbeat", "register_artif
 UPLOAD_TTL = timedelta(minutes=15)
 HEARTBEAT_SECONDS: Mapping[str, float] = {"local": 2.0}
 _HEARTBEAT_SECONDS = 10.0
+STAGED = "staged"
+"""Where uploads wait that the store could not bind; a lifecycle rule of the bucket clears it (a day is plenty)."""
 _ALIVE = frozenset({State.LAUNCHING, State.RUNNING})
 
 
@@ -106,6 +108,8 @@ def register_artifact(
     if State(row.state) in FINAL:
         raise ConflictError(f"Run {run_id} is {row.state}: it takes no more artifacts.")
     key = artifact_key(run_id, request.name)
+    if not store.binds_uploads:
+        key = f"{STAGED}/{key}"
     expires_at = now.replace(microsecond=0) + UPLOAD_TTL
     url = store.presign("PUT", key, expires_at, UploadBound(request.size_bytes, request.sha256))
     rows.upsert_artifact(tx, {"run_id": run_id, "object_key": key, **request.model_dump()})
@@ -173,7 +177,7 @@ def _confirmed(tx: Tx, run_id: str, outcome: RunOutcome, store: ObjectStore, now
     known = {row.name: row for row in rows.list_artifacts(tx, run_id)}
     for artifact in outcome.artifacts:
         row = known.get(artifact.name)
-        if row is None or row.sha256 != artifact.sha256 or not _lies_there(store, row):
+        if row is None or row.sha256 != artifact.sha256 or not _taken_in(store, row):
             raise ConflictError(
                 f"The artifact {artifact.name!r} of run {run_id} was never uploaded as announced.",
                 hint="Announce it, PUT its bytes to the given URL, then send the outcome again.",
@@ -182,11 +186,25 @@ def _confirmed(tx: Tx, run_id: str, outcome: RunOutcome, store: ObjectStore, now
     return [artifact.model_dump() for artifact in outcome.artifacts]
 
 
-def _lies_there(store: ObjectStore, row: Row[Any]) -> bool:
+def _taken_in(store: ObjectStore, row: Row[Any]) -> bool:
+    """Whether the announced bytes lie where the artifact is given out.
+
+    A staged upload is copied first and checked then: its signed URL may still be written to, the copy may not.
+    """
+    key = artifact_key(row.run_id, row.name)
     try:
-        return bool(store.stat(row.object_key).size_bytes == row.size_bytes)
+        if store.stat(row.object_key).size_bytes != row.size_bytes:
+            return False
+        if row.object_key == key:
+            return True
+        store.copy(row.object_key, key)
+        with store.open(key) as file:
+            good = digest_of(file) == str(row.sha256)
     except NotFoundError:
         return False
+    if not good:
+        store.delete(key)
+    return good
 
 
 def _locked(tx: Tx, run_id: str) -> Row[Any]:

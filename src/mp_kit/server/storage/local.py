@@ -1,13 +1,6 @@
-"""Object stores: where files lie, by key, and how outsiders get at them by signed URL.
+"""Objects as files under one folder, served and taken by the edge.
 
-Rules:
-
-1. A key is a relative path of safe characters; nothing can be walked out of the store.
-2. An object appears whole or not at all: it is written aside and renamed.
-3. Content-addressed keys (:func:`content_key`) are written once; a second put of the same content is a no-op.
-4. A signed URL is for one method, one key and one end; a PUT is also for one size and one SHA-256.
-
-The S3 store takes its place behind the same protocol with the data-plane work; see ``docs/architecture.md``.
+An object appears whole or not at all: it is written aside and renamed.
 """
 
 from __future__ import annotations
@@ -16,81 +9,17 @@ import contextlib
 import hashlib
 import hmac
 import os
-import re
 import shutil
 import stat
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol, Self
+from typing import BinaryIO, Self
 from urllib.parse import quote, urlencode
 
-from mp_kit.errors import ForbiddenError, IntegrityError, InvalidInputError, NotFoundError, SetupError
-
-Method = Literal["GET", "PUT"]
-FILES_ROUTE = "/files"
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*(/[A-Za-z0-9][A-Za-z0-9._\-]*)*")
-
-
-@dataclass(frozen=True)
-class ObjectInfo:
-    """What is known of a stored object.
-
-    Args:
-        key: Its key.
-        size_bytes: Its size.
-        etag: Changes when the bytes may have changed.
-        modified_at: When it was put.
-    """
-
-    key: str
-    size_bytes: int
-    etag: str
-    modified_at: datetime
-
-
-@dataclass(frozen=True)
-class UploadBound:
-    """What a signed PUT may bring: exactly these bytes."""
-
-    size_bytes: int
-    sha256: str
-
-
-class ObjectStore(Protocol):
-    """Where objects lie."""
-
-    def put_file(self, key: str, path: Path) -> ObjectInfo:
-        """Stores a local file's bytes."""
-
-    def put_bytes(self, key: str, payload: bytes) -> ObjectInfo:
-        """Stores bytes."""
-
-    def stat(self, key: str) -> ObjectInfo:
-        """Facts of an object; NotFoundError when there is none."""
-
-    def open(self, key: str) -> BinaryIO:
-        """Opens an object for reading; NotFoundError when there is none."""
-
-    def delete(self, key: str) -> None:
-        """Removes an object; it need not exist."""
-
-    def presign(self, method: Method, key: str, expires_at: datetime, bound: UploadBound | None = None) -> str:
-        """A URL that needs no token and ends at ``expires_at``."""
-
-
-def content_key(sha256: str) -> str:
-    """The key of content: objects/<first two digits>/<digest>."""
-    return f"objects/{sha256[:2]}/{sha256}"
-
-
-def check_key(key: str) -> str:
-    """Returns a sane key, or raises InvalidInputError."""
-    if not _KEY.fullmatch(key) or ".." in key:
-        raise InvalidInputError(f"{key[:80]!r} is no key: use letters, digits, dots, dashes and single slashes.")
-    return key
+from mp_kit.errors import ForbiddenError, IntegrityError, NotFoundError
+from mp_kit.server.storage.base import FILES_ROUTE, Method, ObjectInfo, UploadBound, check_key
 
 
 class LocalStore:
@@ -101,6 +30,8 @@ class LocalStore:
         base_url: Where the edge answers.
         url_key: Secret that signs URLs.
     """
+
+    binds_uploads = True
 
     def __init__(self, root: Path, *, base_url: str, url_key: str) -> None:
         self._root = root
@@ -160,6 +91,15 @@ class LocalStore:
         self.stat(key)
         return self.path(key).open("rb")
 
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """Copies an object; the target appears whole.
+
+        Raises:
+            NotFoundError: There is no such source.
+        """
+        self.stat(source)
+        return self.put_file(target, self.path(source))
+
     def delete(self, key: str) -> None:
         """Removes an object; it need not exist."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -173,6 +113,10 @@ class LocalStore:
             query |= {"size": bound.size_bytes, "sha256": bound.sha256}
         query["signature"] = self._signature(method, check_key(key), expires, bound)
         return f"{self._base_url}{FILES_ROUTE}/{quote(key)}?{urlencode(query)}"
+
+    def presign_many(self, method: Method, keys: Sequence[str], expires_at: datetime) -> list[str]:
+        """A URL per key, in their order."""
+        return [self.presign(method, key, expires_at) for key in keys]
 
     def admit(self, method: str, key: str, query: Mapping[str, str], now: datetime) -> UploadBound | None:
         """Checks a signed request as it arrived; a HEAD passes with a GET's signature.
@@ -248,15 +192,3 @@ class Upload:
             )
         self._file.flush()
         return self._store._settle(self._temp, self._key)  # noqa: SLF001 - the store's own other half
-
-
-def open_store(url: str, *, base_url: str, url_key: str) -> LocalStore:
-    """The store that a URL names.
-
-    Raises:
-        SetupError: The scheme is not supported.
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme != "file":
-        raise SetupError(f"No store for {scheme}:// in this release.", hint="Use MP_STORE_URL=file:///path.")
-    return LocalStore(Path(rest), base_url=base_url, url_key=url_key)
