@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from mp_kit.server.house import House
+from mp_kit.server.services import revocation, vendors
 from mp_kit.server.services.tokens import CACHE_ENTRIES
 
 UNKNOWN = "sit_0123456789abcdef_" + "A" * 43
@@ -146,6 +147,47 @@ def test_rotation_of_a_vendor_key_overlaps(edge: httpx.Client, vendor: SimpleNam
     assert issued["previous_key_valid_until"].endswith("Z")
     for key in (vendor.key, issued["api_key"]):
         assert 200 == edge.get("/api/vendors/me", headers={"Authorization": f"Bearer {key}"}).status_code
+
+
+def test_a_rotated_key_gets_no_new_key(edge: httpx.Client, vendor: SimpleNamespace):
+    """Whoever found a key that was rotated for that reason cannot turn it into a fresh one."""
+    path = "/api/marketplace/vendor/auth/rotate"
+    assert 200 == edge.post(path, json={"current_api_key": vendor.key}).status_code
+    again = edge.post(path, json={"current_api_key": vendor.key})
+    assert (409, "conflict") == (again.status_code, again.json()["code"])
+
+
+def test_a_rotation_without_overlap_ends_keys_in_their_overlap(
+    edge: httpx.Client, edge_house: House, vendor: SimpleNamespace
+):
+    """The operator's way to end every older key at once."""
+    edge.post("/api/marketplace/vendor/auth/rotate", json={"current_api_key": vendor.key})
+    with edge_house.db.begin() as tx:
+        vendors.rotate(tx, edge_house.tokens, vendor.id, actor="test", overlap=timedelta(0))
+    edge_house.tokens.forget()
+    assert 401 == edge.get("/api/vendors/me", headers=vendor.headers).status_code
+
+
+def test_revoking_a_key_ends_the_sessions_too(edge: httpx.Client, edge_house: House, vendor: SimpleNamespace):
+    """A session that was opened with a stolen key does not outlive it."""
+    session = edge.post("/api/vendors/login", json={"api_key": vendor.key}).json()["data"]
+    with edge_house.db.begin() as tx:
+        revocation.revoke(tx, vendor.key, actor="test")
+    headers = {"Authorization": f"Bearer {session['token']}"}
+    assert 401 == edge.get("/api/vendors/me", headers=headers).status_code
+
+
+def test_a_model_registered_later_reaches_a_remembered_token(
+    edge: httpx.Client, edge_house: House, vendor: SimpleNamespace, deployment: SimpleNamespace
+):
+    """Signals name the deployment's model from the registration on, not a minute later."""
+    assert 200 == edge.get("/api/vendors/me", headers=deployment.headers).status_code
+    wanted = {"name": "m", "task": "signal", "version": "1", "deployment_id": deployment.id}
+    model_id = edge.post("/api/vendors/models", json=wanted, headers=vendor.headers).json()["data"]["model_id"]
+    deadline = datetime.now(UTC) + timedelta(seconds=5)
+    while edge_house.tokens.recall(deployment.token) is not None:
+        assert datetime.now(UTC) < deadline, "the token is still remembered without its model"
+    assert model_id == edge_house.tokens.authenticate(deployment.token, edge_house.db.begin).model_id
 
 
 def test_session_signed_by_another_is_401(edge: httpx.Client, vendor: SimpleNamespace):

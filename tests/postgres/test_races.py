@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from mp_kit.contracts import ManifestFile, ModelRegistration, Stage
+from mp_kit.contracts import DeploymentRequest, ManifestFile, ModelRegistration, Stage
 from mp_kit.errors import DatabaseDownError, InvalidInputError
 from mp_kit.server.house import House
-from mp_kit.server.services import models, rounds, vendors
+from mp_kit.server.services import deployments, models, rounds, signals, vendors
+from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Tx, driver
 
 
@@ -97,3 +99,26 @@ def test_errors_name_no_parameter(house: House):
     with pytest.raises(Exception, match="nowhere") as caught, house.db.begin() as tx:
         tx.execute(text("SELECT 1 FROM nowhere WHERE name = :secret"), {"secret": "hush"})
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("twin", "reused", "accepted"), [(True, [None, None, None], 3), (False, [None, True, True], 3)]
+)
+def test_one_idempotency_key_used_by_three_at_once(house: House, twin: bool, reused: list[bool | None], accepted: int):
+    """The same body gets the first answer; another body is stored, and is told that the key was not its own."""
+    rows = [_signal(0 if twin else number) for number in range(3)]
+    with house.db.begin() as tx:
+        made = vendors.create(tx, house.tokens, f"key {twin}", actor="test").vendor_id
+        wanted = DeploymentRequest(name="live", provider="byoc")
+        deployment = deployments.create(tx, house.tokens, made, wanted, actor="test").deployment_id
+    who = Principal("deployment", vendor_id=made, deployment_id=deployment, scope={"routes": ["signals:store"]})
+    batches = [signals.Batch(items=[row], body=json.dumps(row).encode(), key="k") for row in rows]
+    told = at_once(house, *[lambda tx, batch=batch: signals.store(tx, who, batch) for batch in batches])
+    assert reused == sorted((one.idempotency_key_reused for one in told), key=bool)
+    assert accepted == sum(one.accepted for one in told)
+
+
+def _signal(number: int) -> dict[str, Any]:
+    instant = f"2026-01-05T1{number}:00:00Z"
+    row = {"symbol": "EURUSD", "timeframe": "1h", "decision": "BUY", "confidence": 0.5, "model_version": "1"}
+    return row | {"timestamp": instant}

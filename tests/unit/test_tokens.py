@@ -323,12 +323,19 @@ def test_bad_jwt_is_refused(make: Callable[[], str], error: type[AuthError], boo
 
 
 def test_run_token_is_its_run(book: TokenBook):
-    """Without a database, to the second of its end."""
+    """To the second of its end, whatever the epoch of its vendor's sessions."""
     until = (datetime.now(UTC) + HOUR).replace(microsecond=0)
-    rows = Rows()
+    rows = Rows({"ven_1": SimpleNamespace(status="active", session_epoch=7)})
     who = book.authenticate(book.run_token("run_1", "ven_1", until), rows.begin)
     assert Principal("run", vendor_id="ven_1", run_id="run_1", expires_at=until) == who
-    assert (0, "run:run_1") == (rows.opened, who.name)
+    assert (1, "run:run_1") == (rows.opened, who.name)
+
+
+def test_run_token_of_a_suspended_vendor_is_refused(book: TokenBook):
+    """A suspension reaches into the vendor's running jobs."""
+    rows = Rows({"ven_1": SimpleNamespace(status="suspended", session_epoch=1)})
+    with pytest.raises(ForbiddenError):
+        book.authenticate(book.run_token("run_1", "ven_1", ends_in(1)), rows.begin)
 
 
 SESSIONS: dict[str, tuple[Any, type[MarketplaceError]]] = {

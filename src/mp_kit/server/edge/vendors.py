@@ -63,7 +63,10 @@ def rotate(house: TheHouse, data: JSONBody[RotateRequest]) -> Success[IssuedKey]
     """A new API key for a current one, which lives on for a day."""
     who = _by_key(house, data.current_api_key.get_secret_value())
     with house.db.begin() as tx:
-        return ok(vendors.rotate(tx, house.tokens, who.vendor_id or "", actor=who.name, reason=data.reason))
+        issued = vendors.rotate(
+            tx, house.tokens, who.vendor_id or "", actor=who.name, key_id=who.token_id, reason=data.reason
+        )
+        return ok(issued)
 
 
 def _by_key(house: House, api_key: str) -> Principal:

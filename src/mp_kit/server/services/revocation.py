@@ -12,7 +12,7 @@ _PREFIXES = ("vk", "sit")
 
 
 def revoke(tx: Tx, named: str, *, actor: str) -> str:
-    """Ends a vendor's key or a deployment's token at once, in every process.
+    """Ends a vendor's key or a deployment's token at once, in every process; a key takes its vendor's sessions along.
 
     Args:
         tx: One transaction.
@@ -29,6 +29,7 @@ def revoke(tx: Tx, named: str, *, actor: str) -> str:
     token_id = rest.partition("_")[0] if kind in _PREFIXES else named.strip()
     if not rows.revoke(tx, token_id, now(tx)):
         raise NotFoundError("There is no such key or token.", hint="Name it by its id: the part behind vk_ or sit_.")
+    rows.end_sessions(tx, token_id)
     rows.tell_revoked(tx, token_id)
     audit.record(tx, actor, "token.revoke", token_id)
     return token_id

@@ -70,8 +70,7 @@ def store(tx: Tx, who: Principal, batch: Batch, *, grace: timedelta = timedelta(
     result = _count(receipts, reused=before is not None)
     if batch.atomic:
         _require_all(result)
-    _note(tx, deployment_id, batch_id, read, result, None if before is not None else key, digest, now)
-    return result
+    return _note(tx, deployment_id, batch_id, read, result, None if before is not None else key, digest, now)
 
 
 def _deployment_of(who: Principal) -> str:
@@ -188,7 +187,8 @@ def _note(
     key: str | None,
     digest: bytes,
     now: datetime,
-) -> None:
+) -> StoreResult:
+    """Notes the batch; returns the answer, which is the first one's where the same batch came twice at once."""
     times = [row.event_time for row in read.good]
     values = {
         "id": batch_id,
@@ -202,9 +202,14 @@ def _note(
         "last_event": max(times, default=None),
         "received_at": now,
     }
-    if not rows.insert_batch_row(tx, values):
-        # Somebody used the key while we worked: the rows are exactly once by themselves, the key stays theirs.
-        rows.insert_batch_row(tx, values | {"idempotency_key": None, "answer": None})
+    if rows.insert_batch_row(tx, values):
+        return result
+    # Somebody used the key while we worked: the rows are exactly once by themselves, the key stays theirs.
+    first = rows.find_batch(tx, deployment_id, key or "")
+    if first is not None and bytes(first.body_sha256) == digest and not result.accepted:
+        return StoreResult.model_validate_json(zlib.decompress(first.answer))
+    rows.insert_batch_row(tx, values | {"idempotency_key": None, "answer": None})
+    return result.model_copy(update={"idempotency_key_reused": True})
 
 
 def list_page(tx: Tx, filters: Mapping[str, Any]) -> list[Any]:

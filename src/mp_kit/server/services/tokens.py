@@ -106,7 +106,9 @@ class TokenBook:
         """A new token with 256 random bits."""
         token_id = new_id(prefix).removeprefix(f"{prefix}_")
         secret = secrets.token_urlsafe(32)
-        return Minted(token_id, f"{prefix}_{token_id}_{secret}", self._hasher.hash(self._peppered(secret)))
+        with self._argon:
+            token_hash = self._hasher.hash(self._peppered(secret))
+        return Minted(token_id, f"{prefix}_{token_id}_{secret}", token_hash)
 
     def authenticate(self, token: str, begin: Callable[[], AbstractContextManager[Tx]]) -> Principal:
         """Tells who bears the token.
@@ -190,14 +192,16 @@ class TokenBook:
         except jwt.InvalidTokenError as error:
             raise AuthError("The token is unknown.") from error
         expires_at = datetime.fromtimestamp(claims["exp"], UTC)
-        if claims["aud"] == "run":
-            return Principal(kind="run", run_id=claims["sub"], vendor_id=claims.get("vid"), expires_at=expires_at)
+        is_run = claims["aud"] == "run"
+        vendor_id = claims.get("vid", "") if is_run else claims["sub"]
         with begin() as tx:
-            vendor = rows.find_vendor(tx, claims["sub"])
-        if vendor is None or vendor.session_epoch != claims.get("epo"):
+            vendor = rows.find_vendor(tx, vendor_id)
+        if vendor is None or not (is_run or vendor.session_epoch == claims.get("epo")):
             raise AuthError("The session has ended.")
         _check_vendor(vendor.status)
-        return Principal(kind="vendor", vendor_id=claims["sub"], expires_at=expires_at)
+        if is_run:
+            return Principal(kind="run", run_id=claims["sub"], vendor_id=vendor_id, expires_at=expires_at)
+        return Principal(kind="vendor", vendor_id=vendor_id, expires_at=expires_at)
 
     def _matches(self, token_hash: str, secret: str) -> bool:
         with self._argon:

@@ -82,12 +82,34 @@ def named(tx: Tx, wanted: str) -> Row[Any]:
 
 
 def rotate(
-    tx: Tx, tokens: TokenBook, vendor_id: str, *, actor: str, reason: str | None = None, overlap: timedelta = OVERLAP
+    tx: Tx,
+    tokens: TokenBook,
+    vendor_id: str,
+    *,
+    actor: str,
+    key_id: str | None = None,
+    reason: str | None = None,
+    overlap: timedelta = OVERLAP,
 ) -> IssuedKey:
-    """Issues a new API key; the old ones live on for the overlap."""
+    """Issues a new API key; the old ones live on for the overlap.
+
+    Args:
+        tx: One transaction.
+        tokens: Mints the key.
+        vendor_id: Whose.
+        actor: Who rotates, for the audit log.
+        key_id: The key that asks for it; None for the operator.
+        reason: Why, for the audit log.
+        overlap: How long the old keys live on.
+
+    Raises:
+        ConflictError: The key was rotated before: whoever found an old key must not get a new one for it.
+    """
+    if key_id is not None and token_rows.is_rotated(tx, key_id):
+        raise ConflictError("This key was rotated already.", hint="Use the key that took its place.")
     until = datetime.now(UTC) + overlap
-    for key_id in token_rows.end_vendor_keys(tx, vendor_id, until):
-        token_rows.tell_revoked(tx, key_id)
+    for ended in token_rows.end_vendor_keys(tx, vendor_id, until):
+        token_rows.tell_revoked(tx, ended)
     api_key, expires_at = _issue(tx, tokens, vendor_id)
     audit.record(tx, actor, "vendor.rotate_key", vendor_id, reason=reason)
     return IssuedKey(

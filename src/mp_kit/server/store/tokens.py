@@ -74,14 +74,21 @@ def insert_deployment_token(tx: Tx, values: Mapping[str, Any]) -> None:
 
 
 def end_vendor_keys(tx: Tx, vendor_id: str, at: datetime) -> list[str]:
-    """Ends every living key of a vendor at ``at`` and returns their ids."""
+    """Ends every key of a vendor at ``at``, unless it ends before, and returns the ids of those that it changed."""
+    columns = vendor_keys.c
     statement = (
         update(vendor_keys)
-        .where(vendor_keys.c.vendor_id == vendor_id, vendor_keys.c.revoked_at.is_(None))
+        .where(columns.vendor_id == vendor_id, columns.revoked_at.is_(None) | (columns.revoked_at > at))
         .values(revoked_at=at)
         .returning(vendor_keys.c.id)
     )
     return list(tx.execute(statement).scalars())
+
+
+def is_rotated(tx: Tx, key_id: str) -> bool:
+    """Whether a vendor's key lives on only for the overlap after a rotation; its row stays locked."""
+    statement = select(vendor_keys.c.revoked_at).where(vendor_keys.c.id == key_id).with_for_update()
+    return tx.execute(statement).scalar_one_or_none() is not None
 
 
 def end_deployment_tokens(tx: Tx, deployment_id: str, at: datetime) -> list[str]:
@@ -101,6 +108,13 @@ def revoke(tx: Tx, token_id: str, at: datetime) -> bool:
         if tx.execute(update(table).where(table.c.id == token_id).values(revoked_at=at)).rowcount:
             return True
     return False
+
+
+def end_sessions(tx: Tx, key_id: str) -> None:
+    """Ends the sessions of the vendor whose key this is; for a deployment's token there are none."""
+    owner = select(vendor_keys.c.vendor_id).where(vendor_keys.c.id == key_id).scalar_subquery()
+    columns = marketplace_vendors.c
+    tx.execute(update(marketplace_vendors).where(columns.id == owner).values(session_epoch=columns.session_epoch + 1))
 
 
 def tell_revoked(tx: Tx, token_id: str) -> None:
