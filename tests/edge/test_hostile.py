@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
+
+from mp_kit.server.edge.bodies import ARROW, NDJSON
+from mp_kit.server.services.signal_rows import MAX_ROWS
 
 NUL = "\x00"
 INSTANT = "2026-01-05T10:00:00Z"
@@ -70,6 +75,64 @@ def test_foreign_cursor_of_runs(edge: httpx.Client, vendor: SimpleNamespace, pla
     cursor = base64.urlsafe_b64encode(place.encode()).decode()
     response = edge.get("/api/training/runs", params={"cursor": cursor}, headers=vendor.headers)
     assert (422, "invalid_input") == (response.status_code, response.json()["code"])
+
+
+def arrow(column: pa.Array) -> bytes:
+    """An Arrow stream of one column."""
+    table = pa.table({"timestamp": column})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    payload: bytes = sink.getvalue().to_pybytes()
+    return payload
+
+
+def beyond_its_buffer() -> bytes:
+    """A stream whose last text is said to end far behind the bytes that came."""
+    payload = arrow(pa.array(["ab", "cd"]))
+    return payload.replace(struct.pack("<iii", 0, 2, 4), struct.pack("<iii", 0, 2, 100_000_000))
+
+
+ARROWS = {
+    "a time beyond the calendar": arrow(pa.array([2**62], pa.timestamp("s"))),
+    "a zone that nobody knows": arrow(pa.array([1], pa.timestamp("s", "Nowhere/Bad"))),
+    "a date beyond the calendar": arrow(pa.array([2**31 - 1], pa.date32())),
+    "a text that is no UTF-8": arrow(pa.array([b"\xff\xfe"], pa.binary()).view(pa.string())),
+    "an offset beyond the buffer": beyond_its_buffer(),
+}
+
+
+@pytest.mark.parametrize("body", ARROWS.values(), ids=ARROWS)
+def test_arrow_that_cannot_be_read(edge: httpx.Client, deployment: SimpleNamespace, body: bytes):
+    """It is refused before the process follows an offset out of its memory."""
+    headers = deployment.headers | {"Content-Type": ARROW}
+    response = edge.post("/api/signals/store", content=body, headers=headers)
+    assert (400, "malformed_json") == (response.status_code, response.json()["code"])
+
+
+def test_more_lines_than_a_batch_has(edge: httpx.Client, deployment: SimpleNamespace):
+    """Counted before they are read, because an empty object costs 50 times its two bytes."""
+    headers = deployment.headers | {"Content-Type": NDJSON}
+    response = edge.post("/api/signals/store", content=b"{}\n" * (2 * MAX_ROWS + 1), headers=headers)
+    assert (413, "too_large") == (response.status_code, response.json()["code"])
+
+
+def test_only_signals_come_in_bulk(edge: httpx.Client, vendor: SimpleNamespace, deployment: SimpleNamespace):
+    """64 MiB are for signals; other bodies have 8 MiB."""
+    large = b" " * (9 << 20)
+    answers = [
+        edge.post("/api/vendors/models", content=large, headers=vendor.headers),
+        edge.post("/api/signals/store", content=large + b"[{}]", headers=deployment.headers),
+    ]
+    assert [413, 200] == [answer.status_code for answer in answers]
+
+
+@pytest.mark.parametrize("budget", [{"max_hours": 1e9}, {"max_cost_usd": 1e12}])
+def test_budget_beyond_all_bounds(edge: httpx.Client, vendor: SimpleNamespace, budget: dict[str, float]):
+    """A deadline that the calendar does not have would stop the supervisor, not the run."""
+    wanted = {"round_id": "current", "task": "signal", "provider": "local", "budget": budget}
+    response = edge.post("/api/training/runs", json=wanted, headers=vendor.headers)
+    assert (422, ["budget", next(iter(budget))]) == (response.status_code, response.json()["details"][0]["loc"])
 
 
 def test_a_version_named_as_another_one_s_id(edge: httpx.Client, vendor: SimpleNamespace):

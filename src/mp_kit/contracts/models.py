@@ -22,7 +22,7 @@ class ModelRegistration(Model):
     """Registers a version of a model; the model itself is made with its first version."""
 
     name: Name
-    description: str = ""
+    description: str = Field(default="", max_length=10_000)
     task: Task
     version: VersionText
     deployment_id: str | None = None

@@ -40,8 +40,8 @@ class Budget(Model):
     """Bounds that hold whatever crashes. Unknown fields are refused here: a misspelt bound is no bound."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    max_hours: float | None = Field(default=None, gt=0)
-    max_cost_usd: float | None = Field(default=None, gt=0)
+    max_hours: float | None = Field(default=None, gt=0, le=8_760)
+    max_cost_usd: float | None = Field(default=None, gt=0, le=1_000_000)
 
 
 class Wandb(Model):

@@ -37,19 +37,23 @@ from mp_kit.server.house import House
 from mp_kit.server.services.tokens import REVOCATIONS
 
 _RELISTEN_SECONDS = 1.0
+_JSON_BYTES = 8 * 1024 * 1024  # a chunk of log lines is a MiB, and JSON writes some bytes as six
 
 
 def create_app(house: House) -> RequestContext:
     """The edge as an ASGI application over a house."""
     app = Litestar(
-        # One router for all: handlers that share a path and are registered one by one are wrapped into threads twice.
-        route_handlers=[Router(path="/", route_handlers=[*_handlers(), *unbuilt.handlers()])],
+        # One router for all but bulk: handlers that share a path, registered one by one, are wrapped in threads twice.
+        route_handlers=[
+            Router(path="/", route_handlers=[*_handlers(), *unbuilt.handlers()]),
+            Router(path="/", route_handlers=[signals.store], request_max_body_size=house.settings.max_body_bytes),
+        ],
         dependencies=DEPENDENCIES,
         exception_handlers={Exception: answer},
         plugins=[PydanticPlugin(exclude_none=True)],
         state=State({"house": house}),
         lifespan=[_threads, _revocations],
-        request_max_body_size=house.settings.max_body_bytes,
+        request_max_body_size=_JSON_BYTES,
         openapi_config=_openapi(),
         logging_config=None,
     )
@@ -79,7 +83,6 @@ def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of han
         deployments.issue_token,
         deployments.heartbeat,
         *training.HANDLERS,
-        signals.store,
         signals.list_signals,
         consensus.latest,
         consensus.history,

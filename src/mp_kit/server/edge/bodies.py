@@ -32,8 +32,7 @@ def read_rows(body: bytes, content_type: str) -> list[Any]:
     if content_type in JSON_TYPES or content_type.endswith("+json"):
         return _one_or_many(_parse(body, "The body"))
     if content_type == NDJSON:
-        lines = enumerate(body.splitlines(), start=1)
-        return [_parse(line, f"Line {number}") for number, line in lines if line.strip()]
+        return _read_lines(body)
     if content_type == ARROW:
         return _read_arrow(body)
     raise UnsupportedMediaError(f"Signals come as application/json, {NDJSON} or {ARROW}, not {content_type}.")
@@ -54,16 +53,26 @@ def _one_or_many(document: Any) -> list[Any]:
     raise InvalidInputError("Signals come as a list of objects.", details=[{"loc": [], "msg": "not a list"}])
 
 
+def _read_lines(body: bytes) -> list[Any]:
+    if body.count(b"\n") > 2 * MAX_ROWS:  # with room for empty ones
+        raise TooLargeError(f"A batch has at most {MAX_ROWS} signals, one a line.")
+    lines = enumerate(body.splitlines(), start=1)
+    return [_parse(line, f"Line {number}") for number, line in lines if line.strip()]
+
+
 def _read_arrow(body: bytes) -> list[Any]:
     rows: list[Any] = []
     unpacked = 0
     try:
         with pa.ipc.open_stream(body) as reader:
             for batch in reader:
+                batch.validate(full=True)  # before anything follows its offsets: they are the sender's
                 unpacked += batch.nbytes
                 if unpacked > _MAX_UNPACKED or len(rows) + batch.num_rows > MAX_ROWS:
                     raise TooLargeError(f"A batch has at most {MAX_ROWS} signals and {_MAX_UNPACKED} bytes unpacked.")
                 rows.extend(batch.to_pylist())
     except pa.ArrowException as error:
         raise MalformedJsonError(f"The body is no Arrow stream: {str(error)[:200]}.") from error
+    except (ValueError, OverflowError, LookupError) as error:  # times beyond the calendar, zones that nobody knows
+        raise MalformedJsonError(f"The Arrow stream holds a value that cannot be read: {str(error)[:200]}.") from error
     return rows
