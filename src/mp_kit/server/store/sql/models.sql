@@ -1,5 +1,17 @@
 -- name: catalog
--- Every model with a version in pilot or prod, prod first; measured columns are null until measured.
+-- Every model with a version in pilot or prod; measured columns are null until measured. Signals are read once for all
+-- models, because each read of a vendor's signals for each of its models would be its models times its signals.
+WITH told AS MATERIALIZED (
+  SELECT sig.deployment_id, sig.symbol, sig.timeframe, sum(sig.confidence) AS confidence, count(*) AS predictions
+  FROM signals sig GROUP BY sig.deployment_id, sig.symbol, sig.timeframe
+), measured AS (
+  SELECT dep.model_id, sum(told.confidence) / sum(told.predictions)::float8 AS avg_confidence,
+         sum(told.predictions)::bigint AS total_predictions,
+         array_agg(DISTINCT told.symbol ORDER BY told.symbol) AS supported_symbols,
+         array_agg(DISTINCT told.timeframe ORDER BY told.timeframe) AS supported_timeframes
+  FROM told JOIN deployments dep ON dep.id = told.deployment_id
+  WHERE dep.model_id IS NOT NULL GROUP BY dep.model_id
+)
 SELECT m.id, m.name, m.description, v.name AS vendor, m.task, shown.stage, m.created_at, m.updated_at, m.tags,
        shown.last_oos_sharpe, d.last_heartbeat_at, d.status, coalesce(d.deployment_count, 0) AS deployment_count,
        s.avg_confidence, s.total_predictions, s.supported_symbols, s.supported_timeframes
@@ -15,14 +27,7 @@ LEFT JOIN LATERAL (
          (array_agg(dep.status ORDER BY dep.last_heartbeat_at DESC NULLS LAST))[1] AS status
   FROM deployments dep WHERE dep.model_id = m.id AND dep.vendor_id = m.vendor_id
 ) d ON true
-LEFT JOIN LATERAL (
-  SELECT avg(sig.confidence) AS avg_confidence, count(*) AS total_predictions,
-         array_agg(DISTINCT sig.symbol ORDER BY sig.symbol) AS supported_symbols,
-         array_agg(DISTINCT sig.timeframe ORDER BY sig.timeframe) AS supported_timeframes
-  FROM signals sig
-  JOIN deployments dep ON dep.id = sig.deployment_id AND dep.model_id = m.id
-  WHERE sig.vendor_id = m.vendor_id
-) s ON s.total_predictions > 0
+LEFT JOIN measured s ON s.model_id = m.id
 ORDER BY m.created_at DESC, m.id;
 
 -- name: own_models
