@@ -29,6 +29,7 @@ check: venv ## ruff, format, types, direction of imports
 	$(BIN)/lint-imports
 
 test: check ## check, then every test
+	@$(BIN)/python scripts/test_packages.py
 	$(BIN)/pytest $(ARGS)
 
 bench: venv ## one script per hot path, as ratios
