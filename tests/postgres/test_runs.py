@@ -80,7 +80,7 @@ def test_create_refuses_a_provider_that_is_not_on_offer(tx: Tx, vendor: str):
     """The refusal names what is on offer."""
     with pytest.raises(InvalidInputError) as caught:
         order(tx, vendor, provider="runpod")
-    assert caught.value.hint == "On offer: local. Name one as `provider`."
+    assert caught.value.hint == "On offer: local. Name one: `provider`, or --provider of mp train start."
 
 
 def test_create_refuses_a_round_that_is_not_there(tx: Tx, vendor: str):

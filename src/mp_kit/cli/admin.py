@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,11 @@ def _prefect(home: Path | None) -> Iterator[PrefectApi | None]:
             api.close()
 
 
+def _instant(value: datetime) -> str:
+    """As on the wire: RFC 3339 in UTC with Z."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 @vendor.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="Its name; no other has it.")], home: Home = None, json: Json = False
@@ -64,7 +70,7 @@ def create(
     with _house(home) as house, house.db.begin() as tx:
         made = vendors.create(tx, house.tokens, name, actor=ACTOR)
     facts = {"vendor_id": made.vendor_id, "api_key": made.api_key}
-    emit({**facts, "expires_at": made.expires_at.isoformat()}, as_json=json, text=codec.dumps(facts))
+    emit({**facts, "expires_at": _instant(made.expires_at)}, as_json=json, text=codec.dumps(facts))
 
 
 @vendor.command("list")
@@ -74,7 +80,7 @@ def list_vendors(home: Home = None, json: Json = False) -> None:
 
     with _house(home) as house, house.db.begin() as tx:
         rows = [
-            {"vendor_id": row.id, "name": row.name, "status": row.status, "created_at": row.created_at.isoformat()}
+            {"vendor_id": row.id, "name": row.name, "status": row.status, "created_at": _instant(row.created_at)}
             for row in stored.list_all(tx)
         ]
     emit(rows, as_json=json, text=lambda: table(rows, ["vendor_id", "name", "status", "created_at"]))

@@ -107,6 +107,8 @@ def usage(message: str, how: str, *, as_json: bool) -> None:
     """Tells how a command is used."""
     if as_json:
         say(json.dumps({"error": {"code": "usage", "message": message, "hint": how}}))
+    elif how and message.startswith(how):  # no arguments at all: the message is the help itself
+        say(message)
     elif how:
         say(f"{how}\nerror: {message}")
     else:

@@ -150,3 +150,11 @@ def test_own_failure_is_told_as_json_too(monkeypatch: pytest.MonkeyPatch, capsys
 def test_plain_turns_no_numbers_into_null():
     """JSON has no NaN."""
     assert {"a": [None, 1.0], "b": None} == plain({"a": [float("nan"), 1.0], "b": float("inf")})
+
+
+@pytest.mark.parametrize("args", [[], ["train"]], ids=["mp", "mp train"])
+def test_no_command_shows_the_help_once(args: list[str], capsys: pytest.CaptureFixture[str]):
+    """Without an error before it: nothing went wrong, the commands were asked for."""
+    assert 2 == app.main(args)
+    told = capsys.readouterr().err
+    assert (1, 0) == (told.count("Usage: mp"), told.count("error:"))

@@ -75,8 +75,3 @@ def aware(name: str, instant: datetime | None) -> datetime | None:
             details=[{"loc": ["query", name], "msg": "the time has no zone"}],
         )
     return instant
-
-
-def actor(who: Principal) -> str:
-    """How the audit log calls the caller."""
-    return who.name

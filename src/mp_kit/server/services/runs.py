@@ -100,7 +100,8 @@ def _check_provider(provider: str, providers: Collection[str]) -> None:
     if provider not in providers:
         offered = ", ".join(sorted(providers)) or "none at present"
         raise InvalidInputError(
-            f"The provider {provider!r} is not on offer here.", hint=f"On offer: {offered}. Name one as `provider`."
+            f"The provider {provider!r} is not on offer here.",
+            hint=f"On offer: {offered}. Name one: `provider`, or --provider of mp train start.",
         )
 
 
