@@ -144,3 +144,11 @@ def test_a_version_named_as_another_one_s_id(edge: httpx.Client, vendor: SimpleN
     path = f"/api/vendors/models/{first['model_id']}/versions/{first['version_id']}"
     moved = edge.patch(path, json={"stage": "pilot"}, headers=vendor.headers).json()["data"]
     assert (first["version_id"], "pilot") == (moved["version_id"], moved["stage"])
+
+
+def test_a_violation_says_where_in_plain_words(edge: httpx.Client, vendor: SimpleNamespace):
+    """The sentence names the place as its caller wrote it, and none of our classes."""
+    query = edge.get("/api/signals?timeframe=7m", headers=vendor.headers).json()
+    body = edge.post("/api/deployments", headers=vendor.headers).json()
+    assert query["error"].startswith("The request does not fit the contract: query.timeframe: ")
+    assert ("body: the body is missing.", []) == (body["error"][-26:], body["details"][0]["loc"])

@@ -232,8 +232,10 @@ def _alone(home: Path) -> Iterator[None]:
 @contextmanager
 def _prefect_port(edge: int) -> Iterator[int]:
     """Prefect's usual port for the first `mp up` of this account that finds it free, another one for the others."""
-    path = Path(tempfile.gettempdir()) / f"mp-prefect-{os.getuid()}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = _open_lock(Path(tempfile.gettempdir()) / f"mp-prefect-{os.getuid()}.lock")
+    if descriptor is None:
+        yield _another_port(edge)
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         port = _PREFECT_PORT if edge != _PREFECT_PORT and _is_free(_PREFECT_PORT) else _another_port(edge)
@@ -243,6 +245,14 @@ def _prefect_port(edge: int) -> Iterator[int]:
         yield port
     finally:
         os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int | None:
+    """Opens a lock file in a folder that everybody writes to; None where another account put something first."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
 
 
 def _another_port(edge: int) -> int:

@@ -82,8 +82,11 @@ def _schema_violation(error: ValidationException) -> InvalidInputError:
     findings = []
     for item in error.extra if isinstance(error.extra, list) else []:
         place = [part for part in str(item.get("key", "")).split(".") if part]
-        where = [item["source"]] if item.get("source") in {"query", "path", "header"} else []
-        message = "the body is missing" if place == ["data"] and item.get("source") == "body" else item["message"]
+        source = getattr(item.get("source"), "value", item.get("source"))
+        where = [source] if source in {"query", "path", "header"} else []
+        message = item["message"]
+        if place == ["data"] and source == "body":
+            place, message = [], "the body is missing"
         findings.append({"loc": where + [int(p) if p.isdigit() else p for p in place], "msg": message})
     first = findings[0] if findings else None
     told = f": {'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}" if first else ""

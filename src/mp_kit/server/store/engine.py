@@ -86,8 +86,11 @@ class Database:
         except psycopg.OperationalError as error:
             raise DatabaseDownError("The database does not answer.", retry_after=2) from error
         with connection:
-            for channel in channels:
-                connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+            try:
+                for channel in channels:
+                    connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+            except psycopg.OperationalError as error:
+                raise DatabaseDownError("The database went away.", retry_after=2) from error
             yield Listener(connection)
 
     def close(self) -> None:
