@@ -22,7 +22,7 @@ from mp_kit.contracts.training import (
 from mp_kit.errors import ConflictError, NotFoundError
 from mp_kit.server.services.runs_moves import cost_so_far, move
 from mp_kit.server.services.runs_states import FINAL, State
-from mp_kit.server.storage import ObjectStore, UploadBound, digest_of
+from mp_kit.server.storage import ObjectStore, UploadBound
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.trainer.report import clean
@@ -198,8 +198,7 @@ def _taken_in(store: ObjectStore, row: Row[Any]) -> bool:
         if row.object_key == key:
             return True
         store.copy(row.object_key, key)
-        with store.open(key) as file:
-            good = digest_of(file) == str(row.sha256)
+        good = store.digest(key) == str(row.sha256)
     except NotFoundError:
         return False
     if not good:

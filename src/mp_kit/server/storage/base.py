@@ -63,6 +63,9 @@ class ObjectStore(Protocol):
     def open(self, key: str) -> BinaryIO:
         """Opens an object for reading; NotFoundError when there is none."""
 
+    def digest(self, key: str) -> str:
+        """The SHA-256 of an object's bytes, read for it; NotFoundError when there is none."""
+
     def copy(self, source: str, target: str) -> ObjectInfo:
         """Copies an object within the store; NotFoundError when there is no source."""
 

@@ -19,7 +19,7 @@ from typing import BinaryIO, Self
 from urllib.parse import quote, urlencode
 
 from mp_kit.errors import ForbiddenError, IntegrityError, NotFoundError
-from mp_kit.server.storage.base import FILES_ROUTE, Method, ObjectInfo, UploadBound, check_key
+from mp_kit.server.storage.base import FILES_ROUTE, Method, ObjectInfo, UploadBound, check_key, digest_of
 
 
 class LocalStore:
@@ -90,6 +90,15 @@ class LocalStore:
         """
         self.stat(key)
         return self.path(key).open("rb")
+
+    def digest(self, key: str) -> str:
+        """The SHA-256 of an object's bytes, read for it.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        with self.open(key) as file:
+            return digest_of(file)
 
     def copy(self, source: str, target: str) -> ObjectInfo:
         """Copies an object; the target appears whole.

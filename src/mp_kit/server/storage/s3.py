@@ -100,6 +100,15 @@ class S3Store:
         with self._translated():
             return cast("BinaryIO", self._fs.open(self._path(key), "rb", block_size=_READ_BLOCK))
 
+    def digest(self, key: str) -> str:
+        """The SHA-256 of an object's bytes, read for it.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        with self.open(key) as file, self._translated():
+            return digest_of(file)
+
     def copy(self, source: str, target: str) -> ObjectInfo:
         """Copies an object within the server.
 
@@ -152,9 +161,7 @@ class S3Store:
         return self.stat(key)
 
     def _verify(self, key: str, promised: str) -> None:
-        with self.open(key) as file, self._translated():
-            got = digest_of(file)
-        if got != promised:
+        if self.digest(key) != promised:
             self.delete(key)
             raise IntegrityError(f"{self._place} took other bytes for {key} than were sent; they were removed.")
 
