@@ -16,6 +16,7 @@ SECRETS = {
     "deployment token": ("Bearer sit_abc123_XYZ-_789secret", "Bearer sit_***"),
     "access code": ("ac_0123456789", "ac_***"),
     "webhook secret": ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_***"),
+    "hugging face token": ("hf_abcdefghijklmnopqrstuvwxyz of hf_repo_id", "hf_*** of hf_repo_id"),
     "jwt": (f"token={JWT} x", "token=eyJ*** x"),
     "local signature": ("/files/a?expires=1&signature=00ff&x=1", "/files/a?expires=1&signature=***&x=1"),
     "s3 signature": ("?X-Amz-Signature=deadbeef&b", "?X-Amz-Signature=***&b"),

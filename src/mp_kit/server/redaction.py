@@ -19,6 +19,7 @@ LOGGERS = ("", "mp_kit", "prefect", "prefect.flow_runs", "prefect.task_runs", "u
 _HIDDEN = r"\1***"
 _RULES = (
     (re.compile(r"\b((?:vk|sit|ac|whsec)_)[A-Za-z0-9_\-.]{6,}"), _HIDDEN),
+    (re.compile(r"\b((?:hf|rpa)_)[A-Za-z0-9]{20,}"), _HIDDEN),  # Hugging Face, RunPod
     (re.compile(r"\b(eyJ)[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"), _HIDDEN),
     (re.compile(r"(?i)((?:x-amz-(?:signature|credential|security-token)|signature)(?:=|%3D))[^&\s\"'<>]+"), _HIDDEN),
     (re.compile(r"(?i)(\bbearer\s+)[A-Za-z0-9_\-.=+/]{6,}"), _HIDDEN),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pyarrow as pa
 from pydantic_core import from_json
 
 from mp_kit.errors import InvalidInputError, MalformedJsonError, TooLargeError, UnsupportedMediaError
+from mp_kit.server.edge.arrow_sizes import unpacked_bytes
 from mp_kit.server.edge.parts import JSON_TYPES
 from mp_kit.server.services.signal_rows import MAX_ROWS
 
@@ -64,6 +66,8 @@ def _read_arrow(body: bytes) -> list[Any]:
     rows: list[Any] = []
     unpacked = 0
     try:
+        if unpacked_bytes(body) > _MAX_UNPACKED:
+            raise TooLargeError(f"A batch has at most {_MAX_UNPACKED} bytes unpacked.")
         with pa.ipc.open_stream(body) as reader:
             for batch in reader:
                 batch.validate(full=True)  # before anything follows its offsets: they are the sender's
@@ -71,8 +75,13 @@ def _read_arrow(body: bytes) -> list[Any]:
                 if unpacked > _MAX_UNPACKED or len(rows) + batch.num_rows > MAX_ROWS:
                     raise TooLargeError(f"A batch has at most {MAX_ROWS} signals and {_MAX_UNPACKED} bytes unpacked.")
                 rows.extend(batch.to_pylist())
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # OSError: the body ends in the middle of a message
         raise MalformedJsonError(f"The body is no Arrow stream: {str(error)[:200]}.") from error
-    except (ValueError, OverflowError, LookupError) as error:  # times beyond the calendar, zones that nobody knows
+    except (
+        ValueError,
+        OverflowError,
+        LookupError,
+        struct.error,
+    ) as error:  # times beyond the calendar, zones that nobody knows
         raise MalformedJsonError(f"The Arrow stream holds a value that cannot be read: {str(error)[:200]}.") from error
     return rows
