@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from sqlalchemy import text
 
 from mp_kit import Marketplace
 from mp_kit.contracts.training import ArtifactRequest, RunOutcome, TrainingRequest
-from mp_kit.errors import ConflictError
+from mp_kit.errors import ConflictError, NotFoundError
 from mp_kit.server.providers.base import Handle
-from mp_kit.server.services import datasets, publication, runs, runs_claims, vendors
+from mp_kit.server.services import datasets, publication, reports, runs, runs_claims, vendors
 from mp_kit.server.services.publication import RoundOrder
 from mp_kit.server.services.runs_states import Step
 
@@ -135,3 +136,32 @@ def test_artifact_is_out_of_the_senders_reach_once_it_is_taken(shelf: Any, publi
         run = runs.get(tx, vendor.vendor_id, run_id, view=runs.View(store=shelf.store))
     [file] = run.artifacts.files or []
     assert b"model byte" == shelf.http.get(str(file.url)).content
+
+
+def test_artifact_is_taken_in_again_after_a_rollback(shelf: Any, published: str, vendor: Any):
+    """The first transaction dies after the store was changed; the outcome goes through, and nothing stays staged."""
+    with shelf.house.db.begin() as tx:
+        run_id = launch(tx, vendor.vendor_id, published)
+        outcome, url = announce(shelf, tx, run_id, b"model byte")
+    assert 200 == shelf.http.put(url, content=b"model byte").status_code
+    with suppress(ZeroDivisionError), shelf.house.db.begin() as tx:
+        runs.finish(tx, run_id, outcome, store=shelf.store, now=NOW)
+        raise ZeroDivisionError
+    with shelf.house.db.begin() as tx:
+        assert runs.get(tx, vendor.vendor_id, run_id).artifacts.files is None
+    with shelf.house.db.begin() as tx:
+        runs.finish(tx, run_id, outcome, store=shelf.store, now=NOW)
+    assert b"model byte" == shelf.read(f"runs/{run_id}/model.onnx")
+    with pytest.raises(NotFoundError):
+        shelf.store.stat(f"staged/runs/{run_id}/model.onnx")
+
+
+@pytest.mark.parametrize("suffix", ["html", "ipynb"])
+def test_report_is_kept_and_placed(shelf: Any, tmp_path: Path, suffix: str):
+    """A path where the store is a folder, else the key; no signed URL, which would be a secret in Prefect."""
+    (tmp_path / "page").write_bytes(b"<html>")
+    key = reports.keep(shelf.store, "daily", f"rep_{suffix}", {suffix: tmp_path / "page", "html": tmp_path / "page"})
+    assert b"<html>" == shelf.read(key)
+    place = reports.place(shelf.store, key)
+    assert (shelf.kind == "local") == (isinstance(place, Path) and place.is_file())
+    assert str(place).endswith(key)

@@ -33,7 +33,7 @@ UPLOAD_TTL = timedelta(minutes=15)
 HEARTBEAT_SECONDS: Mapping[str, float] = {"local": 2.0}
 _HEARTBEAT_SECONDS = 10.0
 STAGED = "staged"
-"""Where uploads wait that the store could not bind; a lifecycle rule of the bucket clears it (a day is plenty)."""
+"""Where uploads wait that the store could not bind; what is never taken in, a lifecycle rule of the bucket clears."""
 _ALIVE = frozenset({State.LAUNCHING, State.RUNNING})
 
 
@@ -187,23 +187,29 @@ def _confirmed(tx: Tx, run_id: str, outcome: RunOutcome, store: ObjectStore, now
 
 
 def _taken_in(store: ObjectStore, row: Row[Any]) -> bool:
-    """Whether the announced bytes lie where the artifact is given out.
-
-    A staged upload is copied first and checked then: its signed URL may still be written to, the copy may not.
-    """
+    """Whether the announced bytes lie where the artifact is given out."""
     key = artifact_key(row.run_id, row.name)
+    try:
+        if row.object_key == key:
+            return bool(store.stat(key).size_bytes == row.size_bytes)
+        return _promoted(store, row, key)
+    except NotFoundError:
+        return False
+
+
+def _promoted(store: ObjectStore, row: Row[Any], key: str) -> bool:
+    """Moves a staged upload; copied first and checked then, because its signed URL may still be written to."""
     try:
         if store.stat(row.object_key).size_bytes != row.size_bytes:
             return False
-        if row.object_key == key:
-            return True
         store.copy(row.object_key, key)
-        good = store.digest(key) == str(row.sha256)
     except NotFoundError:
-        return False
-    if not good:
+        pass  # it was moved before, in a transaction that did not last: the digest tells
+    if store.digest(key) != str(row.sha256):
         store.delete(key)
-    return good
+        return False
+    store.delete(row.object_key)
+    return True
 
 
 def _locked(tx: Tx, run_id: str) -> Row[Any]:
