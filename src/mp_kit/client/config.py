@@ -36,12 +36,14 @@ class Profile:
         api_key: The vendor's key.
         deployments: Deployment tokens by deployment id.
         path: The file it came from.
+        signing_keys: Pinned public keys, Base64 by key id, by the marketplace's URL.
     """
 
     api_url: str | None = None
     api_key: SecretStr | None = None
     deployments: Mapping[str, SecretStr] = field(default_factory=dict)
     path: Path | None = None
+    signing_keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,17 @@ def _parse(path: Path) -> Profile:
         api_key=SecretStr(key) if key else None,
         deployments={str(k): SecretStr(str(v)) for k, v in tokens.items()} if isinstance(tokens, dict) else {},
         path=path,
+        signing_keys=_signing_keys(document.get("signing_keys"), path),
     )
+
+
+def _signing_keys(found: object, path: Path) -> dict[str, dict[str, str]]:
+    """Reads the pinned keys; what is damaged is told, for forgetting a key would let another one in."""
+    if found is None:
+        return {}
+    if isinstance(found, dict) and all(isinstance(keys, dict) for keys in found.values()):
+        return {str(url): {str(k): str(v) for k, v in keys.items()} for url, keys in found.items()}
+    raise SetupError(f"The pinned keys in {path} cannot be read.", hint="Mend signing_keys, or delete it to pin anew.")
 
 
 def _first(document: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
@@ -134,6 +146,7 @@ def save(profile: Profile, env: Mapping[str, str] = os.environ) -> Path:
         "api_url": profile.api_url,
         "api_key": profile.api_key.get_secret_value() if profile.api_key else None,
         "deployments": {name: token.get_secret_value() for name, token in sorted(profile.deployments.items())},
+        "signing_keys": {url: dict(sorted(keys.items())) for url, keys in sorted(profile.signing_keys.items())},
     }
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

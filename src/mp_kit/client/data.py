@@ -6,19 +6,21 @@ import builtins
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mp_kit.client import config
+from mp_kit.client.cache import Cache
 from mp_kit.client.display import progress as reporter
 from mp_kit.client.http import Api, Call, read
+from mp_kit.client.offline import MANIFEST_NAME, SIGNATURE_NAME, Verified, verify_folder
 from mp_kit.client.opener import Opener
 from mp_kit.client.partial import Wanted, disk_errors
 from mp_kit.client.progress import OnProgress
 from mp_kit.client.results import Shown, size
 from mp_kit.client.rounds import Rounds, SignedManifest
-from mp_kit.client.transfer import Fetched, Transfer
+from mp_kit.client.transfer import THREADS, Fetched, Transfer
 from mp_kit.client.urls import Signed, UrlBook
 from mp_kit.contracts.common import CURRENT
 from mp_kit.contracts.rounds import FileRole, Manifest, ManifestFile, SignedUrls, SignedUrlsRequest
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mp_kit.client.instants import When
-
-MANIFEST_NAME = "manifest.json"
-SIGNATURE_NAME = "manifest.signature.json"
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,7 +81,7 @@ class Data:
         self._opener = opener
 
     def __repr__(self) -> str:
-        return f"Data of {self._api.base_url}: pull(round), load(role), arrow(role)"
+        return f"Data of {self._api.base_url}: pull(round), load(role), arrow(role), verify(folder)"
 
     def pull(
         self,
@@ -93,8 +92,12 @@ class Data:
         symbols: Sequence[str] | None = None,
         roles: Sequence[str] | None = None,
         progress: bool | OnProgress = True,
+        cache: bool = True,
     ) -> PullResult:
         """Fetches a round's files into a folder; those that lie there already, proved by hash, are not fetched again.
+
+        Files come through the cache, which rounds share, and are hard links to it where the disk is the same. A pull
+        that was killed goes on where it stopped.
 
         Args:
             round: Round id, or ``"current"``.
@@ -103,6 +106,7 @@ class Data:
             symbols: Only these symbols.
             roles: Only these roles (``train``, ``validation``, ``test``, ``features``).
             progress: False for none, or a callable ``(done_bytes, total_bytes, file)``.
+            cache: False to fetch straight into the folder.
 
         Raises:
             IntegrityError: A signature or a hash does not hold; nothing of that file is kept.
@@ -112,7 +116,9 @@ class Data:
         chosen = select(signed.manifest, files=files, symbols=symbols, roles=roles)
         folder = Path(output) if output is not None else Path("data") / signed.manifest.round_id
         wanted = [Wanted(file.name, file.size_bytes, file.sha256, folder / file.name) for file in chosen]
-        fetched = self._fetch(signed.manifest.round_id, wanted, progress)
+        with disk_errors("The folder", folder, 0):
+            folder.mkdir(parents=True, exist_ok=True)
+        fetched = (self._through if cache else self._fetch)(signed.manifest.round_id, wanted, progress)
         _keep_manifest(folder, signed)
         return PullResult(
             path=folder,
@@ -153,8 +159,8 @@ class Data:
 
         manifest = self._rounds.manifest(round)
         chosen = select(manifest, symbols=symbols, roles=[role])
-        cache = config.cache_dir() / "sha256"
-        wanted = [Wanted(f.name, f.size_bytes, f.sha256, cache / f.sha256[:2] / f.sha256) for f in chosen]
+        cache = Cache()
+        wanted = [Wanted(f.name, f.size_bytes, f.sha256, cache.path(f.sha256)) for f in chosen]
         self._fetch(manifest.round_id, wanted, progress)
         pairs = [(file, item.target) for file, item in zip(chosen, wanted, strict=True)]
         return read_tables(pairs, columns=columns, start=start, end=end)
@@ -163,6 +169,27 @@ class Data:
         """As :meth:`arrow`, as a pandas frame."""
         frame: pd.DataFrame = self.arrow(role, **how).to_pandas()
         return frame
+
+    def verify(self, folder: str | Path) -> Verified:
+        """Verifies a pulled folder offline, with the pinned keys.
+
+        Raises:
+            IntegrityError: The signature or a file is not right.
+        """
+        return verify_folder(Path(folder), self._rounds.pinned())
+
+    def _through(self, round_id: str, wanted: Sequence[Wanted], progress: bool | OnProgress) -> Fetched:
+        """Fetches into the cache what is neither in the folder nor in the cache, then links it into the folder."""
+        cache = Cache()
+        with ThreadPoolExecutor(THREADS) as pool:
+            there = list(pool.map(lambda file: file.is_there, wanted))
+        missing = [file for file, found in zip(wanted, there, strict=True) if not found]
+        if not missing:
+            return Fetched([], [file.name for file in wanted], 0, 0.0)
+        fetched = self._fetch(round_id, [cache.wanted(file) for file in missing], progress)
+        for file in missing:
+            cache.place(file)
+        return fetched
 
     def _fetch(self, round_id: str, wanted: Sequence[Wanted], progress: bool | OnProgress) -> Fetched:
         unique = list({item.target: item for item in wanted}.values())

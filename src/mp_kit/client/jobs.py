@@ -65,7 +65,7 @@ def plan(wanted: Wanted, *, stream: int, length: int) -> Job:
         whole = wanted.size_bytes <= stream
         return Job(wanted, list(spans(wanted.size_bytes, whole=whole, length=length)))
     there = [(found.start, found.end) for found in leftover.ranges]
-    missing = list(gaps(wanted.size_bytes, there, length=max(stream, length)))
+    missing = list(gaps(wanted.size_bytes, there, length=length))
     return Job(wanted, missing, leftover=leftover)
 
 

@@ -21,6 +21,7 @@ from mp_kit.client.results import Rows, Shown
 from mp_kit.client.rounds import Rounds
 from mp_kit.client.signals import SignalBox
 from mp_kit.client.training import Training
+from mp_kit.client.trust import Trust
 from mp_kit.contracts.models import CatalogEntry
 from mp_kit.contracts.system import ServiceHealth
 from mp_kit.contracts.vendors import Vendor
@@ -102,7 +103,7 @@ class Marketplace:
     @cached_property
     def rounds(self) -> Rounds:
         """The published rounds."""
-        return Rounds(self._api)
+        return Rounds(self._api, Trust(self._api.base_url, in_profile=self._transport is None))
 
     @cached_property
     def data(self) -> Data:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mp_kit.client.http import Api, Call, path
 from mp_kit.client.results import Rows, Shown, size
+from mp_kit.client.trust import Trust
 from mp_kit.contracts.common import CURRENT, Model
 from mp_kit.contracts.headers import MANIFEST_KEY_HEADER, MANIFEST_SIGNATURE_HEADER
 from mp_kit.contracts.rounds import Manifest, ManifestSignature, Round, RoundFile, SigningKey
@@ -72,8 +73,9 @@ class Rounds:
         >>> m.rounds.current()
     """
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, trust: Trust | None = None) -> None:
         self._api = api
+        self._trust = trust or Trust(api.base_url)
 
     def __repr__(self) -> str:
         return f"Rounds of {self._api.base_url}: current(), get(id), list(), manifest(id)"
@@ -99,7 +101,7 @@ class Rounds:
         """A round's manifest, verified over its exact bytes before it is parsed.
 
         Raises:
-            IntegrityError: The signature does not hold, or it is another round's manifest.
+            IntegrityError: The signature does not hold, its key is not a pinned one, or it is another round's manifest.
         """
         return self.signed_manifest(round_id).manifest
 
@@ -111,14 +113,28 @@ class Rounds:
             signature=reply.headers.get(MANIFEST_SIGNATURE_HEADER, ""),
             sha256=hashlib.sha256(reply.body).hexdigest(),
         )
-        manifest = open_manifest(reply.body, signature, {key.key_id: key for key in self.keys()})
+        offered = {key.key_id: key for key in self.keys()}
+        manifest = open_manifest(reply.body, signature, self._trust.keys(offered, signature.key_id))
+        self._trust.meet(offered)
         if round_id not in {CURRENT, manifest.round_id}:
             raise IntegrityError(f"Asked for the manifest of {round_id}, got a signed one of {manifest.round_id}.")
         return SignedManifest(manifest, reply.body, signature)
 
     def keys(self) -> Rows[SigningKey]:
-        """The public keys that sign manifests."""
+        """The public keys that sign manifests, as the marketplace offers them now."""
         return Rows(self._api.get(_Keys, "/api/rounds/keys").keys, "Signing keys", ("key_id", "algorithm"))
+
+    def pinned(self) -> Mapping[str, SigningKey]:
+        """The keys that we trust, by id; empty before the first manifest."""
+        return self._trust.pinned()
+
+    def trust(self, key_id: str) -> None:
+        """Accepts another signing key beside the pinned ones.
+
+        Raises:
+            NotFoundError: The marketplace does not offer it.
+        """
+        self._trust.accept({key.key_id: key for key in self.keys()}, key_id)
 
 
 __all__ = ["RoundView", "Rounds", "SignedManifest"]
