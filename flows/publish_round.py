@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,8 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from mp_kit.server import redaction
+from mp_kit.server import redaction, task_runners
 from mp_kit.server.services import accounts, publication
 from mp_kit.server.services.publication import Publication, RoundOrder
 from mp_kit.server.services.workspace import workspace
@@ -19,7 +19,7 @@ from mp_kit.server.wiring import open_house
 
 redaction.install()
 _ACTOR = "flow:publish-round"
-_WORKERS: Any = ThreadPoolTaskRunner(max_workers=2)
+_RUNNER: Any = task_runners.make(os.environ.get("MP_TASK_RUNNER"))
 
 
 @task(task_run_name="check-{symbol}", tags=["data"], cache_policy=NO_CACHE, retries=1, retry_delay_seconds=2)
@@ -48,7 +48,7 @@ def publish(order: RoundOrder, inspected: list[Any], built: list[Any], cuts: Any
         return publication.publish(tx, house.signer, order, inspected, built, cuts, stored=stored, actor=_ACTOR)
 
 
-@flow(name="publish-round", flow_run_name="publish-{order.source}", task_runner=_WORKERS, persist_result=False)
+@flow(name="publish-round", flow_run_name="publish-{order.source}", task_runner=_RUNNER, persist_result=False)
 def publish_round(order: RoundOrder = RoundOrder()) -> dict[str, Any]:  # noqa: B008 - frozen, and the form's default
     """Publishes a round of market data; the same input again changes nothing and says so.
 
@@ -62,6 +62,7 @@ def publish_round(order: RoundOrder = RoundOrder()) -> dict[str, Any]:  # noqa: 
         cuts = publication.plan(order, inspected)
         builds = [build_symbol.submit(order, one, cuts, folder) for one in inspected]
         built = [build.result() for build in builds]
+        create_table_artifact(key="leakage", table=accounts.leakage(built), description="What the canaries said")
         stored = sum(store_symbol.submit(files).result() for files in built)
         done = publish(order, inspected, built, cuts, stored)
     text = accounts.publication(done)

@@ -6,9 +6,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mp_kit.errors import BarsError
+from mp_kit.market import build, indicators
 from mp_kit.server.house import House
 from mp_kit.server.services import accounts, publication, rounds
 from mp_kit.server.services.publication import Publication, RoundOrder
@@ -69,6 +71,41 @@ def test_publish_mixed_timeframes_refused(house: House, tmp_path: Path):
     write_bars(tmp_path / "bars", "GBPUSD", step=4)
     with pytest.raises(BarsError, match="different timeframes"):
         publish(house, RoundOrder(source=str(tmp_path / "bars")))
+
+
+def cheating(table: pa.Table, timeframe: str, *, narrow: bool = False) -> pa.Table:
+    """The indicators, but one of them looks three bars ahead."""
+    honest = indicators.compute(table, timeframe, narrow=narrow)
+    close = table.column("close").to_numpy()
+    ahead = np.r_[close[3:] / close[:-3] - 1, np.zeros(3)]
+    return honest.set_column(honest.column_names.index("ret_5"), "ret_5", pa.array(ahead))
+
+
+def test_publish_cheating_column_publishes_nothing(house: House, bars: Path, monkeypatch: pytest.MonkeyPatch):
+    """A feature that knows its label is named with its symbol, and no round appears."""
+    monkeypatch.setattr(build, "compute", cheating)
+    before = count(house)
+    with pytest.raises(BarsError, match=r"EURUSD: features know the label.*ret_5"):
+        publish(house, RoundOrder(source=str(bars), name="cheat"))
+    assert before == count(house)
+
+
+def test_publish_cheating_column_flagged(house: House, bars: Path, monkeypatch: pytest.MonkeyPatch):
+    """With the policy `flag` it is published, and the round says so for ever."""
+    monkeypatch.setattr(build, "compute", cheating)
+    done = publish(house, RoundOrder(source=str(bars), horizon=3, leakage="flag", make_current=False))
+    with house.db.begin() as tx:
+        audited = rounds.get(tx, done.round_id).metadata["leakage"]
+    assert {"EURUSD": ["ret_5"], "GBPUSD": ["ret_5"]} == {name: one["culprits"] for name, one in audited.items()}
+
+
+def test_publish_audit_is_kept(house: House, bars: Path):
+    """An honest round carries its audit: every feature, measured, and none that leaks."""
+    done = publish(house, RoundOrder(source=str(bars), horizon=4))
+    with house.db.begin() as tx:
+        audited = rounds.get(tx, done.round_id).metadata["leakage"]
+    assert set(indicators.FEATURE_NAMES) == set(audited["EURUSD"]["features"])
+    assert [False, False] == [one["leaks"] for one in audited.values()]
 
 
 def test_publish_twice_changes_nothing(house: House, bars: Path):

@@ -3,6 +3,7 @@
 1. :func:`prepare` and :func:`build_symbol` know one symbol: their memory is bounded by it, and a flow maps over them.
 2. :func:`plan_round` is the only step that sees all symbols, and it sees their timestamps alone.
 3. A symbol that gives any role no row is refused by name; nothing is published in its place.
+4. The train rows of each symbol are audited for features that know their label (``leakage.audit``).
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from pydantic import Field
 from mp_kit.errors import BarsError
 from mp_kit.market import splits
 from mp_kit.market.bars import Bars, column, resample
-from mp_kit.market.indicators import WARM_UP, compute
+from mp_kit.market.indicators import FEATURE_NAMES, WARM_UP, compute
 from mp_kit.market.labels import direction, forward_return
+from mp_kit.market.leakage import SMALLEST, LeakageReport, audit
 from mp_kit.market.parquet import Written, write
 from mp_kit.market.quality import Checked, Policy, QualityReport, check
 from mp_kit.market.sources import Source
@@ -36,6 +38,8 @@ __all__ = [
     "prepare",
     "rows_needed",
 ]
+
+_AUDITED = 10_000  # rows: a leak of any use to a model stands out of the noise of these
 
 
 class RoundSpec(splits.SplitSpec):
@@ -52,6 +56,9 @@ class RoundSpec(splits.SplitSpec):
         "0.7 makes SELL, HOLD and BUY about equally frequent on daily currency bars.",
     )
     policy: Policy = Field(default_factory=Policy, description="What to do about faulty bars, by kind.")
+    leakage: Literal["reject", "flag"] = Field(
+        "reject", description="What to do about features that know their label: publish nothing, or only say so."
+    )
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class SymbolFiles:
         files: Role (train, validation, test, features) to the published file.
         held_back: The test's labels: for the operator's scoring, never published.
         directions: Role to the count of SELL, HOLD and BUY among its labels.
+        leakage: What the audit said; None where train has too few rows for a verdict.
     """
 
     symbol: str
@@ -71,6 +79,7 @@ class SymbolFiles:
     files: dict[str, Written]
     held_back: Written
     directions: dict[str, dict[str, int]]
+    leakage: LeakageReport | None = None
 
 
 def rows_needed(spec: RoundSpec) -> int:
@@ -121,11 +130,11 @@ def plan_round(times: Mapping[str, NDArray[np.int64]], spec: RoundSpec) -> split
     return splits.plan({symbol: opens[WARM_UP:] for symbol, opens in times.items()}, spec)
 
 
-def build_symbol(bars: Bars, cuts: splits.Cuts, spec: RoundSpec, folder: Path) -> SymbolFiles:
+def build_symbol(given: Bars | Checked, cuts: splits.Cuts, spec: RoundSpec, folder: Path) -> SymbolFiles:
     """Computes and writes one symbol's files.
 
     Args:
-        bars: The symbol's bars; they are checked here too, so that no other bars can be built from.
+        given: What :func:`prepare` gave; bare bars are checked here, so that no others can be built from.
         cuts: From :func:`plan_round`.
         spec: The same as there.
         folder: Where the files go; made if it is not there.
@@ -134,24 +143,26 @@ def build_symbol(bars: Bars, cuts: splits.Cuts, spec: RoundSpec, folder: Path) -
         The files ``train-SYMBOL.parquet`` and so on.
 
     Raises:
-        BarsError: The bars are faulty, or a role has no row.
+        BarsError: The bars are faulty, a role has no row, or a feature knows its label.
         MissingExtraError: TA-Lib is not installed.
     """
-    checked = check(bars, spec.policy)
-    _require_rows(bars.symbol, checked.bars.rows, spec)
-    parts = splits.assign(featured(checked.bars, spec), cuts, horizon=spec.horizon, warm_up=WARM_UP)
+    checked = given if isinstance(given, Checked) else check(given, spec.policy)
+    bars = checked.bars
+    _require_rows(bars.symbol, bars.rows, spec)
+    parts = splits.assign(featured(bars, spec), cuts, horizon=spec.horizon, warm_up=WARM_UP)
     _require_roles(bars.symbol, parts, cuts)
+    audited = _audited(bars.symbol, parts["train"], spec)
     folder.mkdir(parents=True, exist_ok=True)
     written = {role: _write(part, role, bars, spec, folder) for role, part in parts.items()}
     held_back = written.pop(splits.HELD_BACK)
     labelled = {role: parts[role] for role in ("train", "validation", splits.HELD_BACK)}
     counts = {role: _directions(part) for role, part in labelled.items()}
-    return SymbolFiles(bars.symbol, checked.report, written, held_back, counts)
+    return SymbolFiles(bars.symbol, checked.report, written, held_back, counts, audited)
 
 
 def featured(bars: Bars, spec: RoundSpec) -> pa.Table:
-    """The symbol's whole table: bars, features and labels, nothing divided yet."""
-    table = compute(bars.table, bars.timeframe)
+    """The symbol's whole table: bars, features as files keep them, and labels, nothing divided yet."""
+    table = compute(bars.table, bars.timeframe, narrow=True)
     high, low, close = (column(table, name) for name in ("high", "low", "close"))
     labels = direction(high, low, close, spec.horizon, volatility=column(table, "vol_20"), width=spec.barrier_width)
     table = table.append_column("label_return", pa.array(forward_return(close, spec.horizon), type=pa.float64()))
@@ -167,6 +178,29 @@ def _write(part: pa.Table, role: str, bars: Bars, spec: RoundSpec, folder: Path)
     facts: dict[str, Any] = {"role": role, "symbol": bars.symbol, "timeframe": str(bars.timeframe)}
     facts |= {"horizon": spec.horizon, "embargo": spec.embargo}
     return write(part, folder / file_name(role, bars.symbol), metadata=facts)
+
+
+def _audited(symbol: str, train: pa.Table, spec: RoundSpec) -> LeakageReport | None:
+    """Audits the newest train rows."""
+    rows = train.slice(max(train.num_rows - _AUDITED, 0))
+    if rows.num_rows < SMALLEST:
+        return None
+    report = audit(rows.select(FEATURE_NAMES), column(rows, "label_return"), horizon=spec.horizon)
+    if report.leaks and spec.leakage == "reject":
+        raise _leak(symbol, report)
+    return report
+
+
+def _leak(symbol: str, report: LeakageReport) -> BarsError:
+    named = [one for one in report.features if one.leaks]
+    told = ", ".join(f"{one.name} (rank correlation {one.correlation:.2f})" for one in named) or (
+        f"together in a regression (rank correlation {report.model:.2f} out of sample)"
+    )
+    return BarsError(
+        f"{symbol}: features know the label that they are to foretell: {told}.",
+        hint="Look for a column that is ahead of its bar; set the round's leakage to flag if you know better.",
+        details=[{"loc": [symbol, one.name], "msg": f"rank correlation {one.correlation:.3f}"} for one in named],
+    )
 
 
 def _directions(part: pa.Table) -> dict[str, int]:

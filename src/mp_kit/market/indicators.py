@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,13 +110,17 @@ FEATURES: tuple[Feature, ...] = (
 
 FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
+_REACH = max(feature.window for feature in FEATURES if not feature.recursive)
+_BLOCK = 16_384  # rows whose intermediate results stay in the processor's cache
 
-def compute(table: pa.Table, timeframe: Timeframe) -> pa.Table:
+
+def compute(table: pa.Table, timeframe: Timeframe, *, narrow: bool = False) -> pa.Table:
     """Appends the features to bars.
 
     Args:
         table: Checked bars (``quality.check``), in order of time; other columns are kept.
         timeframe: Length of a bar: the time of day is that of the bar's close.
+        narrow: Round the features to float32, as files keep them; all but vol_20, which labels are made of.
 
     Returns:
         The table with one float64 column per feature; NaN where a window is not full yet. A recursive feature has
@@ -126,16 +131,27 @@ def compute(table: pa.Table, timeframe: Timeframe) -> pa.Table:
         BarsError: The timeframe is unknown.
     """
     bars = {name: column(table, name) for name in ("high", "low", "close", "volume")}
-    values = {
-        **_returns(bars),
-        **_levels(bars),
-        **_volatilities(bars),
-        **_recursives(bars),
-        **_calendar(times_of(table), seconds(timeframe)),
-    }
-    for name in FEATURE_NAMES:
-        table = table.append_column(name, pa.array(values[name], type=pa.float64()))
-    return table
+    averages = _averages(bars)
+    angles = _calendar(times_of(table), seconds(timeframe))
+    values: dict[str, NDArray[np.floating[Any]]] = {}
+    for start in range(0, max(table.num_rows, 1), _BLOCK):
+        own = slice(start, start + _BLOCK)
+        reach = slice(max(start - _REACH, 0), start + _BLOCK)
+        block = {name: series[reach] for name, series in bars.items()}
+        parts = {**_returns(block), **_levels(block), **_volatilities(block)}
+        parts = {name: part[start - reach.start :] for name, part in parts.items()}
+        parts |= _recursives({name: series[own] for name, series in {**bars, **averages}.items()})
+        for name, part in {**parts, **angles(own)}.items():
+            _whole(values, name, table.num_rows, narrow=narrow)[own] = part
+    columns = [pa.array(values[name]) for name in FEATURE_NAMES]
+    return pa.table([*table.columns, *columns], names=[*table.column_names, *FEATURE_NAMES])
+
+
+def _whole(values: dict[str, NDArray[np.floating[Any]]], name: str, rows: int, *, narrow: bool) -> NDArray[Any]:
+    """The column that blocks are laid into."""
+    if name not in values:
+        values[name] = np.empty(rows, dtype=np.float32 if narrow and name != "vol_20" else np.float64)
+    return values[name]
 
 
 def _returns(bars: dict[str, Floats]) -> dict[str, Floats]:
@@ -175,23 +191,39 @@ def _volatilities(bars: dict[str, Floats]) -> dict[str, Floats]:
     }
 
 
-def _recursives(bars: dict[str, Floats]) -> dict[str, Floats]:
+def _averages(bars: dict[str, Floats]) -> dict[str, Floats]:
+    """The exponential averages, which need the whole series."""
     high, low, close = bars["high"], bars["low"], bars["close"]
     floor = FLOOR * close
     move = windows.difference(close)
-    atr = _wilder(windows.true_range(high, low, close))
     plus, minus = (_wilder(moves) for moves in windows.directional_moves(high, low))
-    unit = np.maximum(atr, floor)
-    macd = _ema(close, 12) - _ema(close, 26)
+    fast = _ema(close, 12)
+    macd = fast - _ema(close, 26)
     direction = (plus - minus) / np.maximum(plus + minus, floor)
     return {
-        "ema_12_atr": (close - _ema(close, 12)) / unit,
+        "atr": _wilder(windows.true_range(high, low, close)),
+        "fast": fast,
+        "macd": macd,
+        "macd_signal": _ema(macd, 9),
+        "up": _wilder(move),
+        "both": _wilder(np.abs(move)),
+        "direction": direction,
+        "trend": _wilder(np.abs(direction)),
+    }
+
+
+def _recursives(series: dict[str, Floats]) -> dict[str, Floats]:
+    close, atr, macd = series["close"], series["atr"], series["macd"]
+    floor = FLOOR * close
+    unit = np.maximum(atr, floor)
+    return {
+        "ema_12_atr": (close - series["fast"]) / unit,
         "macd_12_26": macd / unit,
-        "macd_hist_9": (macd - _ema(macd, 9)) / unit,
-        "rsi_14": _wilder(move) / np.maximum(_wilder(np.abs(move)), floor),
+        "macd_hist_9": (macd - series["macd_signal"]) / unit,
+        "rsi_14": series["up"] / np.maximum(series["both"], floor),
         "atr_14": atr / close,
-        "di_14": direction,
-        "adx_14": _wilder(np.abs(direction)),
+        "di_14": series["direction"],
+        "adx_14": series["trend"],
     }
 
 
@@ -216,17 +248,25 @@ def _talib() -> Any:
     return talib
 
 
-def _calendar(times: NDArray[np.int64], length: int) -> dict[str, Floats]:
+def _calendar(times: NDArray[np.int64], length: int) -> Callable[[slice], dict[str, Floats]]:
     """Looks angles up in tables of minutes: the same minute gives the same bits however long the input is."""
-    minutes = (times // 1_000_000 + length) // 60
-    # Minute 0 of 1970 was a Thursday; weeks begin on Monday.
-    in_week = (minutes + 3 * 1440) % 10_080
-    return {
-        "day_sin": _circle(math.sin, 1440)[minutes % 1440],
-        "day_cos": _circle(math.cos, 1440)[minutes % 1440],
-        "week_sin": _circle(math.sin, 10_080)[in_week],
-        "week_cos": _circle(math.cos, 10_080)[in_week],
+    tables = {
+        name: _circle(function, steps)
+        for name, function, steps in (
+            ("day_sin", math.sin, 1440),
+            ("day_cos", math.cos, 1440),
+            ("week_sin", math.sin, 10_080),
+            ("week_cos", math.cos, 10_080),
+        )
     }
+
+    def angles(rows: slice) -> dict[str, Floats]:
+        minutes = (times[rows] // 1_000_000 + length) // 60
+        # Minute 0 of 1970 was a Thursday; weeks begin on Monday.
+        day, week = minutes % 1440, (minutes + 3 * 1440) % 10_080
+        return {name: table[day if name.startswith("day") else week] for name, table in tables.items()}
+
+    return angles
 
 
 def _circle(function: Any, steps: int) -> Floats:

@@ -16,6 +16,7 @@ test's to show.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from mp_kit.errors import InvalidInputError
 from mp_kit.market.bars import column
 
-__all__ = ["HONEST", "Canary", "LeakageReport", "audit"]
+__all__ = ["HONEST", "SMALLEST", "Canary", "LeakageReport", "audit"]
 
 HONEST = 0.2
 """Largest rank correlation with the coming return that is believed."""
@@ -32,7 +33,8 @@ HONEST = 0.2
 _NOISE_FACTOR = 4.0
 _SHUFFLES = 20
 _TRAIN_SHARE = 0.7
-_SMALLEST = 200
+SMALLEST = 200
+"""Complete rows that a verdict needs."""
 _SEED = 20_260_101
 
 Floats = NDArray[np.float64]
@@ -53,12 +55,14 @@ class LeakageReport:
     """What the canaries said.
 
     Attributes:
+        rows: Complete rows that were looked at.
         features: One per feature, in table order.
         model: Rank correlation out of sample of the ridge regression on all features.
         shuffled: The same with shuffled labels, once per shuffle.
         model_leaks: Whether the features together know the future.
     """
 
+    rows: int
     features: tuple[Canary, ...]
     model: float
     shuffled: tuple[float, ...]
@@ -72,6 +76,19 @@ class LeakageReport:
     def culprits(self) -> list[str]:
         """Names of the features that leak by themselves."""
         return [one.name for one in self.features if one.leaks]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values: correlations to six digits, the shuffles by their largest."""
+        found = {one.name: {"now": round(one.correlation, 6), "seen": round(one.seen, 6)} for one in self.features}
+        return {
+            "rows": self.rows,
+            "leaks": self.leaks,
+            "culprits": self.culprits(),
+            "features": found,
+            "model": round(self.model, 6),
+            "shuffled": round(max(abs(one) for one in self.shuffled), 6),
+            "model_leaks": self.model_leaks,
+        }
 
 
 def audit(features: pa.Table, labels: Floats, *, horizon: int = 5) -> LeakageReport:
@@ -94,8 +111,8 @@ def audit(features: pa.Table, labels: Floats, *, horizon: int = 5) -> LeakageRep
         raise InvalidInputError(f"{matrix.shape[0]} rows of features against labels of shape {labels.shape}.")
     complete = np.isfinite(labels) & np.isfinite(matrix).all(axis=1)
     matrix, target = matrix[complete], labels[complete]
-    if target.size < _SMALLEST:
-        raise InvalidInputError(f"A leakage audit needs {_SMALLEST} complete rows; here are {target.size}.")
+    if target.size < SMALLEST:
+        raise InvalidInputError(f"A leakage audit needs {SMALLEST} complete rows; here are {target.size}.")
     limit = max(HONEST, _NOISE_FACTOR / np.sqrt(target.size / horizon))
     canaries = tuple(_canary(name, matrix[:, number], target, horizon, limit) for number, name in enumerate(names))
     return _with_model(canaries, matrix, target, horizon)
@@ -109,11 +126,14 @@ def _canary(name: str, values: Floats, target: Floats, horizon: int, limit: floa
 
 def _with_model(canaries: tuple[Canary, ...], matrix: Floats, target: Floats, horizon: int) -> LeakageReport:
     random = np.random.default_rng(_SEED)
-    model = _out_of_sample(matrix, target, horizon)
-    shuffled = tuple(_out_of_sample(matrix, _shuffled(target, horizon, random), horizon) for _ in range(_SHUFFLES))
+    ridge = _Ridge(matrix, horizon)
+    model = ridge.out_of_sample(target)
+    shuffled = tuple(ridge.out_of_sample(_shuffled(target, horizon, random)) for _ in range(_SHUFFLES))
     noise = max(abs(one) for one in shuffled)
     rows_leak = float(np.median(np.abs(shuffled))) > HONEST
-    return LeakageReport(canaries, model, shuffled, rows_leak or abs(model) > max(HONEST, noise))
+    chance = _NOISE_FACTOR / np.sqrt(target.size * (1 - _TRAIN_SHARE) / horizon)
+    model_leaks = rows_leak or abs(model) > max(HONEST, noise, chance)
+    return LeakageReport(target.size, canaries, model, shuffled, bool(model_leaks))
 
 
 def _shuffled(target: Floats, block: int, random: np.random.Generator) -> Floats:
@@ -122,14 +142,22 @@ def _shuffled(target: Floats, block: int, random: np.random.Generator) -> Floats
     return np.concatenate([blocks[number] for number in random.permutation(len(blocks))])
 
 
-def _out_of_sample(matrix: Floats, target: Floats, horizon: int) -> float:
-    cut = int(target.size * _TRAIN_SHARE)
-    train, test = slice(0, cut - horizon), slice(cut, None)
-    centre, scale = matrix[train].mean(axis=0), matrix[train].std(axis=0)
-    scaled = (matrix - centre) / np.where(scale > 0, scale, 1.0)
-    gram = scaled[train].T @ scaled[train] + scaled[train].shape[0] * 1e-3 * np.eye(matrix.shape[1])
-    weights = np.linalg.solve(gram, scaled[train].T @ (target[train] - target[train].mean()))
-    return _rank_correlation(scaled[test] @ weights, target[test])
+class _Ridge:
+    """A ridge regression on the older rows, measured on the newer: what does not depend on the target is done once."""
+
+    def __init__(self, matrix: Floats, horizon: int) -> None:
+        self._cut = int(matrix.shape[0] * _TRAIN_SHARE)
+        self._train = slice(0, self._cut - horizon)
+        centre, scale = matrix[self._train].mean(axis=0), matrix[self._train].std(axis=0)
+        scaled = (matrix - centre) / np.where(scale > 0, scale, 1.0)
+        self._old, self._new = scaled[self._train], scaled[self._cut :]
+        self._gram = self._old.T @ self._old + self._old.shape[0] * 1e-3 * np.eye(matrix.shape[1])
+
+    def out_of_sample(self, target: Floats) -> float:
+        """Rank correlation of forecast and target on the newer rows."""
+        old = target[self._train]
+        weights = np.linalg.solve(self._gram, self._old.T @ (old - old.mean()))
+        return _rank_correlation(self._new @ weights, target[self._cut :])
 
 
 def _rank_correlation(one: Floats, other: Floats) -> float:

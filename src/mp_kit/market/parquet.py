@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mp_kit.market.indicators import FEATURE_NAMES
@@ -123,10 +123,17 @@ def _encoding(sample: pa.ChunkedArray) -> str:
         return "DELTA_BINARY_PACKED"
     if not pa.types.is_floating(sample.type) or not len(sample):
         return "DICTIONARY"
-    distinct = pc.count_distinct(sample).as_py() / len(sample)
-    if distinct > _MANY:
+    share = _distinct(sample) / len(sample)
+    if share > _MANY:
         return "BYTE_STREAM_SPLIT"
-    return "DICTIONARY" if distinct < _FEW else "PLAIN"
+    return "DICTIONARY" if share < _FEW else "PLAIN"
+
+
+def _distinct(sample: pa.ChunkedArray) -> int:
+    """How many bit patterns there are; sorting them is several times quicker than hashing values."""
+    values = sample.to_numpy()
+    bits = np.sort(values.view(f"i{values.itemsize}"))
+    return 1 + int(np.count_nonzero(bits[1:] != bits[:-1]))
 
 
 def _described(path: Path, stored: pa.Table) -> Written:

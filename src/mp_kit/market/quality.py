@@ -158,9 +158,9 @@ def missing_bars(times: NDArray[np.int64], step: int) -> NDArray[np.int64]:
     """
     opens = times // 1_000_000
     missing = np.zeros(opens.size, dtype=np.int64)
-    if opens.size > 1:
-        expected = _market_seconds(opens[1:], step) - _market_seconds(opens[:-1] + step, step)
-        missing[1:] = np.maximum(expected, 0) // step
+    apart = 1 + np.flatnonzero(np.diff(opens) != step)  # the others follow at once: nothing can be missing there
+    expected = _market_seconds(opens[apart], step) - _market_seconds(opens[apart - 1] + step, step)
+    missing[apart] = np.maximum(expected, 0) // step
     return missing
 
 

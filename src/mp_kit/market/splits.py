@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from mp_kit.errors import BarsError, InvalidInputError
 from mp_kit.market.bars import instant, times_of
 from mp_kit.market.labels import LABEL_COLUMNS
+from mp_kit.market.timeframes import distinct
 
 __all__ = [
     "HELD_BACK",
@@ -114,7 +115,7 @@ def plan(times: Mapping[str, Times], spec: SplitSpec) -> Cuts:
     Raises:
         BarsError: The bars of all symbols together are too few for the shares.
     """
-    union = reduce(np.union1d, times.values(), np.zeros(0, dtype=np.int64))
+    union = reduce(_union, times.values(), np.zeros(0, dtype=np.int64))
     if union.size < usable_needed(spec):
         raise BarsError(
             f"{union.size} bars behind the warm-up are too few to split; {usable_needed(spec)} are needed.",
@@ -128,6 +129,10 @@ def plan(times: Mapping[str, Times], spec: SplitSpec) -> Cuts:
         validation_ends=int(union[test - spec.embargo]),
         test_begins=int(union[test]),
     )
+
+
+def _union(one: Times, other: Times) -> Times:
+    return one if np.array_equal(one, other) else distinct(np.concatenate([one, other]))
 
 
 def label_ends(times: Times, horizon: int) -> Times:

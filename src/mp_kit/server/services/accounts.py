@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from mp_kit.contracts import Consensus
+from mp_kit.market.build import SymbolFiles
+from mp_kit.market.leakage import LeakageReport
 from mp_kit.server.services.publication import Inspected, Publication
 
-__all__ = ["consensus", "publication", "quality"]
+__all__ = ["consensus", "leakage", "publication", "quality"]
 
 
 def quality(inspected: Iterable[Inspected]) -> list[dict[str, Any]]:
@@ -19,6 +21,25 @@ def quality(inspected: Iterable[Inspected]) -> list[dict[str, Any]]:
         row = {name: report[name] for name in ("symbol", "timeframe", "input_rows", "kept_rows", "first", "last")}
         rows.append(row | {kind: found["count"] for kind, found in report["findings"].items()})
     return rows
+
+
+def leakage(built: Iterable[SymbolFiles]) -> list[dict[str, Any]]:
+    """One row per symbol: what the audit looked at, the strongest feature, the model against noise, and the verdict."""
+    return [_canaries(one.symbol, one.leakage) for one in built]
+
+
+def _canaries(symbol: str, report: LeakageReport | None) -> dict[str, Any]:
+    if report is None:
+        return {"symbol": symbol, "rows": 0, "leaks": "too few rows for a verdict"}
+    strongest = max(report.features, key=lambda one: abs(one.correlation))
+    return {
+        "symbol": symbol,
+        "rows": report.rows,
+        "leaks": report.leaks,
+        "strongest": strongest.name,
+        "correlation": strongest.correlation,
+        "model": report.model,
+    }
 
 
 def publication(done: Publication) -> str:

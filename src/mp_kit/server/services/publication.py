@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -26,7 +27,7 @@ from mp_kit.market.bars import Bars
 from mp_kit.market.build import RoundSpec, SymbolFiles, build_symbol, plan_round, prepare
 from mp_kit.market.indicators import FEATURES
 from mp_kit.market.parquet import Written
-from mp_kit.market.quality import QualityReport
+from mp_kit.market.quality import Checked, QualityReport
 from mp_kit.market.sources import Source, open_source
 from mp_kit.market.splits import Cuts
 from mp_kit.market.timeframes import Timeframe
@@ -39,6 +40,7 @@ from mp_kit.signing import Signer
 from mp_kit.version import __version__
 
 __all__ = [
+    "WORKERS",
     "Inspected",
     "Publication",
     "RoundOrder",
@@ -50,6 +52,10 @@ __all__ = [
     "source_of",
     "store_files",
 ]
+
+
+WORKERS = 2
+"""Symbols in work at once: memory holds so many of them."""
 
 
 class RoundOrder(RoundSpec):
@@ -145,7 +151,8 @@ def build(order: RoundOrder, inspected: Inspected, cuts: Cuts, folder: Path) -> 
     """
     with pa.memory_map(str(inspected.path)) as file:
         table = pa.ipc.open_file(file).read_all()
-        return build_symbol(Bars(inspected.symbol, inspected.timeframe, table), cuts, order, folder / "files")
+        checked = Checked(Bars(inspected.symbol, inspected.timeframe, table), inspected.report)
+        return build_symbol(checked, cuts, order, folder / "files")
 
 
 def store_files(store: ObjectStore, files: SymbolFiles) -> int:
@@ -196,8 +203,9 @@ def run(
     order: RoundOrder,
     *,
     actor: str,
+    workers: int = WORKERS,
 ) -> Publication:
-    """All steps in this process, one symbol after the other, without Prefect.
+    """All steps in this process, symbols side by side in threads, without Prefect.
 
     Args:
         begin: Opens the one transaction of the publication.
@@ -205,12 +213,13 @@ def run(
         signer: Signs the manifest.
         order: What to publish.
         actor: Who publishes, for the audit log.
+        workers: Symbols in work at once: so many fill the memory.
     """
-    with workspace() as folder:
-        inspected = [inspect(order, symbol, folder) for symbol in source_of(order).symbols()]
+    with workspace() as folder, ThreadPoolExecutor(workers) as pool:
+        inspected = list(pool.map(lambda symbol: inspect(order, symbol, folder), source_of(order).symbols()))
         cuts = plan(order, inspected)
-        built = [build(order, one, cuts, folder) for one in inspected]
-        stored = sum(store_files(store, files) for files in built)
+        built = list(pool.map(lambda one: build(order, one, cuts, folder), inspected))
+        stored = sum(pool.map(lambda files: store_files(store, files), built))
         with begin() as tx:
             return publish(tx, signer, order, inspected, built, cuts, stored=stored, actor=actor)
 
@@ -273,6 +282,7 @@ def _metadata(
         "rows": dict(rows),
         "quality": reports,
         "directions": {one.symbol: one.directions for one in built},
+        "leakage": {one.symbol: one.leakage.to_json() for one in built if one.leakage is not None},
     }
 
 

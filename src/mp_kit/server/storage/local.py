@@ -46,10 +46,13 @@ class LocalStore:
         return self._root / check_key(key)
 
     def put_file(self, key: str, path: Path) -> ObjectInfo:
-        """Stores a local file's bytes, written aside and renamed."""
+        """Stores a local file's bytes, linked or written aside, and renamed; don't write into the file afterwards."""
         temp = self._aside(key)
         try:
-            shutil.copyfile(path, temp)
+            try:
+                os.link(path, temp)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(path, temp)
             return self._settle(temp, key)
         finally:
             temp.unlink(missing_ok=True)
