@@ -22,6 +22,7 @@ from mp_kit.client.transfer import Transfer
 from mp_kit.client.urls import Signed, UrlBook
 
 FILES, FILE_BYTES = 60, 16 << 20
+WAN_FILES, WAN_FILE_BYTES = 24, 512 << 10
 ROUNDS = 3
 CURL = ("curl", "--silent", "--fail")
 
@@ -30,7 +31,7 @@ def run() -> list[Result]:
     """Ratios of rates."""
     with tempfile.TemporaryDirectory(prefix="mp-bench-pull-") as name:
         folder = Path(name)
-        return _loopback(folder)
+        return [*_loopback(folder), _wan(folder / "wan")]
 
 
 def _loopback(folder: Path) -> list[Result]:
@@ -47,6 +48,17 @@ def _loopback(folder: Path) -> list[Result]:
         name = "pull.loopback" if kind == "static" else "pull.loopback_edge"
         results.append(Result(name, total / best["ours"], "MB/s", against, curl / best["ours"], target))
     return results
+
+
+def _wan(folder: Path) -> Result:
+    """Through 40 ms and 0.65 MB/s per connection, against one stream of curl; once each, for it takes long."""
+    served = folder / "served"
+    hashes = _make(served, WAN_FILES, WAN_FILE_BYTES)
+    with started("static", str(served)) as upstream, started("proxy", str(upstream)) as port:
+        contenders = _contenders(folder, _urls(served, "static", port), hashes, WAN_FILE_BYTES)
+        curl, ours = contenders["curl"](), contenders["ours"]()
+    total = WAN_FILES * WAN_FILE_BYTES / 1e6
+    return Result("pull.wan", total / ours, "MB/s", f"curl, one stream, {total / curl:.2f} MB/s", curl / ours, ">= 7")
 
 
 def _make(folder: Path, count: int, size: int) -> dict[str, str]:

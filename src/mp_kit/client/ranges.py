@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,6 +11,9 @@ from mp_kit.errors import TransferError
 
 RANGE_BYTES = 8 * 1024 * 1024
 """Length of one range: long enough that requests cost nothing, short enough to balance the threads."""
+
+SHORTEST_BYTES = 1024 * 1024
+"""No range is shorter, unless it is the last one or asked for: a request costs a round trip."""
 
 SHARES = 4
 """A file longer than this part of a thread's work is cut, so that no thread is left alone with it at the end."""
@@ -84,9 +87,9 @@ def gaps(size: int, there: Iterable[tuple[int, int]], *, length: int = RANGE_BYT
         begin = end
 
 
-def stream_length(sizes: Sequence[int], threads: int, length: int = RANGE_BYTES) -> int:
-    """Files up to this size are fetched in one piece: there are enough of them to keep all threads busy to the end."""
-    return max(length, sum(sizes) // (threads * SHARES))
+def range_length(total: int, threads: int, longest: int = RANGE_BYTES) -> int:
+    """How long ranges are, so that a small transfer keeps all threads busy too."""
+    return min(longest, max(SHORTEST_BYTES, total // (threads * SHARES)))
 
 
 def check(name: str, span: Span, status: int, headers: Mapping[str, str], etag: str | None) -> Verdict:

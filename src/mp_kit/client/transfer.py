@@ -26,7 +26,7 @@ from mp_kit.client.jobs import Cursor, Job, plan
 from mp_kit.client.opener import Body, Opener
 from mp_kit.client.partial import Partial, Wanted, is_disk_error
 from mp_kit.client.progress import OnProgress, Tally
-from mp_kit.client.ranges import PARTIAL, RANGE_BYTES, WHOLE, Span, Verdict, check, spans, stream_length
+from mp_kit.client.ranges import PARTIAL, RANGE_BYTES, SHARES, WHOLE, Span, Verdict, check, range_length, spans
 from mp_kit.client.urls import UrlBook
 from mp_kit.errors import (
     AuthError,
@@ -144,9 +144,11 @@ class Transfer:
         return Fetched([file.name for file in missing], kept, tally.moved - resumed, time.monotonic() - began, resumed)
 
     def _plan(self, files: Sequence[Wanted]) -> list[Job]:
-        stream = stream_length([file.size_bytes for file in files], self._threads, self._range_bytes)
+        total = sum(file.size_bytes for file in files)
+        length = range_length(total, self._threads, self._range_bytes)
+        stream = max(length, total // (self._threads * SHARES))
         with ThreadPoolExecutor(self._threads) as pool:
-            return list(pool.map(lambda file: plan(file, stream=stream, length=self._range_bytes), files))
+            return list(pool.map(lambda file: plan(file, stream=stream, length=length), files))
 
     def _pass(self, jobs: Sequence[Job], tally: Tally) -> list[Wanted]:
         """Fetches the files once; returns those that need another pass."""
