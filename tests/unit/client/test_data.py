@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from mp_kit.client.data import MANIFEST_NAME, SIGNATURE_NAME
 from mp_kit.client.marketplace import Marketplace
 from mp_kit.contracts import ManifestSignature
-from mp_kit.errors import AuthError, IntegrityError, InvalidInputError, NotFoundError
+from mp_kit.errors import AuthError, IntegrityError, InvalidInputError, MissingExtraError, NotFoundError
 from mp_kit.signing import open_manifest
 from mp_kit.testing import FakeMarketplace
 
@@ -144,3 +145,24 @@ def test_load_bad_input_is_told(market: Marketplace, how: dict, said: str):
     """What is wrong, before pandas says something else."""
     with pytest.raises(InvalidInputError, match=said):
         market.data.load("train", **how)
+
+
+def test_polars_missing_says_what_to_install(market: Marketplace, monkeypatch: pytest.MonkeyPatch):
+    """The exact line."""
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(MissingExtraError) as caught:
+        market.data.polars("train")
+    assert "pip install polars" == caught.value.hint
+
+
+def test_polars_frame_has_the_tables_rows(market: Marketplace):
+    """Where polars is installed."""
+    pytest.importorskip("polars", reason="polars is optional")
+    frame = market.data.polars("train", columns=["close"])
+    assert market.data.arrow("train", columns=["close"])["close"].to_pylist() == frame["close"].to_list()
+
+
+def test_batches_of_no_rows_are_refused(market: Marketplace):
+    """Before anything is fetched."""
+    with pytest.raises(InvalidInputError):
+        next(market.data.batches("train", rows=0))

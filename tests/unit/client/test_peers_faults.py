@@ -214,6 +214,13 @@ def test_12_renewed_urls_are_of_the_pinned_round(market: Marketplace, fake: Fake
     assert [fake.shelf.manifest.round_id] == [json.loads(b)["round_id"] for b in bodies if b"round_id" in b]
 
 
+def test_13_batches_bound_the_memory(market: Marketplace):
+    """Rows come in pieces, the same as the table's."""
+    batches = list(market.data.batches("train", rows=10, columns=["timestamp", "close"]))
+    assert (10, 64) == (max(batch.num_rows for batch in batches), sum(batch.num_rows for batch in batches))
+    assert market.data.arrow("train", columns=["timestamp", "close"]) == pa.Table.from_batches(batches)
+
+
 @pytest.mark.parametrize("verb", [Data.arrow, Data.pull])
 def test_14_filters_are_in_the_signature(verb: object):
     """Who presses Tab sees them."""
