@@ -43,7 +43,7 @@ def pull(
     file: Files = None,
     symbol: Symbols = None,
     role: Roles = None,
-    cache: Annotated[bool, typer.Option(help="Keep and use files in the cache that rounds share.")] = True,
+    cache: Annotated[bool, typer.Option(help="Keep and use files in the cache that rounds share.")] = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:

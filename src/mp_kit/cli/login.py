@@ -20,7 +20,10 @@ Key = Annotated[
 
 
 def login(api_url: Url = None, api_key: Key = None, json: Json = False) -> None:
-    """Checks an API key with the marketplace and stores it, readable by you only."""
+    """Checks an API key with the marketplace and stores it, readable by you only.
+
+    Signing in trusts the marketplace anew: the key that signs its manifests is pinned at the next pull.
+    """
     from pydantic import SecretStr
 
     from mp_kit.client import config
@@ -28,7 +31,7 @@ def login(api_url: Url = None, api_key: Key = None, json: Json = False) -> None:
     url = config.resolve(api_url).api_url.rstrip("/")
     key = _key(api_key)
     vendor = session(url, key).me()
-    profile = replace(config.moved(config.load(), url), api_key=SecretStr(key))
+    profile = config.unpinned(replace(config.moved(config.load(), url), api_key=SecretStr(key)), url)
     stored = config.save(profile)
     say(f"The key is stored in {stored}.")
     facts = {"vendor_id": vendor.id, "name": vendor.name, "api_url": url}

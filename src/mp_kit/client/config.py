@@ -179,6 +179,11 @@ def moved(profile: Profile, api_url: str) -> Profile:
     return replace(profile, api_url=api_url, api_key=None, deployments={})
 
 
+def unpinned(profile: Profile, api_url: str) -> Profile:
+    """The profile without pinned signing keys of one marketplace: the next manifest pins them anew."""
+    return replace(profile, signing_keys={url: keys for url, keys in profile.signing_keys.items() if url != api_url})
+
+
 def resolve(
     api_url: str | None = None, token: str | SecretStr | None = None, env: Mapping[str, str] = os.environ
 ) -> Connection:

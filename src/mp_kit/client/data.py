@@ -96,12 +96,13 @@ class Data:
         symbols: Sequence[str] | None = None,
         roles: Sequence[str] | None = None,
         progress: bool | OnProgress = True,
-        cache: bool = True,
+        cache: bool = False,
     ) -> PullResult:
         """Fetches a round's files into a folder; those that lie there already, proved by hash, are not fetched again.
 
-        Files come through the cache, which rounds share, and are hard links to it where the disk is the same. A pull
-        that was killed goes on where it stopped.
+        A pull that was killed goes on where it stopped. What is fetched is what the marketplace holds now; with
+        ``cache`` files come through the cache that rounds share, and are read-only hard links to it where the disk is
+        the same.
 
         Args:
             round: Round id, or ``"current"``.
@@ -110,7 +111,7 @@ class Data:
             symbols: Only these symbols.
             roles: Only these roles (``train``, ``validation``, ``test``, ``features``).
             progress: False for none, or a callable ``(done_bytes, total_bytes, file)``.
-            cache: False to fetch straight into the folder.
+            cache: Take from the cache what lies there, proved by hash, and keep there what is fetched.
 
         Raises:
             IntegrityError: A signature or a hash does not hold; nothing of that file is kept.

@@ -20,9 +20,9 @@ from mp_kit.testing import FakeMarketplace
 
 def test_pull_into_a_second_folder_comes_from_the_cache(market: Marketplace, fake: FakeMarketplace, tmp_path: Path):
     """Nothing is fetched, and the bytes lie on the disk once."""
-    first = market.data.pull(output=tmp_path / "one", progress=False)
+    first = market.data.pull(output=tmp_path / "one", progress=False, cache=True)
     fake.requests.clear()
-    second = market.data.pull(output=tmp_path / "two", progress=False)
+    second = market.data.pull(output=tmp_path / "two", progress=False, cache=True)
     assert (0, first.bytes) == (second.fetched_bytes, second.bytes)
     assert not [request for request in fake.requests if "/files/" in request]
     assert [True] * len(first.files) == [a.samefile(b) for a, b in zip(first.files, second.files, strict=True)]
@@ -30,11 +30,11 @@ def test_pull_into_a_second_folder_comes_from_the_cache(market: Marketplace, fak
 
 def test_pull_spoilt_cache_is_fetched_again(market: Marketplace, tmp_path: Path):
     """The cache is hashed before it is used."""
-    market.data.pull(output=tmp_path / "one", progress=False)
+    market.data.pull(output=tmp_path / "one", progress=False, cache=True)
     spoilt = Cache().list()[0]
     spoilt.path.unlink()
     spoilt.path.write_bytes(bytes(spoilt.size_bytes))
-    again = market.data.pull(output=tmp_path / "two", progress=False)
+    again = market.data.pull(output=tmp_path / "two", progress=False, cache=True)
     assert spoilt.size_bytes == again.fetched_bytes
     assert [path.name for path in again.files] == market.data.verify(tmp_path / "two").files
 
@@ -52,14 +52,14 @@ def test_place_over_another_disk_copies(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(18, os.strerror(18))
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    pulled = market.data.pull(output=tmp_path / "one", progress=False)
+    pulled = market.data.pull(output=tmp_path / "one", progress=False, cache=True)
     market.data.verify(tmp_path / "one")
     assert not pulled.files[0].samefile(Cache().list()[0].path)
 
 
 def test_prune_by_age_and_leftovers(market: Marketplace, tmp_path: Path):
     """What is old goes, what is new stays; pulled folders keep their files."""
-    pulled = market.data.pull(output=tmp_path / "one", progress=False)
+    pulled = market.data.pull(output=tmp_path / "one", progress=False, cache=True)
     cache = Cache()
     old = cache.list()[0]
     os.utime(old.path, (0, 0))
@@ -82,7 +82,7 @@ def test_prune_of_no_age_is_refused(days: float):
 
 def test_cache_verify_removes_what_is_wrong(market: Marketplace, tmp_path: Path):
     """The wrong file is named and gone; the others stay."""
-    market.data.pull(output=tmp_path / "one", progress=False)
+    market.data.pull(output=tmp_path / "one", progress=False, cache=True)
     cache = Cache()
     first, *others = cache.list()
     first.path.unlink()
@@ -147,7 +147,7 @@ def test_damaged_pins_are_told(rounds: Rounds):
 def test_verify_offline(rounds: Rounds, market: Marketplace, fake: FakeMarketplace, tmp_path: Path):
     """Signature by the pinned key, then each file; no request is made."""
     rounds.signed_manifest()
-    market.data.pull(output=tmp_path, roles=["train"], progress=False)
+    market.data.pull(output=tmp_path, roles=["train"], progress=False, cache=True)
     fake.requests.clear()
     found = verify_folder(tmp_path)
     assert ([], fake.shelf.signer.key_id) == (fake.requests, found.key_id)
@@ -166,7 +166,7 @@ def test_verify_wrong_file_is_named(market: Marketplace, tmp_path: Path):
 
 def test_verify_forged_manifest_is_refused(market: Marketplace, tmp_path: Path):
     """One byte of the manifest."""
-    market.data.pull(output=tmp_path, progress=False)
+    market.data.pull(output=tmp_path, progress=False, cache=True)
     manifest = tmp_path / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b"Fake round", b"Fade round"))
     with pytest.raises(IntegrityError, match="does not hold"):
@@ -177,7 +177,7 @@ def test_verify_without_manifest_or_key(market: Marketplace, tmp_path: Path):
     """What is missing is told, with the next step."""
     with pytest.raises(NotFoundError, match=r"no readable manifest\.json"):
         verify_folder(tmp_path)
-    market.data.pull(output=tmp_path, progress=False)
+    market.data.pull(output=tmp_path, progress=False, cache=True)
     with pytest.raises(SetupError, match="No signing key is pinned"):
         verify_folder(tmp_path)
     other = FakeMarketplace().shelf.signer.public

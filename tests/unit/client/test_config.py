@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,10 @@ def test_moved_forgets_the_other_url_s_secrets(env: dict[str, str]):
     stored(env)
     profile = config.moved(config.load(env), "http://b.test")
     assert ("http://b.test", None, {}) == (profile.api_url, profile.api_key, profile.deployments)
+
+
+def test_unpinned_forgets_one_marketplace_only():
+    """Signing in again trusts that marketplace anew, and no other."""
+    pins = {"http://a": {"k": "A"}, "http://b": {"k": "B"}}
+    profile = replace(config.load(), signing_keys=pins)
+    assert {"http://b": {"k": "B"}} == config.unpinned(profile, "http://a").signing_keys
