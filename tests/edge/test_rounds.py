@@ -223,3 +223,24 @@ def test_run_token_reaches_its_own_run_only(
     )
     assert 403 == edge.post(f"/api/training/runs/{ids[0]}/cancel", headers=headers).status_code
     assert 403 == edge.get("/api/vendors/me", headers=headers).status_code
+
+
+def test_run_token_reads_its_own_round_while_it_runs(
+    edge: httpx.Client, edge_house: House, published: rounds.Published, vendor: SimpleNamespace
+):
+    """Its round's files and no other's, and nothing once the run is over."""
+    with edge_house.db.begin() as tx:
+        other = rounds.publish(
+            tx, edge_house.signer, draft(edge_house, b"other", "other"), actor="test", current=False
+        ).round_id
+    wanted = {"round_id": published.round_id, "task": "signal", "provider": "local"}
+    run_id = edge.post("/api/training/runs", json=wanted, headers=vendor.headers).json()["data"]["run_id"]
+    token = edge_house.tokens.run_token(run_id, vendor.id, datetime.now(UTC) + timedelta(minutes=5))
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def status(round_id: str) -> int:
+        return edge.post("/api/datasets/signed-urls", json={"round_id": round_id}, headers=headers).status_code
+
+    assert (200, 403) == (status(published.round_id), status(other))
+    edge.post(f"/api/training/runs/{run_id}/cancel", headers=vendor.headers)
+    assert 403 == status(published.round_id)

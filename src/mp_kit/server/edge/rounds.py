@@ -19,7 +19,7 @@ from mp_kit.contracts import (
 )
 from mp_kit.server.edge.auth import allow
 from mp_kit.server.edge.parts import Caller, TheHouse, ok, require_json
-from mp_kit.server.services import datasets, rounds
+from mp_kit.server.services import datasets, rounds, runs
 
 
 @get("/api/rounds", guards=[allow("vendor", "operator", "deployment", "run")], sync_to_thread=True, tags=["rounds"])
@@ -67,4 +67,6 @@ def get_manifest(house: TheHouse, round_id: FromPath[str]) -> Response[bytes]:
 def sign_urls(house: TheHouse, who: Caller, data: JSONBody[SignedUrlsRequest]) -> Success[SignedUrls]:
     """URLs of a round's files that need no token and live 15 minutes."""
     with house.db.begin() as tx:
+        if who.run_id is not None:
+            runs.check_reading(tx, who.vendor_id or "", who.run_id, data.round_id)
         return ok(datasets.sign(tx, house.store, data.round_id, data.files, grantee=who.name, vendor_id=who.vendor_id))

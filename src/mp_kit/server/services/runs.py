@@ -19,7 +19,7 @@ from sqlalchemy import Row
 
 from mp_kit.contracts.idempotency import check_idempotency_key
 from mp_kit.contracts.training import LogLine, RunLogs, RunStatus, TrainingRequest, TrainingRun
-from mp_kit.errors import IdempotencyError, InvalidInputError, NotFoundError
+from mp_kit.errors import ForbiddenError, IdempotencyError, InvalidInputError, NotFoundError
 from mp_kit.server.services import audit, rounds
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.runs_claims import apply, claim
@@ -212,6 +212,20 @@ def logs(
         next=lines[-1].seq + 1 if lines else start,
         complete=State(row.state) in FINAL and len(found) <= size,
     )
+
+
+def check_reading(tx: Tx, vendor_id: str, run_id: str, round_id: str) -> None:
+    """A run may read the data of its own round, until it is over.
+
+    Raises:
+        NotFoundError: There is no such run.
+        ForbiddenError: The run is over, or the round is not its own.
+    """
+    row = _require(tx, vendor_id, run_id)
+    if State(row.state) in FINAL:
+        raise ForbiddenError(f"Run {run_id} is {row.state}: its token reads no data any more.")
+    if rounds.get(tx, round_id).round_id != row.round_id:
+        raise ForbiddenError(f"Run {run_id} is for round {row.round_id}: its token reads no other.")
 
 
 def events(tx: Tx, vendor_id: str, run_id: str) -> list[dict[str, Any]]:
