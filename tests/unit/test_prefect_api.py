@@ -87,3 +87,25 @@ def test_known_url_of_an_empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Without a marketplace there is no Prefect."""
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     assert known_url(tmp_path) is None
+
+
+def test_run_crowded_out_by_a_scheduled_one_is_tried_again():
+    """A run that Prefect cancels because another one is under way is ordered again, not reported as failed."""
+    crowded = {"type": "CANCELLED", "name": "Cancelled", "message": "Deployment concurrency limit reached."}
+    done = {"type": "COMPLETED", "name": "Completed"}
+    states = iter([crowded, done])
+    ordered: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("create_flow_run"):
+            ordered.append(request.url.path)
+        return answering(next(states) if request.url.path.endswith("/flow_runs/r") else done)(request)
+
+    assert RESULT == api(answer).run("f/f", {}, seconds=30, say=lambda _: None)
+    assert 2 == len(ordered)
+
+
+def test_run_cancelled_by_a_person_is_not_tried_again():
+    """Only being crowded out is."""
+    with pytest.raises(InternalError, match="stop it"):
+        run({"type": "CANCELLED", "name": "Cancelled", "message": "stop it"})

@@ -21,6 +21,7 @@ __all__ = ["PrefectApi", "known_url"]
 _RAISED = re.compile(r"(?:\w+\.)*(\w+Error): (.*)", re.DOTALL)
 
 _POLL_SECONDS = 0.5
+_CROWDED_SECONDS = 1.0
 _HTTP_SECONDS = 15.0
 _SILENCE_SECONDS = 90.0
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -70,10 +71,16 @@ class PrefectApi:
             TimeoutExceededError: It runs on.
         """
         found = self._send("GET", f"/deployments/name/{deployment}")
-        path = f"/deployments/{found['id']}/create_flow_run"
-        run = self._send("POST", path, {"parameters": dict(parameters), "state": {"type": "SCHEDULED"}})
-        say(f"flow run {run['name']} of {deployment}")
-        state = self._wait(run["id"], seconds, say)
+        order = {"parameters": dict(parameters), "state": {"type": "SCHEDULED"}}
+        deadline = time.monotonic() + seconds
+        while True:
+            run = self._send("POST", f"/deployments/{found['id']}/create_flow_run", order)
+            say(f"flow run {run['name']} of {deployment}")
+            state = self._wait(run["id"], deadline - time.monotonic(), say)
+            if not _is_crowded_out(state) or time.monotonic() > deadline:
+                break
+            say("another run of it is under way; trying again")
+            time.sleep(_CROWDED_SECONDS)
         if state["type"] != "COMPLETED":
             raise _failure(deployment, state.get("message") or state["type"], f"See flow run {run['id']} in Prefect.")
         return self.result(run["id"])
@@ -124,6 +131,11 @@ class PrefectApi:
         if not answer.is_success:
             raise UnavailableError(f"Prefect answered {answer.status_code} to {path}.")
         return answer.json()
+
+
+def _is_crowded_out(state: Mapping[str, Any]) -> bool:
+    """Whether Prefect cancelled the run because its deployment allows no second one beside a scheduled one."""
+    return state["type"] == "CANCELLED" and "concurrency limit" in (state.get("message") or "")
 
 
 def known_url(home: Path | None = None) -> str | None:
