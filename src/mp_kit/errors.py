@@ -18,7 +18,8 @@
     │   └── RouteNotFoundError      404 route_not_found
     ├── MethodNotAllowedError       405 method_not_allowed
     ├── ConflictError               409 conflict                 the state of the thing forbids it
-    │   └── IdempotencyError        409 idempotency_key_reused   same key, another body
+    │   ├── IdempotencyError        409 idempotency_key_reused   same key, another body
+    │   └── CredentialError         409 credential               an account elsewhere is missing or refuses its key
     ├── BudgetError                 402 budget_exceeded          the money or the hours would not suffice
     ├── RateLimitedError            429 rate_limited
     ├── NotBuiltYetError            501 not_built_yet            a route of the contract that is not there yet
@@ -51,6 +52,7 @@ __all__ = [
     "BudgetError",
     "ConflictError",
     "ContractsVersionError",
+    "CredentialError",
     "DatabaseDownError",
     "ForbiddenError",
     "IdempotencyError",
@@ -220,6 +222,13 @@ class IdempotencyError(ConflictError):
 
     code = "idempotency_key_reused"
     hint = "Use a new key for a new request, or send the first body again."
+
+
+class CredentialError(ConflictError):
+    """A vendor's account elsewhere (RunPod, Hugging Face, W&B) is not connected, or refuses its key."""
+
+    code = "credential"
+    hint = "Connect the account: `mp connections set NAME`."
 
 
 class BudgetError(MarketplaceError):

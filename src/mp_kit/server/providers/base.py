@@ -1,4 +1,4 @@
-"""What every compute provider offers the supervisor: launch, observe, terminate.
+"""What every compute provider offers the supervisor: quote, launch, observe, terminate, account for.
 
 1. ``launch`` is idempotent by (run, attempt): called again, it finds what the first call made.
 2. ``observe`` takes all handles at once and makes one list call per vendor, however many runs there are.
@@ -6,6 +6,8 @@
 4. ``terminate`` may be repeated in any phase. It asks; only ``observe`` says that it happened.
 5. A job may know its end by itself (``MP_DEADLINE``), but no provider is trusted to enforce it.
 6. Secrets travel in ``LaunchOrder.env`` only, and never show in a repr.
+7. A launch whose answer was lost is never sent again under the same attempt: ``find`` tells what became of it.
+8. Money is ``Decimal`` US dollars; what ``billed`` says is the truth, price times hours only an estimate of it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 
 from mp_kit.contracts.training import RunOutcome
 
-__all__ = ["Handle", "LaunchOrder", "Observed", "Phase", "Provider"]
+__all__ = ["Found", "Handle", "LaunchOrder", "Observed", "Offer", "Phase", "Provider"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,42 @@ class Handle:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Offer:
+    """A kind of machine that a launch may take, as the provider's catalogue has it now.
+
+    Attributes:
+        name: As the provider calls it.
+        price_per_hour: US dollars for the whole machine.
+        stock: ``high``, ``medium``, ``low``, ``none``; ``any`` where nothing runs out.
+        cloud: The provider's kind of place, where it has several.
+        data: What a launch needs to order exactly this; JSON, no secrets.
+    """
+
+    name: str
+    price_per_hour: Decimal
+    stock: str = "any"
+    cloud: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something of ours on a vendor's account, whether or not a run knows of it.
+
+    Attributes:
+        handle: To observe and terminate it.
+        run_id: Read from its name.
+        attempt: Read from its name.
+        created_at: When the provider made it.
+    """
+
+    handle: Handle
+    run_id: str
+    attempt: int
+    created_at: datetime
+
+
 class Phase(StrEnum):
     """How a launched job looks from outside."""
 
@@ -91,17 +130,30 @@ class Observed:
 class Provider(Protocol):
     """A place where trainings run."""
 
+    def offers(self, vendor_id: str, machine: Mapping[str, Any]) -> Sequence[Offer]:
+        """What would do for a machine as ordered, in the order in which a launch tries it.
+
+        Raises:
+            InvalidInputError: No such GPU exists; the message names some that do.
+            CredentialError: The vendor has not connected an account, or its key is refused.
+            ProviderError: The provider does not answer.
+        """
+
     def launch(self, order: LaunchOrder) -> Handle:
         """Starts a job, or finds the one that this order already started.
 
         Raises:
             ProviderError: Not now, and nothing was started; trying again later makes sense.
-            UnavailableError: It is not known whether something was started; the same order is sent again.
+            UnavailableError: It is not known whether something was started; ``find`` is asked from now on.
             MarketplaceError: Any other refusal is final, and nothing was started.
         """
 
     def find(self, run_id: str, attempt: int, vendor_id: str) -> Handle | None:
-        """What a launch made whose answer was lost; None once it is sure that it made nothing."""
+        """What a launch made whose answer was lost; None once it is sure that it made nothing.
+
+        Raises:
+            UnavailableError: Not sure yet; ask again.
+        """
 
     def observe(self, handles: Sequence[Handle]) -> Mapping[str, Observed]:
         """What is seen of each handle, by its ``ref``; one that is missing in the answer is unknown.
@@ -112,3 +164,17 @@ class Provider(Protocol):
 
     def terminate(self, handle: Handle) -> None:
         """Asks for the end of a job; repeatable, and no error if it has ended."""
+
+    def mine(self, vendor_id: str) -> Sequence[Found]:
+        """Everything on the vendor's account that bears this marketplace's name; nothing else of the vendor's.
+
+        Raises:
+            ProviderError: The provider does not answer.
+        """
+
+    def billed(self, handles: Sequence[Handle], since: datetime) -> Mapping[str, Decimal]:
+        """What the provider has charged for each handle since an instant, by ``ref``; one without a bill is missing.
+
+        Raises:
+            ProviderError: The provider does not answer.
+        """

@@ -18,10 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from mp_kit.errors import ProviderError
-from mp_kit.server.providers.base import Handle, LaunchOrder, Observed, Phase
+from mp_kit.server.providers.base import Found, Handle, LaunchOrder, Observed, Offer, Phase
 from mp_kit.server.spawning import open_log, tail
 from mp_kit.trainer.state import RunFolder, process_start, write_json
 
@@ -49,6 +52,10 @@ class LocalProvider:
     def __init__(self, root: Path, command: Sequence[str] = _COMMAND) -> None:
         self._root = root
         self._command = tuple(command)
+
+    def offers(self, vendor_id: str, machine: Mapping[str, Any]) -> Sequence[Offer]:  # noqa: ARG002 - the protocol's
+        """This machine, which costs nothing."""
+        return [Offer("this machine", Decimal(0))]
 
     def launch(self, order: LaunchOrder) -> Handle:
         """Starts the wrapper, or adopts the one that an earlier call of the same attempt started.
@@ -92,6 +99,15 @@ class LocalProvider:
             asked.touch()
         os.kill(known["pid"], signal.SIGTERM if patient else signal.SIGKILL)
 
+    def mine(self, vendor_id: str) -> Sequence[Found]:
+        """The vendor's processes that live, known to a run or not."""
+        alive = [path.parent for path in self._root.glob("*/*/process.json") if _is_held(path.parent)]
+        return [found for found in map(_found, alive) if found.handle.vendor_id == vendor_id]
+
+    def billed(self, handles: Sequence[Handle], since: datetime) -> Mapping[str, Decimal]:  # noqa: ARG002 - the protocol's
+        """Nothing: each handle's bill is zero."""
+        return {handle.ref: Decimal(0) for handle in handles}
+
     def _start(self, handle: Handle, order: LaunchOrder, lock: int) -> None:
         folder = self._folder(handle)
         log = open_log(folder / "wrapper.log")
@@ -109,7 +125,8 @@ class LocalProvider:
         finally:
             os.close(log)
         _CHILDREN.append(process)
-        write_json(folder / "process.json", {"pid": process.pid, "start": process_start(process.pid)})
+        known = {"pid": process.pid, "start": process_start(process.pid), "vendor_id": handle.vendor_id}
+        write_json(folder / "process.json", known)
 
     def _folder(self, handle: Handle) -> Path:
         run, _, attempt = handle.ref.partition("/")
@@ -136,7 +153,14 @@ def _look(folder: Path) -> Observed:
     return Observed(Phase.GONE, detail=tail(folder / "wrapper.log", 5)[-1_000:])
 
 
-def _process(folder: Path) -> dict[str, int] | None:
+def _found(folder: Path) -> Found:
+    path = folder / "process.json"
+    run_id, attempt = folder.parent.name, folder.name
+    handle = Handle(ref=f"{run_id}/{attempt}", vendor_id=str((_process(folder) or {}).get("vendor_id", "")))
+    return Found(handle, run_id, int(attempt), datetime.fromtimestamp(path.stat().st_mtime, UTC))
+
+
+def _process(folder: Path) -> dict[str, Any] | None:
     path = folder / "process.json"
     return dict(json.loads(path.read_text())) if path.exists() else None
 
