@@ -41,7 +41,7 @@ class Cloud:
             raise UnavailableError(message)
         return Handle(ref, order.vendor_id, price_per_hour=3.6)
 
-    def find(self, run_id: str, attempt: int, vendor_id: str) -> Handle | None:
+    def find(self, run_id: str, attempt: int, vendor_id: str, since: datetime) -> Handle | None:  # noqa: ARG002 - the protocol names it
         """What was started for an attempt."""
         ref = f"{run_id}/{attempt}"
         return Handle(ref, vendor_id, price_per_hour=3.6) if ref in self.phases else None

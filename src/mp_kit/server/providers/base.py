@@ -148,8 +148,14 @@ class Provider(Protocol):
             MarketplaceError: Any other refusal is final, and nothing was started.
         """
 
-    def find(self, run_id: str, attempt: int, vendor_id: str) -> Handle | None:
+    def find(self, run_id: str, attempt: int, vendor_id: str, since: datetime) -> Handle | None:
         """What a launch made whose answer was lost; None once it is sure that it made nothing.
+
+        Args:
+            run_id: The run.
+            attempt: Which of its launches.
+            vendor_id: On whose account.
+            since: When that launch began; what is absent soon after may still appear.
 
         Raises:
             UnavailableError: Not sure yet; ask again.

@@ -76,7 +76,7 @@ class LocalProvider:
             os.close(lock)
         return handle
 
-    def find(self, run_id: str, attempt: int, vendor_id: str) -> Handle | None:
+    def find(self, run_id: str, attempt: int, vendor_id: str, since: datetime) -> Handle | None:  # noqa: ARG002 - the protocol's
         """The handle of an attempt whose process was started."""
         handle = Handle(ref=f"{run_id}/{attempt}", vendor_id=vendor_id)
         folder = self._folder(handle)

@@ -209,7 +209,7 @@ def _refused(desk: Desk, run: Claimed, error: MarketplaceError) -> float | None:
 
 
 def _find(desk: Desk, provider: Provider, run: Claimed) -> float | None:
-    handle = provider.find(run.run_id, run.attempt, run.vendor_id)
+    handle = provider.find(run.run_id, run.attempt, run.vendor_id, run.facts.launching_since or _now())
     if handle is None:
         _apply(desk, run, Step(letter=settling(run.facts)))
         return None
