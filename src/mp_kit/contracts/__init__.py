@@ -80,6 +80,7 @@ from mp_kit.contracts.models import (
 from mp_kit.contracts.rounds import (
     MANIFEST_SCHEMA_VERSION,
     FileRole,
+    Footer,
     Manifest,
     ManifestFile,
     ManifestSignature,
@@ -183,6 +184,7 @@ __all__ = [
     "ExchangeRequest",
     "Failure",
     "FileRole",
+    "Footer",
     "Health",
     "HeartbeatReceipt",
     "HeartbeatWrite",

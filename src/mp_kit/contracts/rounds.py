@@ -9,8 +9,8 @@ from pydantic import Field
 
 from mp_kit.contracts.common import Identifier, Instant, Model, Name, Sha256, Symbol, Timeframe
 
-MANIFEST_SCHEMA_VERSION = "1.0.0"
-"""Version of the manifest's own layout."""
+MANIFEST_SCHEMA_VERSION = "1.1.0"
+"""Version of the manifest's own layout; 1.1 has digests of column chunks and footers, so that parts can be proved."""
 
 
 class FileRole(StrEnum):
@@ -34,6 +34,16 @@ class RowGroup(Model):
     rows: int = Field(gt=0)
     min_time: Instant | None = None
     max_time: Instant | None = None
+    chunks: dict[str, Sha256] = Field(
+        default_factory=dict, description="SHA-256 of each column chunk's bytes by column; none in rounds before 1.1."
+    )
+
+
+class Footer(Model):
+    """A Parquet file's end: its metadata, their length in four bytes, and the magic."""
+
+    length: int = Field(gt=0, description="Its bytes, counted from the file's end.")
+    sha256: Sha256
 
 
 class ManifestFile(Model):
@@ -50,6 +60,7 @@ class ManifestFile(Model):
     min_time: Instant | None = None
     max_time: Instant | None = None
     row_groups: list[RowGroup] = Field(default_factory=list)
+    footer: Footer | None = Field(None, description="To be proved before anything is read where it says.")
 
 
 class Manifest(Model):

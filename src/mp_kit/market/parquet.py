@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mp_kit.market.indicators import FEATURE_NAMES
+from mp_kit.market.rowgroups import Footer, RowGroup, describe
 
 __all__ = ["METADATA_KEY", "ROW_GROUP_ROWS", "RowGroup", "Written", "as_stored", "encodings", "write"]
 
@@ -33,18 +33,6 @@ METADATA_KEY = b"mp_kit"
 _SAMPLE = 100_000
 _MANY, _FEW = 0.9, 0.15
 _ZSTD_LEVEL = 3
-_HASH_CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class RowGroup:
-    """Where a row group lies: byte range, rows, and its first and last timestamp in RFC 3339 (None if empty)."""
-
-    offset: int
-    length: int
-    rows: int
-    min_time: str | None
-    max_time: str | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,8 @@ class Written:
         sha256: Of the whole file, hexadecimal.
         size_bytes: Its length.
         rows: Rows in all row groups.
-        row_groups: In file order.
+        row_groups: In file order, with the digest of each column chunk.
+        footer: The file's end.
         columns: Column name to Arrow type.
     """
 
@@ -66,6 +55,7 @@ class Written:
     rows: int
     row_groups: list[RowGroup]
     columns: dict[str, str]
+    footer: Footer
 
 
 def as_stored(table: pa.Table) -> pa.Table:
@@ -95,7 +85,7 @@ def write(table: pa.Table, path: Path, *, metadata: Mapping[str, Any]) -> Writte
         metadata: JSON values, stored under :data:`METADATA_KEY`; no clock, no host: equal bytes for equal input.
 
     Returns:
-        What was written, read back from the file's own footer.
+        What was written, read back from the file itself in one pass.
     """
     stored = as_stored(table)
     stored = stored.replace_schema_metadata({METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()})
@@ -137,41 +127,14 @@ def _distinct(sample: pa.ChunkedArray) -> int:
 
 
 def _described(path: Path, stored: pa.Table) -> Written:
-    footer = pq.read_metadata(path)
-    time_column = stored.column_names.index("timestamp")
-    groups = [_group(footer.row_group(number), time_column) for number in range(footer.num_row_groups)]
+    with pa.memory_map(str(path)) as file:
+        found = describe(file.read_buffer())
     return Written(
         path=path,
-        sha256=_sha256(path),
-        size_bytes=path.stat().st_size,
-        rows=footer.num_rows,
-        row_groups=[group for group in groups if group.rows],
+        sha256=found.sha256,
+        size_bytes=found.size_bytes,
+        rows=found.rows,
+        row_groups=found.row_groups,
         columns={field.name: str(field.type) for field in stored.schema},
+        footer=found.footer,
     )
-
-
-def _group(group: Any, time_column: int) -> RowGroup:
-    chunks = [group.column(number) for number in range(group.num_columns)]
-    starts = [start for chunk in chunks for start in (chunk.dictionary_page_offset, chunk.data_page_offset) if start]
-    statistics = chunks[time_column].statistics
-    known = statistics is not None and statistics.has_min_max
-    return RowGroup(
-        offset=min(starts),
-        length=sum(chunk.total_compressed_size for chunk in chunks),
-        rows=group.num_rows,
-        min_time=_rfc3339(statistics.min) if known else None,
-        max_time=_rfc3339(statistics.max) if known else None,
-    )
-
-
-def _rfc3339(moment: Any) -> str:
-    text: str = moment.isoformat()
-    return text.replace("+00:00", "Z")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

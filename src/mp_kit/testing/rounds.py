@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -14,7 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mp_kit import errors
-from mp_kit.contracts import Manifest, ManifestFile, Round, RoundFile, SignedUrl, SignedUrls, SignedUrlsRequest
+from mp_kit.contracts import (
+    Footer,
+    Manifest,
+    ManifestFile,
+    Round,
+    RoundFile,
+    RowGroup,
+    SignedUrl,
+    SignedUrls,
+    SignedUrlsRequest,
+)
+from mp_kit.market.rowgroups import describe
 from mp_kit.signing import Signer, canonical_bytes
 
 TTL_SECONDS = 900
@@ -67,19 +77,21 @@ class Shelf:
         self.manifest_bytes = canonical_bytes(self.manifest.model_dump(mode="json"))
 
     def _file(self, role: str, symbol: str, table: pa.Table) -> ManifestFile:
-        sink = io.BytesIO()
+        sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         content = sink.getvalue()
-        digest = hashlib.sha256(content).hexdigest()
-        self.files[digest] = content
+        found = describe(content)
+        self.files[found.sha256] = content.to_pybytes()
         return ManifestFile(
             name=f"{role}-{symbol}.parquet",
             type=role,
             symbol=symbol,
-            size_bytes=len(content),
-            sha256=digest,
+            size_bytes=found.size_bytes,
+            sha256=found.sha256,
             rows=table.num_rows,
             columns={column.name: str(column.type) for column in table.schema},
+            row_groups=[RowGroup.model_validate(asdict(group)) for group in found.row_groups],
+            footer=Footer.model_validate(asdict(found.footer)),
         )
 
     def check(self, round_id: str) -> None:

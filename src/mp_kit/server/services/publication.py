@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mp_kit.contracts import FileRole, ManifestFile, Name, RowGroup
+from mp_kit.contracts import FileRole, Footer, ManifestFile, Name, RowGroup
 from mp_kit.errors import BarsError, NotFoundError
 from mp_kit.market.bars import Bars
 from mp_kit.market.build import RoundSpec, SymbolFiles, build_symbol, plan_round, prepare
@@ -301,6 +301,7 @@ def _file(symbol: str, role: str, written: Written) -> ManifestFile:
         min_time=min(starts, default=None),
         max_time=max(ends, default=None),
         row_groups=groups,
+        footer=Footer.model_validate(asdict(written.footer)),
     )
 
 
