@@ -4,7 +4,7 @@ Invariants that the database itself holds:
 
 1. At most one round is current (partial unique index), and a round's files and manifest never change (trigger).
 2. A run's wire status is computed from its state; its state is one of the eight of ``docs/runs.md``; the same
-   idempotency key of a vendor names one run.
+   idempotency key of a vendor names one run. No arrow but those of that page can be made (trigger).
 3. A signal's identity is unique, time first, so that the live edge of the index stays hot; its vendor is the vendor
    of its deployment (composite foreign key), so that wrong attribution cannot be stored.
 4. The audit log and the history of stages can only grow (triggers, at the end of the first migration).
@@ -19,7 +19,7 @@ from mp_kit.server.store.tables.deployments import deployment_heartbeats, deploy
 from mp_kit.server.store.tables.models import model_stage_history, model_versions, models
 from mp_kit.server.store.tables.operations import audit_log, reports
 from mp_kit.server.store.tables.rounds import dataset_grants, dataset_rounds, signing_keys
-from mp_kit.server.store.tables.runs import run_artifacts, run_events, run_logs, training_runs
+from mp_kit.server.store.tables.runs import run_artifacts, run_events, run_logs, run_machines, training_runs
 from mp_kit.server.store.tables.signals import consensus, signal_batches, signals
 from mp_kit.server.store.tables.vendors import marketplace_vendors, vendor_keys
 
@@ -41,6 +41,7 @@ __all__ = [
     "run_artifacts",
     "run_events",
     "run_logs",
+    "run_machines",
     "signal_batches",
     "signals",
     "signing_keys",

@@ -52,6 +52,7 @@ training_runs = Table(
     at("next_look_at", now=True),
     Column("max_hours", Double),
     Column("max_cost_usd", Numeric(12, 4)),
+    Column("reserved_usd", Numeric(12, 4), nullable=False, server_default="0"),
     Column("price_per_hour", Numeric(12, 6)),
     Column("cost_usd", Numeric(12, 4)),
     at("deadline_at"),
@@ -79,6 +80,23 @@ training_runs = Table(
         "next_look_at",
         postgresql_where=text("state NOT IN ('succeeded', 'failed', 'cancelled')"),
     ),
+)
+
+run_machines = Table(  # the ledger: what was started for a run, from when to when, at what price
+    "run_machines",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("ref", Text, primary_key=True),
+    Column("run_id", Text, ForeignKey("training_runs.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    vendor_id(),
+    Column("price_per_hour", Numeric(12, 6), nullable=False),
+    at("since", required=True),
+    at("until"),
+    Column("billed_usd", Numeric(14, 6)),
+    at("billed_at"),
+    Index(None, "run_id"),
+    Index("ix_run_machines_unbilled", "until", postgresql_where=text("billed_at IS NULL")),
 )
 
 run_events = Table(

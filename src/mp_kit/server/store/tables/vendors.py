@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, Table, Text
+from sqlalchemy import Column, Index, Integer, Numeric, Table, Text
 
 from mp_kit.server.store.tables.base import at, json, metadata, one_of, vendor_id
 
@@ -14,6 +14,7 @@ marketplace_vendors = Table(
     Column("status", Text, nullable=False, server_default="active"),
     json("encrypted_connections"),
     Column("session_epoch", Integer, nullable=False, server_default="0"),
+    Column("monthly_ceiling_usd", Numeric(12, 2)),
     at("created_at", now=True),
     at("updated_at", now=True),
     one_of("status", "pending", "active", "suspended"),
