@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import time
@@ -84,6 +85,32 @@ class Cache:
                 _link(source, aside)
                 os.utime(aside)
                 aside.replace(file.target)
+            finally:
+                aside.unlink(missing_ok=True)
+
+    def read(self, sha256: str) -> bytes | None:
+        """A content that is there, proved by its hash."""
+        found = self.path(sha256)
+        try:
+            content = found.read_bytes()
+            os.utime(found)
+        except OSError:  # not there, or pruned by somebody else meanwhile
+            return None
+        return content if hashlib.sha256(content).hexdigest() == sha256 else None
+
+    def keep(self, sha256: str, content: bytes | memoryview) -> None:
+        """Keeps a content that has just been proved.
+
+        Raises:
+            TransferError: The folder can't be written, or the disk is full.
+        """
+        target = self.path(sha256)
+        aside = temporary_of(target)
+        with disk_errors("The cache", self.folder, len(content)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                aside.write_bytes(content)
+                aside.replace(target)
             finally:
                 aside.unlink(missing_ok=True)
 

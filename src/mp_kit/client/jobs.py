@@ -6,10 +6,54 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from mp_kit.client.journal import Arrived, Leftover, adopt
 from mp_kit.client.partial import Partial, Wanted
 from mp_kit.client.ranges import Span, gaps, spans
+
+
+class Sink(Protocol):
+    """Where the bytes of one file go; several threads write their ranges into it."""
+
+    wanted: Wanted
+    etag: str | None
+    is_resumed: bool
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Takes all of ``data``, which lies at ``offset`` in the file."""
+        ...
+
+    def note(self, arrived: Arrived) -> None:
+        """A range is there."""
+        ...
+
+    def note_etag(self, etag: str | None) -> None:
+        """The first ETag that was seen is the file's."""
+        ...
+
+    def restart(self) -> None:
+        """The file is being fetched from its beginning."""
+        ...
+
+    def finish(self, found: str | None = None) -> None:
+        """All ranges are there: proves them, or raises IntegrityError."""
+        ...
+
+
+class Work(Protocol):
+    """One file on its way, for those who bring its ranges home."""
+
+    whole: bool
+    again: bool
+
+    def open(self) -> Sink:
+        """Where its bytes go."""
+        ...
+
+    def land(self, length: int) -> bool:
+        """Counts a range in; True for the last one."""
+        ...
 
 
 @dataclass

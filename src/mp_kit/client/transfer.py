@@ -16,15 +16,15 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from mp_kit.client.failures import failure_of
 from mp_kit.client.http import Patience
-from mp_kit.client.jobs import Cursor, Job, plan
+from mp_kit.client.jobs import Cursor, Job, Sink, Work, plan
 from mp_kit.client.opener import Body, Opener
-from mp_kit.client.partial import Partial, Wanted, is_disk_error
+from mp_kit.client.partial import Wanted, is_disk_error
 from mp_kit.client.progress import OnProgress, Tally
 from mp_kit.client.ranges import PARTIAL, RANGE_BYTES, SHARES, WHOLE, Span, Verdict, check, range_length, spans
 from mp_kit.client.urls import UrlBook
@@ -143,6 +143,17 @@ class Transfer:
         resumed = sum(job.resumed for job in jobs if not job.again)
         return Fetched([file.name for file in missing], kept, tally.moved - resumed, time.monotonic() - began, resumed)
 
+    def gather(self, works: Iterable[tuple[Work, Sequence[Span]]], tally: Tally) -> None:
+        """Brings ranges home wherever their works put them, with all that :meth:`run` does about faults but one.
+
+        A work whose ``again`` is set afterwards has not come: ranges are ignored, or the file changed meanwhile.
+
+        Raises:
+            MarketplaceError: As :meth:`run`, and whatever a work's ``finish`` raises.
+        """
+        self._stop.clear()
+        self._run(deque((work, span) for work, asked in works for span in asked), tally)
+
     def _plan(self, files: Sequence[Wanted]) -> list[Job]:
         total = sum(file.size_bytes for file in files)
         length = range_length(total, self._threads, self._range_bytes)
@@ -152,7 +163,7 @@ class Transfer:
 
     def _pass(self, jobs: Sequence[Job], tally: Tally) -> list[Wanted]:
         """Fetches the files once; returns those that need another pass."""
-        tasks = deque((job, span) for job in jobs for span in job.spans)
+        tasks: deque[tuple[Work, Span]] = deque((job, span) for job in jobs for span in job.spans)
         keep = False
         try:
             for job in jobs:
@@ -171,7 +182,7 @@ class Transfer:
                 tally.add(-job.landed, job.wanted.name)
         return [job.wanted for job in jobs if job.again]
 
-    def _run(self, tasks: deque[tuple[Job, Span]], tally: Tally) -> None:
+    def _run(self, tasks: deque[tuple[Work, Span]], tally: Tally) -> None:
         with ThreadPoolExecutor(self._threads, thread_name_prefix="mp-transfer") as pool:
             workers = [pool.submit(self._work, tasks, tally) for _ in range(min(self._threads, len(tasks)))]
             try:
@@ -181,7 +192,7 @@ class Transfer:
                 self._stop.set()
                 raise
 
-    def _work(self, tasks: deque[tuple[Job, Span]], tally: Tally) -> None:
+    def _work(self, tasks: deque[tuple[Work, Span]], tally: Tally) -> None:
         while not self._stop.is_set():
             try:
                 job, span = tasks.popleft()
@@ -193,7 +204,7 @@ class Transfer:
                 self._stop.set()
                 raise
 
-    def _fetch(self, job: Job, cursor: Cursor, tally: Tally) -> None:
+    def _fetch(self, job: Work, cursor: Cursor, tally: Tally) -> None:
         """Brings one range home, however many attempts it takes."""
         partial = job.open()
         while not (job.again or self._stop.is_set()):
@@ -215,7 +226,7 @@ class Transfer:
             self._rewind(partial, cursor, tally)
 
     @staticmethod
-    def _finish(job: Job, cursor: Cursor | None) -> None:
+    def _finish(job: Work, cursor: Cursor | None) -> None:
         """Verifies and names the file; one whose resumed part proves wrong is fetched again, whole."""
         partial = job.open()
         try:
@@ -225,7 +236,7 @@ class Transfer:
                 raise
             job.again = True
 
-    def _attempt(self, partial: Partial, cursor: Cursor, tally: Tally) -> Verdict:
+    def _attempt(self, partial: Sink, cursor: Cursor, tally: Tally) -> Verdict:
         name, rest = partial.wanted.name, cursor.rest
         url = self._book.url(name, cursor.refused)
         with self._opener.open(url, rest.headers(partial.etag)) as body:
@@ -241,7 +252,7 @@ class Transfer:
                 self._drain(body, partial, cursor, tally)
             return verdict
 
-    def _drain(self, body: Body, partial: Partial, cursor: Cursor, tally: Tally) -> None:
+    def _drain(self, body: Body, partial: Sink, cursor: Cursor, tally: Tally) -> None:
         name, since, arrived = partial.wanted.name, time.monotonic(), 0
         while (left := cursor.rest.length) and not self._stop.is_set():
             data = body.read(min(CHUNK_BYTES, left))
@@ -273,7 +284,7 @@ class Transfer:
         self._sleep(wait)
 
     @staticmethod
-    def _rewind(partial: Partial, cursor: Cursor, tally: Tally) -> None:
+    def _rewind(partial: Sink, cursor: Cursor, tally: Tally) -> None:
         tally.add(-cursor.done, partial.wanted.name)
         cursor.rewind()
         partial.restart()
