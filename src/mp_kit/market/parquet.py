@@ -2,8 +2,9 @@
 
 1. Two writes of the same table give the same bytes; the file appears whole or not at all.
 2. Prices and labels stay float64; features are stored as float32, which halves them.
-3. Each column gets the encoding that its values suit: for floats BYTE_STREAM_SPLIT if nearly all values differ, a
-   dictionary if few do, else plain; timestamps and integers DELTA_BINARY_PACKED.
+3. Each column gets the encoding that its values suit: floats a dictionary if few of them differ, plain if they stand
+   still for many rows, else BYTE_STREAM_SPLIT; timestamps DELTA_BINARY_PACKED, integers a dictionary.
+4. Only the timestamp has statistics: rows are in order of time, nothing else would let a reader skip a row group.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mp_kit.market.indicators import FEATURE_NAMES
-from mp_kit.market.rowgroups import Footer, RowGroup, describe
+from mp_kit.market.rowgroups import TIME_COLUMN, Footer, RowGroup, describe
 
 __all__ = ["METADATA_KEY", "ROW_GROUP_ROWS", "RowGroup", "Written", "as_stored", "encodings", "write"]
 
@@ -31,8 +33,10 @@ METADATA_KEY = b"mp_kit"
 """Key of our JSON in the file's metadata."""
 
 _SAMPLE = 100_000
-_MANY, _FEW = 0.9, 0.15
+_FEW = 0.15  # of the values are different ones
+_STILL = 0.1  # of the values equal the one before
 _ZSTD_LEVEL = 3
+_ZSTD_TRIAL = pa.Codec("zstd", 1)
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,8 @@ class Written:
 
 
 def as_stored(table: pa.Table) -> pa.Table:
-    """The table as files keep it: features as float32, everything else as it is."""
-    fields = [pa.field(field.name, pa.float32()) if field.name in FEATURE_NAMES else field for field in table.schema]
-    return table.cast(pa.schema(fields))
+    """The table as files keep it: features as float32, and no column nullable that has no null."""
+    return table.cast(pa.schema([_stored_field(table, field) for field in table.schema]))
 
 
 def encodings(table: pa.Table) -> dict[str, str]:
@@ -100,7 +103,7 @@ def write(table: pa.Table, path: Path, *, metadata: Mapping[str, Any]) -> Writte
             row_group_size=ROW_GROUP_ROWS,
             use_dictionary=[name for name, encoding in chosen.items() if encoding == "DICTIONARY"],
             column_encoding={name: encoding for name, encoding in chosen.items() if encoding != "DICTIONARY"},
-            write_statistics=True,
+            write_statistics=[TIME_COLUMN],
         )
         partial.replace(path)
     finally:
@@ -108,22 +111,34 @@ def write(table: pa.Table, path: Path, *, metadata: Mapping[str, Any]) -> Writte
     return _described(path, stored)
 
 
+def _stored_field(table: pa.Table, field: pa.Field) -> pa.Field:
+    kind = pa.float32() if field.name in FEATURE_NAMES else field.type
+    return pa.field(field.name, kind, nullable=table.column(field.name).null_count > 0)
+
+
 def _encoding(sample: pa.ChunkedArray) -> str:
     if pa.types.is_timestamp(sample.type):
         return "DELTA_BINARY_PACKED"
     if not pa.types.is_floating(sample.type) or not len(sample):
         return "DICTIONARY"
-    share = _distinct(sample) / len(sample)
-    if share > _MANY:
-        return "BYTE_STREAM_SPLIT"
-    return "DICTIONARY" if share < _FEW else "PLAIN"
-
-
-def _distinct(sample: pa.ChunkedArray) -> int:
-    """How many bit patterns there are; sorting them is several times quicker than hashing values."""
     values = sample.to_numpy()
-    bits = np.sort(values.view(f"i{values.itemsize}"))
-    return 1 + int(np.count_nonzero(bits[1:] != bits[:-1]))
+    bits = values.view(f"i{values.itemsize}")
+    distinct = 1 + _changes(np.sort(bits))  # sorting bit patterns is several times quicker than hashing values
+    if distinct < _FEW * bits.size:
+        return "BYTE_STREAM_SPLIT" if _repeats(bits, distinct) else "DICTIONARY"
+    return "PLAIN" if bits.size - _changes(bits) > _STILL * bits.size else "BYTE_STREAM_SPLIT"
+
+
+def _changes(bits: NDArray[np.signedinteger[Any]]) -> int:
+    """How many values differ from the one before."""
+    return int(np.count_nonzero(bits[1:] != bits[:-1]))
+
+
+def _repeats(bits: NDArray[np.signedinteger[Any]], distinct: int) -> bool:
+    """Whether few values come in the same order again and again, as a calendar's: then no dictionary is as small."""
+    planes = np.ascontiguousarray(bits.view(np.uint8).reshape(bits.size, bits.itemsize).T)
+    packed = bits.size * max(distinct - 1, 1).bit_length() / 8
+    return 2 * len(_ZSTD_TRIAL.compress(planes)) < packed
 
 
 def _described(path: Path, stored: pa.Table) -> Written:

@@ -90,17 +90,29 @@ def test_write_empty_table(tmp_path: Path, table: pa.Table):
 
 
 def test_encodings_follow_the_values():
-    """All different, few different, in between, and times."""
+    """All different, few different, a calendar's circle, half of them repeated one after the other, and times."""
+    rows = 20_000
     random = np.random.default_rng(1)
     columns = {
-        "timestamp": pa.array(np.arange(1000), pa.timestamp("us", tz="UTC")),
-        "different": random.random(1000),
-        "few": random.integers(0, 9, 1000).astype(float),
-        "between": random.integers(0, 600, 1000).astype(float),
-        "label_direction": pa.array(random.integers(-1, 2, 1000), pa.int8()),
+        "timestamp": pa.array(np.arange(rows), pa.timestamp("us", tz="UTC")),
+        "different": random.random(rows),
+        "few": random.integers(0, 9, rows).astype(float),
+        "circle": np.sin(np.arange(rows) % 50),
+        "between": random.integers(0, rows // 2, rows).astype(float),
+        "still": np.repeat(random.random(rows // 2), 2),
+        "label_direction": pa.array(random.integers(-1, 2, rows), pa.int8()),
     }
-    expected = ["DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT", "DICTIONARY", "PLAIN", "DICTIONARY"]
-    assert expected == list(parquet.encodings(pa.table(columns)).values())
+    chosen = parquet.encodings(pa.table(columns))
+    assert (
+        dict.fromkeys(("different", "circle", "between"), "BYTE_STREAM_SPLIT")
+        | {
+            "timestamp": "DELTA_BINARY_PACKED",
+            "few": "DICTIONARY",
+            "still": "PLAIN",
+            "label_direction": "DICTIONARY",
+        }
+        == chosen
+    )
 
 
 def test_chosen_encodings_reach_the_file(tmp_path: Path, table: pa.Table):
@@ -111,6 +123,16 @@ def test_chosen_encodings_reach_the_file(tmp_path: Path, table: pa.Table):
         stored = group.column(number).encodings
         assert ("RLE_DICTIONARY" if encoding == "DICTIONARY" else encoding) in stored
         assert group.column(number).compression == "ZSTD"
+
+
+def test_only_time_has_statistics_and_nothing_is_nullable(tmp_path: Path, table: pa.Table):
+    """Readers prune by time and decode no definition levels; a column with a null stays nullable."""
+    holed = table.set_column(1, "open", pa.array([None, *table.column("open").to_pylist()[1:]], pa.float64()))
+    written = parquet.write(holed, tmp_path / "x.parquet", metadata={})
+    group = pq.read_metadata(written.path).row_group(0)
+    statistics = {group.column(n).path_in_schema: group.column(n).statistics for n in range(group.num_columns)}
+    assert ["timestamp"] == [name for name, found in statistics.items() if found is not None]
+    assert ["open"] == [field.name for field in pq.read_schema(written.path) if field.nullable]
 
 
 def test_smaller_than_the_defaults_on_real_bars(shared_fx: Path, tmp_path: Path):
