@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from mp_kit.client.instants import When, instant
 from mp_kit.contracts.rounds import ManifestFile
-from mp_kit.errors import InvalidInputError
+from mp_kit.errors import InvalidInputError, MissingExtraError
 
 SYMBOL_COLUMN = "symbol"
 
@@ -104,3 +105,16 @@ def check_columns(name: str, asked: Sequence[str] | None, there: Sequence[str]) 
             near = difflib.get_close_matches(column, there, 1, 0.7)
             asks = f"Did you mean {near[0]!r}? " if near else ""
             raise InvalidInputError(f"{name} has no column {column!r}.", hint=f"{asks}It has: {', '.join(there)}.")
+
+
+def as_polars(table: pa.Table) -> Any:
+    """A table as a polars frame.
+
+    Raises:
+        MissingExtraError: polars is not installed.
+    """
+    try:
+        polars = importlib.import_module("polars")
+    except ImportError as error:
+        raise MissingExtraError("A polars frame needs polars.", hint="pip install polars") from error
+    return polars.from_arrow(table)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mp_kit.client.cache import Cache
 from mp_kit.client.journal import Arrived
 from mp_kit.client.partial import Wanted
 from mp_kit.client.ranges import RANGE_BYTES, Span
@@ -84,7 +85,7 @@ class Parts:
             self._missing -= length
             return self._missing == 0
 
-    def write(self, data: bytes, offset: int) -> None:
+    def write(self, data: bytes | memoryview, offset: int) -> None:
         """Takes bytes of a range that was asked for."""
         number = bisect.bisect_right(self._starts, offset) - 1
         begin = offset - self._starts[number]
@@ -121,6 +122,11 @@ class Parts:
                     hint="Nothing of it was used. Fetch it again; if it happens twice, tell the operator.",
                 )
             self.proved[part.start] = held.toreadonly()
+
+    def keep(self, cache: Cache) -> None:
+        """Gives the proved parts to a cache."""
+        for part in self._parts:
+            cache.keep(part.sha256, self.proved[part.start])
 
 
 def _joined(parts: Sequence[Part]) -> Iterator[tuple[int, int]]:
