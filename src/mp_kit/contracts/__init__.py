@@ -20,6 +20,13 @@ from mp_kit.contracts.common import (
     Timeframe,
     VersionText,
 )
+from mp_kit.contracts.connections import (
+    Connection,
+    ConnectionName,
+    ConnectionStatus,
+    ConnectionWrite,
+    check_credential,
+)
 from mp_kit.contracts.consensus import (
     Allocation,
     Consensus,
@@ -126,8 +133,6 @@ from mp_kit.contracts.training import (
     Wandb,
 )
 from mp_kit.contracts.vendors import (
-    Connection,
-    ConnectionWrite,
     ExchangeRequest,
     Introspection,
     IntrospectRequest,
@@ -170,6 +175,8 @@ __all__ = [
     "CatalogEntry",
     "Confidence",
     "Connection",
+    "ConnectionName",
+    "ConnectionStatus",
     "ConnectionWrite",
     "Consensus",
     "ConsensusInferRequest",
@@ -252,6 +259,7 @@ __all__ = [
     "VendorStatus",
     "VersionText",
     "Wandb",
+    "check_credential",
     "check_idempotency_key",
     "make_idempotency_key",
     "negotiate",

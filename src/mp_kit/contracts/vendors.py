@@ -78,21 +78,6 @@ class KeyCheck(Model):
     expires_at: Instant | None = None
 
 
-class ConnectionWrite(Model):
-    """A credential, write-only."""
-
-    value: SecretStr
-
-
-class Connection(Model):
-    """What may be read of a credential."""
-
-    name: str
-    last4: str
-    status: str
-    checked_at: Instant | None = None
-
-
 class IntrospectRequest(Model):
     """Asks what a token is."""
 

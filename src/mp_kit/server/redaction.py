@@ -1,17 +1,21 @@
-"""Keeps secrets out of logs: our tokens, JWTs, and the signatures of presigned URLs.
+"""Keeps secrets out of logs: our tokens, JWTs, the signatures of presigned URLs, and every value that it was told.
 
 1. It works on the finished text of a record, so that arguments and tracebacks are covered too.
 2. It sits on handlers as well as on loggers: a record that a child logger passes up meets the handler's filter.
 3. What is replaced keeps its prefix, so that a reader sees which kind of secret stood there.
+4. A value that has no shape of its own is remembered when it passes through the process, by whoever holds it then
+   (:mod:`mp_kit.server.vault`, the composition root), and goes whole.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import threading
 import traceback
+from urllib.parse import quote
 
-__all__ = ["LOGGERS", "RedactionFilter", "install", "redact"]
+__all__ = ["LOGGERS", "RedactionFilter", "install", "redact", "remember"]
 
 LOGGERS = ("", "mp_kit", "prefect", "prefect.flow_runs", "prefect.task_runs", "uvicorn", "uvicorn.error", "litestar")
 """The loggers whose records pass the filter; the empty name is the root."""
@@ -36,9 +40,53 @@ def redact(text: str) -> str:
     Returns:
         The text with each secret's tail as ``***``.
     """
+    text = _KNOWN.redact(text)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return text
+
+
+def remember(*values: str) -> None:
+    """From now on :func:`redact` knows these values, in this process.
+
+    Args:
+        *values: Secrets as they are; one under 8 characters is let be, because words would go with it.
+    """
+    for value in values:
+        _KNOWN.add(value)
+
+
+class _Known:
+    """Secret values, the latest so many."""
+
+    _SHORTEST = 8
+    _MOST = 4_096
+
+    def __init__(self) -> None:
+        self._values: dict[str, None] = {}
+        self._pattern: re.Pattern[str] | None = None
+        self._lock = threading.Lock()
+
+    def add(self, value: str) -> None:
+        """Adds a value, and how it looks in a URL."""
+        with self._lock:
+            for form in {value, quote(value, safe="")}:
+                if len(form) >= self._SHORTEST and form not in self._values:
+                    self._values[form] = None
+                    self._pattern = None
+            while len(self._values) > self._MOST:
+                del self._values[next(iter(self._values))]
+
+    def redact(self, text: str) -> str:
+        """Puts stars where a known value stands."""
+        pattern = self._pattern or self._compiled()
+        return pattern.sub("***", text) if pattern else text
+
+    def _compiled(self) -> re.Pattern[str] | None:
+        with self._lock:
+            longest_first = sorted(self._values, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+            return self._pattern
 
 
 class RedactionFilter(logging.Filter):
@@ -69,3 +117,4 @@ def _message(record: logging.LogRecord) -> str:
 
 
 _FILTER = RedactionFilter()
+_KNOWN = _Known()

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -69,6 +70,9 @@ class Settings:
         max_body_bytes: Largest body that the edge reads.
         late_grace_seconds: A signal older than its bar's end by more than this is late.
         store_env: Keys and endpoint of the object store, by their names in the environment.
+        runpod_url: Root of RunPod's REST API, version 2 (MP_RUNPOD_URL).
+        huggingface_url: Root of the Hugging Face Hub (HF_ENDPOINT).
+        wandb_url: Root of the Weights & Biases API (WANDB_BASE_URL).
     """
 
     home: Path
@@ -86,6 +90,9 @@ class Settings:
     max_body_bytes: int = 64 * 1024 * 1024
     late_grace_seconds: float = 300.0
     store_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    runpod_url: str = "https://api.runpod.io/v2"
+    huggingface_url: str = "https://huggingface.co"
+    wandb_url: str = "https://api.wandb.ai"
 
     @property
     def signing_seed_bytes(self) -> bytes:
@@ -144,6 +151,9 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         edge_threads=_count("MP_EDGE_THREADS", env, 8),
         allow_local=env.get("MP_ALLOW_LOCAL", state.get("allow_local", "")) in {"1", "true"},
         store_env={name: env[name] for name in STORE_NAMES if env.get(name)},
+        runpod_url=_url("MP_RUNPOD_URL", env, Settings.runpod_url),
+        huggingface_url=_url("HF_ENDPOINT", env, Settings.huggingface_url),
+        wandb_url=_url("WANDB_BASE_URL", env, Settings.wandb_url),
     )
 
 
@@ -186,6 +196,14 @@ def _count(name: str, env: Mapping[str, str], default: int) -> int:
     if not value.isascii() or not value.isdecimal() or int(value) < 1:
         raise SetupError(f"{name} must be a whole number of at least 1.")
     return int(value)
+
+
+def _url(name: str, env: Mapping[str, str], default: str) -> str:
+    value = (env.get(name) or default).rstrip("/")
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+        raise SetupError(f"{name} must be an http(s) URL with a host and without a password.")
+    return value
 
 
 def _secret(name: str, env: Mapping[str, str], kept: Mapping[str, str]) -> str:

@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mp_kit.contracts import ConnectionName
+from mp_kit.server import redaction
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.local import LocalProvider
+from mp_kit.server.providers.probes import Probes
+from mp_kit.server.services import connections
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings, load
 from mp_kit.server.storage import open_store
 from mp_kit.server.store.engine import Database
+from mp_kit.server.vault import Vault
 from mp_kit.signing import Signer
 
 
 def build(settings: Settings) -> House:
     """Builds a house from settings."""
+    _hide_secrets(settings)
     store = open_store(settings.store_url, base_url=settings.base_url, url_key=settings.url_key, env=settings.store_env)
     providers: dict[str, Provider] = {}
     if settings.allow_local:
         providers["local"] = LocalProvider(settings.home / "runs")
+    db = Database(settings.database_url, pool_size=settings.edge_threads)
+    vault = Vault(settings.master_key)
     return House(
         settings=settings,
-        db=Database(settings.database_url, pool_size=settings.edge_threads),
+        db=db,
         store=store,
         signer=Signer(settings.signing_seed_bytes),
         tokens=TokenBook(
             pepper=settings.token_pepper, jwt_secret=settings.jwt_secret, service_key=settings.service_key
         ),
+        vault=vault,
+        probes=Probes(settings.runpod_url, settings.huggingface_url, settings.wandb_url),
         providers=providers,
     )
+
+
+def runpod_keys(db: Database, vault: Vault) -> Callable[[str], str]:
+    """Gives the RunPod provider a vendor's key when it needs one: opened anew each time, kept nowhere.
+
+    Returns:
+        A function of the vendor's id. It raises CredentialError when the vendor has not connected RunPod,
+        IntegrityError when the key cannot be opened.
+    """
+
+    def key_of(vendor_id: str) -> str:
+        with db.begin() as tx:
+            name = ConnectionName.RUNPOD
+            return connections.secret(tx, vault, vendor_id, name, purpose="A machine at RunPod").get_secret_value()
+
+    return key_of
+
+
+def _hide_secrets(settings: Settings) -> None:
+    own = (settings.token_pepper, settings.jwt_secret, settings.signing_seed, settings.url_key, settings.service_key)
+    redaction.remember(settings.master_key, *own)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from litestar.plugins.pydantic import PydanticPlugin
 from mp_kit.contracts import CONTRACTS_VERSION
 from mp_kit.errors import DatabaseDownError
 from mp_kit.server.edge import (
+    connections,
     consensus,
     deployments,
     docs,
@@ -72,6 +73,7 @@ def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of han
         vendors.login,
         vendors.validate,
         vendors.rotate,
+        *connections.HANDLERS,
         tokens.introspect,
         models.catalog,
         models.list_own,

@@ -11,10 +11,6 @@ from mp_kit.errors import NotBuiltYetError
 
 UNBUILT: list[tuple[HttpMethod, str, str]] = [
     (HttpMethod.POST, "/api/marketplace/vendor/auth/exchange", "one-time codes come with sign-in"),
-    (HttpMethod.GET, "/api/vendors/connections", "credentials come with the vault"),
-    (HttpMethod.GET, "/api/vendors/connections/{name:str}", "credentials come with the vault"),
-    (HttpMethod.PUT, "/api/vendors/connections/{name:str}", "credentials come with the vault"),
-    (HttpMethod.DELETE, "/api/vendors/connections/{name:str}", "credentials come with the vault"),
     (HttpMethod.PATCH, "/api/deployments/{deployment_id:str}", "changing deployments comes with launching them"),
     (HttpMethod.POST, "/api/consensus/store", "vendors' own consensus comes with scoring"),
 ]

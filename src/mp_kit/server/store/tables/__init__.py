@@ -15,6 +15,7 @@ Money is in US dollars, times are ``timestamptz``, ids are text made in Python.
 from __future__ import annotations
 
 from mp_kit.server.store.tables.base import HOUSE, metadata
+from mp_kit.server.store.tables.connections import vendor_connections, vendor_data_keys
 from mp_kit.server.store.tables.deployments import deployment_heartbeats, deployment_tokens, deployments
 from mp_kit.server.store.tables.models import model_stage_history, model_versions, models
 from mp_kit.server.store.tables.operations import audit_log, reports
@@ -46,5 +47,7 @@ __all__ = [
     "signals",
     "signing_keys",
     "training_runs",
+    "vendor_connections",
+    "vendor_data_keys",
     "vendor_keys",
 ]

@@ -12,7 +12,7 @@ marketplace_vendors = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("status", Text, nullable=False, server_default="active"),
-    json("encrypted_connections"),
+    json("encrypted_connections"),  # stays empty: credentials lie in vendor_connections (decision 0014)
     Column("session_epoch", Integer, nullable=False, server_default="0"),
     Column("monthly_ceiling_usd", Numeric(12, 2)),
     at("created_at", now=True),
