@@ -20,8 +20,8 @@ class Sink(Protocol):
     etag: str | None
     is_resumed: bool
 
-    def write(self, data: bytes, offset: int) -> None:
-        """Takes all of ``data``, which lies at ``offset`` in the file."""
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """Takes all of ``data``, which lies at ``offset`` in the file; the buffer is used again afterwards."""
         ...
 
     def note(self, arrived: Arrived) -> None:
@@ -131,7 +131,7 @@ class Cursor:
         """What has not arrived."""
         return self.span.after(self.done)
 
-    def take(self, data: bytes) -> Arrived | None:
+    def take(self, data: bytes | memoryview) -> Arrived | None:
         """Counts bytes in, in order; says what has arrived when it is time to write that down."""
         self.digest.update(data)
         self.done += len(data)

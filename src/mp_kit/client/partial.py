@@ -79,7 +79,7 @@ class Partial:
             self.discard()
             raise
 
-    def write(self, data: bytes, offset: int) -> None:
+    def write(self, data: bytes | memoryview, offset: int) -> None:
         """Writes all of ``data`` at ``offset``."""
         view = memoryview(data)
         with self._disk_errors():
