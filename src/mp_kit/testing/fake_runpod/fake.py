@@ -1,0 +1,229 @@
+"""The fake as a whole."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mp_kit.errors import NotFoundError
+from mp_kit.testing.fake_runpod.catalog import Catalogue
+from mp_kit.testing.fake_runpod.clock import Clock
+from mp_kit.testing.fake_runpod.cloud import Cloud, Pace
+from mp_kit.testing.fake_runpod.containers import Container
+from mp_kit.testing.fake_runpod.faults import Faults
+from mp_kit.testing.fake_runpod.pods import Pod, Status
+from mp_kit.testing.fake_runpod.records import Records, RequestRecord, Violations
+from mp_kit.testing.fake_runpod.router import Router
+from mp_kit.testing.fake_runpod.server import Server
+
+__all__ = ["FakeRunPod", "PodSnapshot"]
+
+IMAGE_COMMAND = ("python", "-m", "mp_kit.trainer")
+
+
+@dataclass(frozen=True)
+class PodSnapshot:
+    """A pod as it is now, or was at its end.
+
+    Attributes:
+        id: Its id.
+        name: Its name.
+        status: PROVISIONING, STARTING, RUNNING, EXITED, ERROR or TERMINATED.
+        created_at: When it was ordered.
+        ended_at: When it was terminated or vanished; None while it is there.
+        price: US dollars per hour.
+        cost: US dollars so far.
+        starts: How often its container was started.
+        gpu: The GPU type's id; None for a CPU pod.
+    """
+
+    id: str
+    name: str
+    status: str
+    created_at: datetime
+    ended_at: datetime | None
+    price: Decimal
+    cost: Decimal
+    starts: int
+    gpu: str | None
+
+
+class FakeRunPod:
+    """A stand-in for RunPod's REST v2 on the loopback; a context manager.
+
+    Args:
+        keys: API keys with their credit in US dollars; None as credit for as much as it takes.
+        clock: Tells the time; pulls, uptime, hiding and billing go by it.
+        faults: What goes wrong; may be changed at any time.
+        run_containers: Whether pods run their command; if not, their lives are scripted.
+        lives: Tells a new pod's further life as ``(seconds, status)`` entries; for scripted lives.
+        pace: How long things take.
+        port: Of the loopback; 0 for any free one.
+        openapi: RunPod's OpenAPI document, to check each request against.
+        later: Whether keys are accepted that came after that document (``entrypoint``, ``cmd`` …).
+        page: Pods per page at most.
+        per_minute: Requests that an account may send in a minute.
+        folder: The containers' disks; a temporary folder by default.
+        image_command: What runs in a pod that names no command.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a knob of its own, all by name
+        self,
+        keys: Mapping[str, Decimal | float | None] | None = None,
+        *,
+        clock: Clock | None = None,
+        faults: Faults | None = None,
+        run_containers: bool = True,
+        lives: Callable[[Pod], Sequence[tuple[float, str]]] | None = None,
+        pace: Pace | None = None,
+        port: int = 0,
+        openapi: Path | None = None,
+        later: bool = False,
+        page: int = 1_000,
+        per_minute: int | None = None,
+        folder: Path | None = None,
+        image_command: tuple[str, ...] = IMAGE_COMMAND,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.faults = faults or Faults()
+        given = {"rp-key": None} if keys is None else keys
+        credits_ = {key: None if credit is None else Decimal(str(credit)) for key, credit in given.items()}
+        self._cloud = Cloud(self.clock, credits_, pace or Pace())
+        self._cloud.life = lives or (lambda _pod: ())
+        self._records = Records()
+        router = Router(self._cloud, self.faults, later=later, page=page, openapi=openapi)
+        self._server = Server(port, router, self._records, per_minute)
+        self._own_folder = folder is None
+        self._folder = folder or Path(tempfile.mkdtemp(prefix="fake-runpod-"))
+        self._image_command = image_command
+        self._containers: list[Container] = []
+        if run_containers:
+            self._cloud.on_create = self._launch
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the server and all containers, and removes their disks."""
+        self._server.closing.set()
+        for container in self._containers:
+            container.close()
+        for pod in self._cloud.pods.values():
+            pod.log.close()
+        self._server.shutdown()
+        self._server.server_close()
+        for container in self._containers:
+            container.join()
+        if self._own_folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def url(self) -> str:
+        """Base URL, ``/v2`` included."""
+        return f"{self._server.root}/v2"
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Stock and prices, which a test may change."""
+        return self._cloud.catalogue
+
+    @property
+    def pods(self) -> list[PodSnapshot]:
+        """All pods ever, oldest first."""
+        with self._cloud.lock:
+            self._cloud.settle()
+            now = self.clock.now()
+            return [_snapshot(pod, now) for pod in self._cloud.pods.values()]
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """Every request so far."""
+        return list(self._records.requests)
+
+    @property
+    def violations(self) -> Violations:
+        """Every request that broke the contract; ``violations.check()`` fails a test that had one."""
+        return self._records.violations
+
+    def billing(self) -> dict[str, Decimal]:
+        """What each pod has cost so far, US dollars, by pod id.
+
+        A pod costs from its creation to its termination, per second begun: while it holds a machine its price and its
+        disks (0.10 per GB and month), while it is EXITED its volume alone (0.20 per GB and month).
+        """
+        return {pod.id: pod.cost for pod in self.pods}
+
+    def balance(self, key: str) -> Decimal | None:
+        """What an account has left; None if it has no bounds."""
+        with self._cloud.lock:
+            self._cloud.settle()
+            return self._cloud.balance(key)
+
+    def set_credit(self, key: str, credit: Decimal | float | None) -> None:
+        """Changes what an account has paid in, or adds an account."""
+        from mp_kit.testing.fake_runpod.cloud import Account
+
+        amount = None if credit is None else Decimal(str(credit))
+        with self._cloud.lock:
+            self._cloud.accounts[key] = Account(key, amount)
+            self._cloud.settle()
+
+    def end(self, pod_id: str, status: str = "TERMINATED") -> None:
+        """Makes a pod vanish (TERMINATED), or become EXITED or ERROR, behind everybody's back."""
+        with self._cloud.lock:
+            self._pod(pod_id).mark(Status(status), self.clock.now())
+
+    def restart(self, pod_id: str) -> None:
+        """Starts a pod's container anew, as RunPod does when a main process ends; for scripted lives."""
+        with self._cloud.lock:
+            pod = self._pod(pod_id)
+            pod.generation += 1
+            pod.mark(Status.RUNNING, self.clock.now(), keep_future=True)
+
+    def say(self, pod_id: str, line: str, source: str = "container") -> None:
+        """Writes a log line; for scripted lives."""
+        self._pod(pod_id).log.write(source, line, self.clock.now())
+
+    def logs(self, pod_id: str) -> list[str]:
+        """All lines of a pod, ``source: text`` each, terminated or not."""
+        with self._cloud.lock:
+            pod = self._pod(pod_id)
+            pod.catch_up(self.clock.now())
+        return [f"{line.source}: {line.text}" for line in pod.log.lines]
+
+    def _pod(self, pod_id: str) -> Pod:
+        if pod_id not in self._cloud.pods:
+            raise NotFoundError(f"The fake never had a pod {pod_id!r}.")
+        return self._cloud.pods[pod_id]
+
+    def _launch(self, pod: Pod) -> None:
+        container = Container(pod, self._cloud, self._folder / pod.id, self._image_command)
+        self._containers.append(container)
+        container.start()
+
+
+def _snapshot(pod: Pod, now: datetime) -> PodSnapshot:
+    return PodSnapshot(
+        id=pod.id,
+        name=pod.name,
+        status=pod.status(now).value,
+        created_at=pod.created_at,
+        ended_at=pod.ended_at(now),
+        price=pod.price,
+        cost=pod.cost(now).total,
+        starts=sum(status is Status.RUNNING and at <= now for at, status in pod.timeline),
+        gpu=pod.spec.get("gpu", {}).get("id"),
+    )
