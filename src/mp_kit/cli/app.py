@@ -45,6 +45,7 @@ COMMANDS: dict[str, Lazy] = {
     "health": Lazy("mp_kit.cli.market", "health", "How the marketplace is."),
     "data": Lazy("mp_kit.cli.data", "app", "Rounds and their files: list, info, pull."),
     "train": Lazy("mp_kit.cli.train", "app", "Training runs: start, list, status, logs, wait, stop."),
+    "connections": Lazy("mp_kit.cli.connections", "app", "Accounts elsewhere: set, list, test, remove."),
     "register": Lazy("mp_kit.cli.register", "register", "Register a version of a model."),
     "link-infra": Lazy("mp_kit.cli.deployments", "link_infra", "Make a deployment and keep its token."),
     "heartbeat": Lazy("mp_kit.cli.deployments", "heartbeat", "Send a deployment's sign of life."),

@@ -11,6 +11,7 @@ import httpx
 from pydantic import SecretStr
 
 from mp_kit.client import config
+from mp_kit.client.connections import Connections
 from mp_kit.client.consensus import ConsensusBox
 from mp_kit.client.data import Data
 from mp_kit.client.deployments import Deployments
@@ -81,7 +82,7 @@ class Marketplace:
         signed = "signed in" if self._api.has_token else "not signed in"
         return (
             f"Marketplace {self._api.base_url} ({signed})\n"
-            "  parts: rounds, data, train, models, deployments, signals, consensus\n"
+            "  parts: rounds, data, train, models, deployments, signals, consensus, connections\n"
             "  verbs: me(), catalog(), health()"
         )
 
@@ -129,6 +130,11 @@ class Marketplace:
     def signals(self) -> SignalBox:
         """The vendor's signals."""
         return SignalBox(self._api)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """The vendor's accounts elsewhere."""
+        return Connections(self._api)
 
     @cached_property
     def consensus(self) -> ConsensusBox:

@@ -19,6 +19,7 @@ from mp_kit.contracts import (
     MANIFEST_KEY_HEADER,
     MANIFEST_SIGNATURE_HEADER,
     REQUEST_ID_HEADER,
+    ConnectionWrite,
     DeploymentRequest,
     HeartbeatWrite,
     Model,
@@ -33,6 +34,7 @@ from mp_kit.contracts import (
     negotiate,
     render_failure,
 )
+from mp_kit.testing.connections import ConnectionDesk
 from mp_kit.testing.deployments import DeploymentDesk
 from mp_kit.testing.rounds import Shelf, Tables, sample_tables
 from mp_kit.testing.runs import RunDesk
@@ -54,6 +56,7 @@ class FakeMarketplace:
         requests: ``METHOD path`` of each request, in order.
         runs: The runs; ``runs.statuses`` is what looks at a run show, one after the other.
         book: The stored signals.
+        connections: The connected accounts; ``connections.verdict`` is what a test says.
         shelf: The round; ``shelf.files`` holds the files' bytes by sha256, for a test to spoil.
     """
 
@@ -73,6 +76,7 @@ class FakeMarketplace:
         self.shelf = Shelf(self.url, tables if tables is not None else sample_tables(), now)
         self.runs = RunDesk(self.url, self.shelf, now)
         self.book = SignalBook(self._vendor.id, now)
+        self.connections = ConnectionDesk(now)
         self._desk = DeploymentDesk(now)
         self._models: dict[tuple[str, str], RegisteredModel] = {}
         self._answers: dict[tuple[str, str], tuple[bytes, Any]] = {}
@@ -140,6 +144,8 @@ class FakeMarketplace:
         self._who(request, vendor=True)
         if rest == ["me"]:
             return _good(self._vendor)
+        if rest[:1] == ["connections"]:
+            return self._connect(request, rest[1:])
         if request.method == "POST" and rest == ["models"]:
             wanted = ModelRegistration.model_validate(_body(request))
             ids = {"model_id": f"mod_{wanted.name}", "version_id": f"ver_{wanted.version}"}
@@ -147,6 +153,14 @@ class FakeMarketplace:
         if request.method == "GET" and rest == ["models"]:
             return _good([{"id": model.model_id, "name": name} for (name, _), model in self._models.items()])
         return self._promote(request, rest)
+
+    def _connect(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
+        if not rest:
+            return _good(self.connections.all())
+        if request.method == "PUT":
+            return _good(self.connections.put(rest[0], ConnectionWrite.model_validate(_body(request))))
+        verbs = {"GET": self.connections.get, "DELETE": self.connections.remove, "POST": self.connections.test}
+        return _good(verbs[request.method](rest[0]))
 
     def _promote(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
         change = StageChange.model_validate(_body(request))
