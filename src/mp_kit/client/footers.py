@@ -132,7 +132,7 @@ class Projection:
         except (pa.ArrowException, OSError) as error:
             raise IntegrityError(f"{self._file.name}: its columns can't be read ({type(error).__name__}).") from error
         empty = pa.schema([self._schema.field(name) for name in self._own]).empty_table()
-        return finished(pa.concat_tables([empty, *tables]), self._file, self._schema, self._choice.columns)
+        return pa.concat_tables([self._finished(empty), *tables])
 
     @property
     def _own(self) -> list[str]:
@@ -151,7 +151,10 @@ class Projection:
         table = source.read_row_group(self._groups[number], columns=names, use_threads=False)
         if self._condition is not None and time_column(self._file.name, self._schema).name in names:
             table = table.filter(self._condition)
-        return table.select(self._own)
+        return self._finished(table)
+
+    def _finished(self, table: pa.Table) -> pa.Table:
+        return finished(table, self._file, self._schema, self._choice.columns)
 
     def _chunks(self, number: int) -> list[Any]:
         group = self._metadata.row_group(self._groups[number])
