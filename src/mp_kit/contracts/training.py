@@ -134,6 +134,23 @@ class RunLogs(Model):
     complete: bool
 
 
+class GpuUse(Model):
+    """One GPU as its driver tells it; null where it does not."""
+
+    percent: float | None = None
+    used_mib: float | None = None
+    total_mib: float | None = None
+
+
+class MachineUse(Model):
+    """The machine that a job runs on, as last seen from inside."""
+
+    uptime_seconds: float | None = Field(default=None, description="Since the wrapper's present start.")
+    rss_bytes: int | None = Field(default=None, description="Resident memory of the job's main process.")
+    disk_free_bytes: int | None = Field(default=None, description="Room on the disk of the run's folder.")
+    gpus: list[GpuUse] = Field(default_factory=list, max_length=64)
+
+
 class RunHeartbeat(Model):
     """Progress from inside a job."""
 
@@ -141,6 +158,8 @@ class RunHeartbeat(Model):
     total_steps: int | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
     started_count: int | None = Field(default=None, description="Times the container's main process was started.")
+    machine: MachineUse | None = None
+    renew_urls: bool = Field(default=False, description="Ask for fresh URLs of the round's files.")
 
 
 class RunOrders(Model):
@@ -149,6 +168,17 @@ class RunOrders(Model):
     command: Literal["continue", "stop"]
     deadline: Instant | None = None
     heartbeat_seconds: float = 10.0
+    dataset_urls: list[dict[str, Any]] | None = Field(
+        default=None, description="The round's files as in DATASET_URLS, freshly signed; only when asked for."
+    )
+
+
+class RunEnvironment(Model):
+    """What a job needs in its environment, for a vendor who runs it on a machine of their own."""
+
+    run_id: str
+    env: dict[str, str] = Field(repr=False, description="Holds the run token: treat it as a secret.")
+    deadline: Instant
 
 
 class LogChunkLine(Model):
@@ -174,13 +204,36 @@ class ArtifactRequest(Model):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class ArtifactAnnouncement(ArtifactRequest):
+    """Asks where to upload an artifact, and says whether it may be sent in parts."""
+
+    multipart: bool = Field(default=False, description="The sender can PUT parts, in any order and again.")
+
+
+class PartTarget(Model):
+    """Where to PUT one part of an artifact."""
+
+    number: int = Field(ge=1)
+    offset: int = Field(ge=0, description="Of its first byte in the file.")
+    size_bytes: int = Field(gt=0)
+    url: str
+
+
+class PartPlan(Model):
+    """An upload in parts. Announce the artifact again after the last part: the answer is then complete."""
+
+    complete: bool
+    missing: list[PartTarget]
+
+
 class ArtifactTarget(Model):
-    """Where to PUT an artifact's bytes."""
+    """Where to PUT an artifact's bytes: whole to ``url``, or in ``parts`` where there are any."""
 
     name: str
     url: str
     method: Literal["PUT"] = "PUT"
     expires_at: Instant
+    parts: PartPlan | None = None
 
 
 class RunOutcome(Model):

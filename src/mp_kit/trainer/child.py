@@ -69,6 +69,11 @@ class Child:
         for thread in (*self._readers, threading.Thread(target=self._watch, daemon=True)):
             thread.start()
 
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its group's as well."""
+        return self._process.pid
+
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the child and all that it started."""
         with contextlib.suppress(ProcessLookupError):  # all of them have ended: what was wanted

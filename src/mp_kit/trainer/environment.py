@@ -24,7 +24,7 @@ from mp_kit.contracts.common import Instant, Model, Sha256, Task
 from mp_kit.contracts.training import TrainingSpec
 from mp_kit.errors import SetupError
 
-__all__ = ["DataFile", "JobEnv", "token_claims"]
+__all__ = ["DataFile", "JobEnv", "run_folder", "token_claims"]
 
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 _JWT_PARTS = 3
@@ -123,6 +123,17 @@ def token_claims(token: str) -> dict[str, Any]:
             hint="Take the token that the marketplace gave out with the run, unchanged.",
         )
     return claims
+
+
+def run_folder(environ: Mapping[str, str]) -> Path:
+    """Where a job keeps its files: ``MP_RUN_DIR``, else ``mp-run-RUN`` below the temporary folder.
+
+    Both lie on a container's own disk, which survives a restart of the container and goes with the pod.
+
+    Raises:
+        SetupError: There is no run token that names the run.
+    """
+    return _folder(environ, str(token_claims(_required(environ, "MP_RUN_TOKEN"))["sub"]))
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

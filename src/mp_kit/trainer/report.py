@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mp_kit.trainer.limits import HISTORY, MAX_METRICS_BYTES, merged, size_of
+
 __all__ = ["REPORT_FILE", "Progress", "ReportReader", "failure", "metric"]
 
 REPORT_FILE = "MP_REPORT_FILE"
@@ -97,16 +99,20 @@ class Progress:
             self.total_steps = entry["total_steps"]
         if isinstance(entry.get("failure"), str):
             self.failure = entry["failure"][:_FAILURE_CHARS]
-        self.metrics.update(values)
+        self.metrics, _ = merged(self.metrics, values)
         if len(self.history) > 2 * MAX_POINTS:
             self.history = self.history[::2]
 
     def summary(self) -> dict[str, Any]:
-        """The metrics for the marketplace: last values, and the history under ``history``."""
+        """The metrics for the marketplace: last values, and under ``history`` as many steps as there is room for."""
         if not self.history:
             return dict(self.metrics)
         stride = -(-len(self.history) // MAX_POINTS)
-        return {**self.metrics, "history": self.history[::-1][::stride][::-1]}
+        points = self.history[::-1][::stride][::-1]
+        room = MAX_METRICS_BYTES - size_of(self.metrics) - len(HISTORY)
+        while len(points) > 1 and size_of(points) > room:
+            points = points[::-1][::2][::-1]
+        return {**self.metrics, HISTORY: points}
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:

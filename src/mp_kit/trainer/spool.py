@@ -3,33 +3,35 @@
 1. A line is on disk before it is sent, so an outage of any length loses nothing.
 2. A line's number is ``base + index``. The base is what the marketplace wanted next when this folder was new, so a
    second container of the same run goes on counting where the first one ended.
-3. The marketplace's answer decides what comes next: it names the first number that it does not have yet.
-4. Secrets are masked before they reach the disk.
+3. Secrets are masked before they reach the disk.
+4. A log has a largest size. What comes beyond is counted, and its last lines, which as a rule say how it ended, are
+   kept in memory and written at the end. A full disk counts as the largest size.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal
 
-from mp_kit.contracts.training import LogChunk, LogChunkLine
-from mp_kit.errors import MarketplaceError
-from mp_kit.trainer.api import RunApi
+from mp_kit.contracts.training import LogChunkLine
 
-__all__ = ["LogShipper", "LogSpool", "Stream", "mask"]
+__all__ = ["MAX_LINE", "LogSpool", "Stream", "mask"]
 
 Stream = Literal["stdout", "stderr", "system"]
 
 MAX_LINE = 16_000
 """Characters of a line; a longer one is cut into several."""
 
-MAX_SPOOL_BYTES = 512 * 1024 * 1024
-"""A job that writes more than this loses the rest of its log, and a last line says so."""
+MAX_SPOOL_BYTES = 32 * 1024 * 1024
+"""A job that writes more than this loses the middle of its log, and a line of the system's says how much."""
 
+TAIL_LINES = 200
 _CHUNK_LINES = 2_000
 _CHUNK_BYTES = 1 << 20
 _SIGNED = re.compile(
@@ -51,15 +53,19 @@ class LogSpool:
     Args:
         path: The file; half a line that a crash left at its end is cut off.
         secrets: Values to mask.
+        most_bytes: Size of the file beyond which only the last lines are kept.
     """
 
-    def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, path: Path, secrets: Iterable[str] = (), *, most_bytes: int = MAX_SPOOL_BYTES) -> None:
         self._secrets = tuple(secret for secret in secrets if secret)
         self._path = path
         self._lock = threading.Lock()
         self._cursor = (0, 0)  # index of a line and its byte offset: where the last read ended
         self._bytes, self.total = _repair(path)
-        self._file: IO[bytes] = path.open("ab")
+        self._most_bytes = most_bytes
+        self._tail: deque[LogChunkLine] = deque(maxlen=TAIL_LINES)
+        self._beyond = 0
+        self._file: IO[bytes] = path.open("ab", buffering=0)
         self.grown = threading.Event()
 
     def write(self, stream: Stream, text: str) -> None:
@@ -71,18 +77,37 @@ class LogSpool:
                 self._append(stream, piece)
         self.grown.set()
 
+    def end(self) -> None:
+        """Writes what was kept of a log beyond its largest size: how much is missing, and the last lines."""
+        with self._lock:
+            kept, self._tail = list(self._tail), deque(maxlen=TAIL_LINES)
+            missing, self._beyond = self._beyond - len(kept), 0
+            if missing > 0:
+                note = f"{missing} lines are left out here: the log has reached its largest size."
+                kept.insert(0, LogChunkLine(at=datetime.now(UTC), stream="system", text=note))
+            for line in kept:
+                self._put(line)
+        self.grown.set()
+
     def _append(self, stream: Stream, text: str) -> None:
-        if self._bytes > MAX_SPOOL_BYTES:
-            return
-        line = LogChunkLine(at=datetime.now(UTC), stream=stream, text=text).model_dump_json().encode() + b"\n"
-        if self._bytes + len(line) > MAX_SPOOL_BYTES:
-            self._bytes = MAX_SPOOL_BYTES
-            note = "The log ends here: it has reached its largest size."
-            line = LogChunkLine(at=datetime.now(UTC), stream="system", text=note).model_dump_json().encode() + b"\n"
-        self._file.write(line)
-        self._file.flush()
-        self._bytes += len(line)
+        line = LogChunkLine(at=datetime.now(UTC), stream=stream, text=text)
+        if self._bytes >= self._most_bytes or not self._put(line):
+            self._tail.append(line)
+            self._beyond += 1
+
+    def _put(self, line: LogChunkLine) -> bool:
+        """Appends a whole line, or nothing of it where the disk has no room."""
+        raw = line.model_dump_json().encode() + b"\n"
+        try:
+            is_whole = self._file.write(raw) == len(raw)
+        except OSError:
+            is_whole = False
+        if not is_whole:
+            os.truncate(self._path, self._bytes)
+            return False
+        self._bytes += len(raw)
         self.total += 1
+        return True
 
     def read(self, index: int) -> list[LogChunkLine]:
         """The lines from ``index`` on, at most one chunk of them."""
@@ -122,54 +147,3 @@ def _repair(path: Path) -> tuple[int, int]:
         with path.open("r+b") as spool:
             spool.truncate(size)
     return size, lines
-
-
-class LogShipper:
-    """Sends what the spool has and the marketplace lacks.
-
-    Args:
-        spool: Where the lines are.
-        api: Whom to send them to.
-        base: File that remembers the number of the spool's first line.
-    """
-
-    def __init__(self, spool: LogSpool, api: RunApi, base: Path) -> None:
-        self._spool = spool
-        self._api = api
-        self._base = base
-        self._sent = 0
-        self._refused: MarketplaceError | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Everything written so far is stored, or the marketplace takes no more."""
-        return self._refused is not None or self._sent >= self._spool.total
-
-    def step(self) -> None:
-        """Ships one chunk.
-
-        Raises:
-            MarketplaceError: It could not be shipped; a retryable error is worth another step later.
-        """
-        if self._refused:
-            return
-        try:
-            self._ship(self._first_number())
-        except MarketplaceError as error:
-            if not error.retryable:
-                self._refused = error
-            raise
-
-    def _ship(self, base: int) -> None:
-        lines = self._spool.read(self._sent)
-        if lines:
-            wanted = self._api.logs(LogChunk(seq=base + self._sent, lines=lines))
-            self._sent = min(max(wanted - base, 0), self._spool.total)
-
-    def _first_number(self) -> int:
-        if not self._base.exists():
-            number = self._api.logs(LogChunk(seq=0, lines=[]))  # an empty chunk only asks
-            aside = self._base.with_suffix(".new")
-            aside.write_text(str(number))
-            aside.replace(self._base)
-        return int(self._base.read_text())

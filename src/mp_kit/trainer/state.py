@@ -1,6 +1,7 @@
 """What a job remembers on disk, so that a restart of its container neither renews its budget nor trains twice.
 
-1. The first start fixes the deadline; later starts may only move it forward in time to an earlier instant.
+1. The first start fixes the deadline; later starts may only move it forward in time to an earlier instant. It stands
+   there on two clocks, see :mod:`mp_kit.trainer.watchdog`.
 2. Each start is counted before anything else happens.
 3. The outcome is written before it is sent; a restarted wrapper that finds one only delivers it.
 """
@@ -16,6 +17,7 @@ from typing import Any
 
 from mp_kit.contracts.training import RunOutcome
 from mp_kit.trainer.environment import JobEnv
+from mp_kit.trainer.watchdog import boot_clock, boot_id
 
 __all__ = ["Exit", "JobState", "RunFolder", "process_start", "write_json"]
 
@@ -30,11 +32,15 @@ class JobState:
         starts: Times the wrapper was started.
         first_started_at: When it was started first.
         deadline: When the job has to be over; None for no bound.
+        boot: Which boot of the machine ``boot_end`` speaks of.
+        boot_end: The deadline in seconds since that boot.
     """
 
     starts: int
     first_started_at: datetime
     deadline: datetime | None
+    boot: str = ""
+    boot_end: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,10 @@ class RunFolder:
         self.report = path / "report.jsonl"
         self.logs = path / "logs.jsonl"
         self.log_base = path / "logs.base"
+        self.urls = path / "urls.json"
         self._state = path / "state.json"
         self._exit = path / "exit.json"
+        self._trained = path / "trained.json"
 
     def count_start(self, env: JobEnv, now: datetime) -> JobState:
         """Counts a start and fixes the deadline at the first one.
@@ -85,9 +93,20 @@ class RunFolder:
             deadline=_earliest(datetime.fromisoformat(known["deadline"]) if known and known["deadline"] else None),
         )
         state = replace(state, deadline=_earliest(state.deadline, env.deadline, _budget_end(env, state)))
-        write_json(self.path / "process.json", {"pid": os.getpid(), "start": process_start(os.getpid())})
+        state = _on_boot_clock(state, known, now)
+        process = self.path / "process.json"
+        me = {"pid": os.getpid(), "start": process_start(os.getpid())}
+        write_json(process, (_read_json(process) or {}) | me)
         write_json(self._state, {key: _text(value) for key, value in asdict(state).items()})
         return state
+
+    def note_trained(self) -> None:
+        """Notes that the command has ended well: from here on only its artifacts and its outcome are missing."""
+        write_json(self._trained, {"exit_code": 0})
+
+    def has_trained(self) -> bool:
+        """Whether the command has ended well before."""
+        return self._trained.exists()
 
     def save_exit(self, outcome: RunOutcome, *, delivered: bool) -> None:
         """Writes the outcome down."""
@@ -99,7 +118,7 @@ class RunFolder:
         return Exit(RunOutcome.model_validate(known["outcome"]), known["delivered"]) if known else None
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: Any) -> None:
     """Writes a JSON file so that a crash leaves the old one or the new one, never half of one."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with aside.open("w") as handle:
@@ -131,6 +150,16 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 def _budget_end(env: JobEnv, state: JobState) -> datetime | None:
     hours = env.spec.budget.max_hours
     return state.first_started_at + timedelta(hours=hours) if hours else None
+
+
+def _on_boot_clock(state: JobState, known: dict[str, Any] | None, now: datetime) -> JobState:
+    """Adds the deadline on the clock that nobody sets; what an earlier start of this boot noted there stays."""
+    if state.deadline is None:
+        return state
+    end, boot = boot_clock() + (state.deadline - now).total_seconds(), boot_id()
+    if boot and known and known.get("boot") == boot and known.get("boot_end") is not None:
+        end = min(end, float(known["boot_end"]))
+    return replace(state, boot=boot, boot_end=end)
 
 
 def _earliest(*ends: datetime | None) -> datetime | None:

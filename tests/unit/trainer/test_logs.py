@@ -10,7 +10,8 @@ import pytest
 
 from mp_kit.errors import NetworkError, UnavailableError
 from mp_kit.trainer.api import RunApi
-from mp_kit.trainer.spool import MAX_LINE, LogShipper, LogSpool, mask
+from mp_kit.trainer.shipping import LogShipper
+from mp_kit.trainer.spool import MAX_LINE, LogSpool, mask
 
 SECRETS = {
     "known value": ("token is abcdef", "token is ***"),
