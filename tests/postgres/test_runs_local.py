@@ -152,7 +152,7 @@ def write(store: LocalStore, folder: Path, role: str, count: int) -> ManifestFil
 
 def desk_of(house: House, edge: Edge, provider: LocalProvider | None = None) -> supervisor.Desk:
     providers = {"local": provider or LocalProvider(house.settings.home / "runs")}
-    return supervisor.Desk(house.db, edge.store, providers, house.tokens.run_token, edge.url)
+    return supervisor.Desk(house.db, edge.store, providers, house.tokens.run_token, edge.url, house.vault)
 
 
 def wrapping(house: House, code: str) -> LocalProvider:
@@ -305,7 +305,7 @@ def test_outcome_that_could_not_be_told_is_read_from_the_folder(house: House, ed
 
 
 def test_launching_twice_starts_one_process(house: House, edge: Edge, vendor: str):
-    """A launch whose answer was lost is sent again and adopts what runs."""
+    """A launch whose answer was lost is looked for, and what runs is adopted."""
     run_id = order(house, vendor)
     provider = wrapping(house, SLEEPY)
     desk = desk_of(house, edge, provider)
@@ -313,7 +313,7 @@ def test_launching_twice_starts_one_process(house: House, edge: Edge, vendor: st
     with house.db.begin() as tx:
         row = rows.find(tx, run_id)
         assert row is not None
-        rows.change(tx, run_id, {"provider_ref": None, "state": "launching", "next_look_at": datetime.now(UTC)})
+        rows.change(tx, run_id, {"provider_ref": None, "next_look_at": datetime.now(UTC)})
     supervise(replace(desk, providers={"local": wrapping(house, SLEEPY)}), lambda: has_handle(house, run_id))
     folder = house.settings.home / "runs" / run_id
     assert [path.name for path in folder.iterdir()] == ["1"]

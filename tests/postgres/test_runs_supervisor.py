@@ -16,6 +16,9 @@ from mp_kit.errors import InvalidInputError, ProviderError, UnavailableError
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Handle, LaunchOrder, Observed, Phase
 from mp_kit.server.services import runs, supervisor, vendors
+from mp_kit.server.services import runs_claims as claims
+from mp_kit.server.services.runs_states import Step
+from mp_kit.server.store import ledger
 from mp_kit.server.store import runs as rows
 
 
@@ -28,6 +31,7 @@ class Cloud:
         self.phases: dict[str, Phase] = {}
         self.blind = False
         self.loses_answers = False
+        self.unsure = False
 
     def launch(self, order: LaunchOrder) -> Handle:
         """Starts a job, unless an error is due."""
@@ -43,6 +47,9 @@ class Cloud:
 
     def find(self, run_id: str, attempt: int, vendor_id: str, since: datetime) -> Handle | None:  # noqa: ARG002 - the protocol names it
         """What was started for an attempt."""
+        if self.unsure:
+            message = "not yet"
+            raise UnavailableError(message)
         ref = f"{run_id}/{attempt}"
         return Handle(ref, vendor_id, price_per_hour=3.6) if ref in self.phases else None
 
@@ -74,7 +81,8 @@ def vendor(house: House) -> str:
 
 
 def desk_of(house: House, cloud: Cloud) -> supervisor.Desk:
-    return supervisor.Desk(house.db, house.store, {"local": cloud}, house.tokens.run_token, "http://edge.example")
+    url = "http://edge.example"
+    return supervisor.Desk(house.db, house.store, {"local": cloud}, house.tokens.run_token, url, house.vault)
 
 
 def order(house: House, vendor_id: str) -> str:
@@ -138,8 +146,8 @@ def test_final_refusal_is_not_repeated(house: House, vendor: str):
     assert (row.state, row.failure) == ("failed", "It could not be launched: no such image")
 
 
-def test_lost_answer_repeats_the_same_attempt(house: House, vendor: str):
-    """It is not known whether something was started: the same attempt is ordered again and adopts it."""
+def test_lost_answer_is_looked_for_and_never_sent_again(house: House, vendor: str):
+    """It is not known whether something was started: what the attempt made is found; a second is not ordered."""
     run_id = order(house, vendor)
     cloud = Cloud()
     cloud.loses_answers = True
@@ -148,7 +156,39 @@ def test_lost_answer_repeats_the_same_attempt(house: House, vendor: str):
     cloud.loses_answers = False
     row = cycle(house, cloud, run_id)
     assert (row.attempt, row.provider_ref) == (1, f"{run_id}/1")
+    assert cloud.launches == {f"{run_id}/1": 1}
     cloud.terminate(Handle(row.provider_ref, vendor))
+    assert cycle(house, cloud, run_id).state == "failed"
+
+
+def test_lost_answer_that_made_nothing_is_a_new_attempt(house: House, vendor: str):
+    """While the provider is not sure nothing happens; once it is, the run is queued again under a new number."""
+    run_id = order(house, vendor)
+    cloud = Cloud(UnavailableError("cut"))
+    cycle(house, cloud, run_id)
+    cloud.unsure = True
+    assert (cycle(house, cloud, run_id).state, cloud.launches) == ("launching", {f"{run_id}/1": 1})
+    cloud.unsure = False
+    assert cycle(house, cloud, run_id).state == "queued"
+    row = cycle(house, cloud, run_id)
+    assert (row.provider_ref, row.attempt) == (f"{run_id}/2", 2)
+    cancel(house, vendor, run_id)
+    assert cycle(house, cloud, run_id, 2).state == "cancelled"
+
+
+def test_handle_that_comes_after_the_claim_is_in_the_ledger(house: House, vendor: str):
+    """A supervisor that lost its claim while it launched leaves a trace of what it started."""
+    run_id = order(house, vendor)
+    with house.db.begin() as tx:
+        (run,) = (each for each in claims.claim(tx, providers={"local"}) if each.run_id == run_id)
+        after = claims.apply(tx, run_id, run.lock_token, Step(letter="a"), datetime.now(UTC))
+    assert after is not None
+    look_again(house, run_id, lock_token="somebody else", locked_until=None)
+    with house.db.begin() as tx:
+        claims.record_handle(tx, after, Handle("late", vendor, 1.0), datetime.now(UTC))
+        assert [row.ref for row in ledger.of_run(tx, run_id)] == ["late"]
+    cloud = Cloud()
+    cloud.phases["late"] = Phase.GONE
     assert cycle(house, cloud, run_id).state == "failed"
 
 
@@ -196,8 +236,8 @@ def test_overdue_job_is_ended_and_paid(house: House, vendor: str):
     with house.db.begin() as tx:
         row = rows.find(tx, run_id)
         assert row is not None
-        data = {**row.provider_data, "launched_at": hour_ago.isoformat()}
-        rows.change(tx, run_id, {"deadline_at": hour_ago, "provider_data": data})
+        rows.change(tx, run_id, {"deadline_at": hour_ago})
+        tx.execute(text("UPDATE run_machines SET since = :since WHERE run_id = :id"), {"since": hour_ago, "id": run_id})
     row = cycle(house, cloud, run_id, 2)
     assert (row.state, row.failure) == ("failed", "The hours of the budget are used up; the job was ended.")
     assert float(row.cost_usd) == pytest.approx(3.6, abs=0.1)

@@ -41,10 +41,12 @@ SEEN = {
 ALIVE = {"launched": True, "deadline": NOW + timedelta(hours=1), "launching_since": AGO}
 RUNS = {
     "queued": RunFacts(State.QUEUED),
-    "launching, not asked": RunFacts(State.LAUNCHING, deadline=NOW + timedelta(hours=1), launching_since=AGO),
+    "launching, answer lost": RunFacts(State.LAUNCHING, deadline=NOW + timedelta(hours=1), launching_since=AGO),
+    "launching, answer lost for long": RunFacts(State.LAUNCHING, deadline=NOW, launching_since=LONG_AGO),
     "launching": RunFacts(State.LAUNCHING, **ALIVE),
     "launching too long": RunFacts(State.LAUNCHING, **{**ALIVE, "launching_since": LONG_AGO}),
     "running": RunFacts(State.RUNNING, heartbeat_at=AGO, **ALIVE),
+    "running, no handle": RunFacts(State.RUNNING, heartbeat_at=AGO, **{**ALIVE, "launched": False}),
     "running, silent": RunFacts(State.RUNNING, heartbeat_at=NOW - SILENCE - timedelta(seconds=1), **ALIVE),
     "running, overdue": RunFacts(State.RUNNING, heartbeat_at=AGO, **{**ALIVE, "deadline": LONG_AGO}),
     "finishing": RunFacts(State.FINISHING, heartbeat_at=AGO, outcome="succeeded", **ALIVE),
@@ -63,10 +65,12 @@ RUNS = {
 WAIT = (".",) * 5
 TABLE = {
     "queued": ("launch a",) * 7,
-    "launching, not asked": ("launch",) * 7,
+    "launching, answer lost": ("find",) * 7,
+    "launching, answer lost for long": ("wait f",) * 7,
     "launching": (*WAIT, "wait g", "wait h"),
     "launching too long": (*("terminate f",) * 5, "wait g", "wait h"),
     "running": (*WAIT, "wait g", "wait h"),
+    "running, no handle": ("find",) * 7,
     "running, silent": (*("terminate f",) * 5, "wait g", "wait h"),
     "running, overdue": (*("terminate f",) * 5, "wait g", "wait h"),
     "finishing": (*WAIT, "wait i", "wait i"),

@@ -20,7 +20,7 @@ from sqlalchemy import Row
 from mp_kit.contracts.idempotency import check_idempotency_key
 from mp_kit.contracts.training import LogLine, RunLogs, RunStatus, TrainingRequest, TrainingRun
 from mp_kit.errors import ForbiddenError, IdempotencyError, InvalidInputError, NotFoundError
-from mp_kit.server.services import audit, rounds
+from mp_kit.server.services import audit, money, rounds
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.runs_claims import apply, claim
 from mp_kit.server.services.runs_moves import move
@@ -47,9 +47,6 @@ __all__ = [
     "register_artifact",
     "to_wire",
 ]
-
-DEFAULT_HOURS = 4.0
-"""Bound of a run whose vendor named none."""
 
 MAX_PAGE = 200
 MAX_LOG_PAGE = 5_000
@@ -83,6 +80,7 @@ def create(
         InvalidInputError: The provider is not on offer.
         NotFoundError: No such round.
         IdempotencyError: The key was used with another body.
+        BudgetError: Its bound does not fit under the vendor's monthly ceiling.
     """
     _check_provider(request.provider.value, providers)
     body = hashlib.sha256(canonical_bytes(request.model_dump(mode="json"))).hexdigest()
@@ -91,6 +89,8 @@ def create(
     row = rows.insert(tx, values | _ordered(tx, request))
     if row is None:
         return to_wire(_first(tx, vendor_id, idempotency_key or "", body), view)
+    if row.reserved_usd:
+        money.reserve(tx, vendor_id, now)
     rows.add_event(tx, row.id, "created", at=now, to_state=row.state, detail={"provider": row.provider})
     rows.wake(tx, row.id)
     return to_wire(row, view)
@@ -109,14 +109,16 @@ def _ordered(tx: Tx, request: TrainingRequest) -> dict[str, Any]:
     found = rounds.get(tx, request.round_id)
     spec = request.spec.model_copy(update={"round_id": found.round_id, "dataset_urls": []})
     machine = request.model_dump(include={"gpu", "cpu", "memory", "disk", "base_image"}, exclude_none=True)
+    bound = money.bound(request.provider.value, request.budget.max_cost_usd)
     return {
         "round_id": found.round_id,
         "task": request.task.value,
         "provider": request.provider.value,
         "spec": spec.model_dump(mode="json"),
         "machine": machine,
-        "max_hours": request.budget.max_hours or DEFAULT_HOURS,
-        "max_cost_usd": request.budget.max_cost_usd,
+        "max_hours": request.budget.max_hours or money.DEFAULT_HOURS,
+        "max_cost_usd": bound,
+        "reserved_usd": bound if request.provider.value in money.CHARGING else 0,
     }
 
 

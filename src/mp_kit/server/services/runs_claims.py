@@ -20,14 +20,15 @@ from sqlalchemy import Row
 
 from mp_kit.contracts.training import TrainingSpec
 from mp_kit.server.providers.base import Handle, LaunchOrder
-from mp_kit.server.services import datasets, rounds
+from mp_kit.server.services import connections, datasets, money, rounds
 from mp_kit.server.services.runs_moves import facts_of, handle_of, move
-from mp_kit.server.services.runs_states import TRANSITIONS, RunFacts, State, Step
+from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, RunFacts, State, Step
 from mp_kit.server.storage import ObjectStore
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
+from mp_kit.server.vault import Vault
 
-__all__ = ["Claimed", "apply", "claim", "launch_order", "note", "record_handle", "release"]
+__all__ = ["Claimed", "apply", "claim", "launch_order", "note", "record_handle", "release", "release_all"]
 
 log = logging.getLogger(__name__)
 
@@ -116,44 +117,71 @@ def apply(tx: Tx, run_id: str, lock_token: str, step: Step, now: datetime) -> Cl
     if row is None or State(row.state) not in TRANSITIONS[letter].leaves:
         return None
     detail = {"failure": step.failure} if step.failure else {}
-    move(tx, row, letter, now, values=_values(row, letter, step, now), detail=detail | {"attempt": row.attempt})
+    move(tx, row, letter, now, values=_values(tx, row, letter, step, now), detail=detail | {"attempt": row.attempt})
     after = rows.find(tx, run_id)
     return _claimed(after) if after is not None else None
 
 
-def _values(row: Row[Any], letter: str, step: Step, now: datetime) -> dict[str, Any]:
+def _values(tx: Tx, row: Row[Any], letter: str, step: Step, now: datetime) -> dict[str, Any]:
     if letter == "a":
-        data = {**row.provider_data, "launching_since": now.isoformat()}
-        return {
-            "attempt": row.attempt + 1,
-            "deadline_at": now + timedelta(hours=row.max_hours),
-            "provider_ref": None,
-            "provider_data": data,
-        }
+        return _new_attempt(tx, row, now)
     if letter == "f":
         return {"failure": step.failure, "progress": {**row.progress, "outcome": "failed"}}
     return {"failure": step.failure} if step.failure else {}
 
 
+def _new_attempt(tx: Tx, row: Row[Any], now: datetime) -> dict[str, Any]:
+    bound = float(row.max_cost_usd) if row.max_cost_usd is not None else None
+    left = money.left(tx, row.id, max_hours=row.max_hours, max_cost_usd=bound, now=now)
+    data = {"launching_since": now.isoformat(), "spent_usd": left.spent_usd, "left_usd": left.usd}
+    return {
+        "attempt": row.attempt + 1,
+        "deadline_at": now + timedelta(hours=left.hours),
+        "provider_ref": None,
+        "price_per_hour": None,
+        "provider_data": data,
+    }
+
+
 def record_handle(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> None:
-    """Stores what a launch gave, in whatever state the run is by now."""
-    row = rows.find_claimed(tx, run.run_id, run.lock_token)
-    if row is None:
+    """Stores what a launch gave, in whatever state the run is by now, and whoever holds the claim.
+
+    The ledger has it in any case. The hours of the budget shrink to what its money buys at this price.
+    """
+    row = rows.find(tx, run.run_id, lock=True)
+    since = run.facts.launching_since or now
+    money.started(tx, run.provider, handle, run_id=run.run_id, attempt=run.attempt, since=since)
+    if row is None or row.attempt != run.attempt or row.provider_ref is not None or State(row.state) in FINAL:
         return
-    data = {**row.provider_data, "handle": dict(handle.data), "launched_at": now.isoformat()}
+    data = {**row.provider_data, "handle": dict(handle.data), "launched_at": since.isoformat()}
+    deadline = _affordable(row.deadline_at, handle.price_per_hour, data.get("left_usd"), since)
     rows.change(
         tx,
         run.run_id,
-        {"provider_ref": handle.ref, "provider_data": data, "price_per_hour": handle.price_per_hour},
+        {
+            "provider_ref": handle.ref,
+            "provider_data": data,
+            "price_per_hour": handle.price_per_hour,
+            "deadline_at": deadline,
+        },
     )
     detail = {"provider": run.provider, "ref": handle.ref, "attempt": row.attempt}
     rows.add_event(tx, run.run_id, "launched", at=now, detail=detail)
+
+
+def _affordable(deadline: datetime, price: float, usd: float | None, since: datetime) -> datetime:
+    return min(deadline, since + timedelta(hours=usd / price)) if usd is not None and price > 0 else deadline
 
 
 def note(tx: Tx, run: Claimed, kind: str, now: datetime, **detail: Any) -> None:
     """Adds an event to the history of a run under a claim."""
     if rows.find_claimed(tx, run.run_id, run.lock_token) is not None:
         rows.add_event(tx, run.run_id, kind, at=now, detail=detail)
+
+
+def release_all(tx: Tx, runs: Sequence[Claimed], look_in: float) -> None:
+    """Gives claims back that only have to be looked at again; see :func:`release`."""
+    rows.release_all(tx, [(run.run_id, run.lock_token, run.facts.state.value) for run in runs], look_in=look_in)
 
 
 def release(tx: Tx, run: Claimed, look_in: float, *, in_any_state: bool = False) -> None:
@@ -176,6 +204,7 @@ def launch_order(
     store: ObjectStore,
     mint: Callable[[str, str, datetime], str],
     api_url: str,
+    vault: Vault,
 ) -> LaunchOrder:
     """Builds the order to the provider: signed URLs, a run token, the container's environment.
 
@@ -185,6 +214,10 @@ def launch_order(
         store: Signs the URLs.
         mint: Makes a run token from run, vendor and end.
         api_url: Where the job finds the marketplace.
+        vault: Opens the vendor's credentials that the spec asks for.
+
+    Raises:
+        CredentialError: The vendor has not connected an account that the spec asks for.
     """
     row = rows.find(tx, run.run_id)
     if row is None or row.deadline_at is None:
@@ -198,9 +231,10 @@ def launch_order(
         "DATASET_URLS": _signed(tx, run, row.round_id, store),
         "MP_API_URL": api_url,
         "MP_RUN_TOKEN": mint(run.run_id, run.vendor_id, row.deadline_at + TOKEN_GRACE),
+        **connections.job_env(tx, vault, run.vendor_id, spec),
     }
-    cost = float(row.max_cost_usd) if row.max_cost_usd is not None else None
-    return LaunchOrder(run.run_id, row.attempt, run.vendor_id, env, row.deadline_at, dict(row.machine), cost)
+    usd = row.provider_data.get("left_usd")
+    return LaunchOrder(run.run_id, row.attempt, run.vendor_id, env, row.deadline_at, dict(row.machine), usd)
 
 
 def _signed(tx: Tx, run: Claimed, round_id: str, store: ObjectStore) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Row
@@ -11,6 +12,7 @@ from sqlalchemy import Row
 from mp_kit.errors import ConflictError
 from mp_kit.server.providers.base import Handle
 from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, RunFacts, State
+from mp_kit.server.store import ledger
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 
@@ -42,12 +44,18 @@ def handle_of(row: Row[Any]) -> Handle | None:
 
 
 def cost_so_far(row: Row[Any], now: datetime) -> float | None:
-    """Price times hours since the launch, in US dollars; None while nothing was launched."""
+    """What earlier attempts cost, and price times hours of this one, in US dollars; None while nothing was launched."""
     since = row.provider_data.get("launched_at")
     if since is None or row.price_per_hour is None:
         return None
     hours = max((now - datetime.fromisoformat(since)).total_seconds(), 0.0) / _HOUR
-    return round(float(row.price_per_hour) * hours, 4)
+    return round(float(row.provider_data.get("spent_usd", 0)) + float(row.price_per_hour) * hours, 4)
+
+
+def _final_cost(tx: Tx, row: Row[Any], now: datetime) -> Decimal | None:
+    """Ends the run's machines in the ledger; None if there never was one."""
+    ledger.close_machines(tx, row.id, now)
+    return ledger.cost(tx, row.id, now) if ledger.of_run(tx, row.id) else None
 
 
 def move(
@@ -77,7 +85,7 @@ def move(
         raise ConflictError(f"Run {row.id} is {row.state}: transition {letter} does not start there.")
     changed: dict[str, Any] = {"state": arrow.to.value, **(values or {})}
     if arrow.to in FINAL:
-        changed |= {"finished_at": now, "lock_token": None, "locked_until": None, "cost_usd": cost_so_far(row, now)}
+        changed |= {"finished_at": now, "lock_token": None, "locked_until": None, "cost_usd": _final_cost(tx, row, now)}
     rows.change(tx, row.id, changed)
     rows.add_event(
         tx,

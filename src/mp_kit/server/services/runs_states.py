@@ -166,7 +166,7 @@ def decide(run: RunFacts, observed: Observed | None, now: datetime) -> Step:
 
 def _ending(run: RunFacts, phase: Phase, now: datetime) -> Step:
     if not run.launched:
-        return Step(Act.FIND, look_in=0.0)
+        return Step(Act.FIND)
     if phase is Phase.GONE:
         return Step(letter=settling(run))
     return Step(Act.WAIT if _ends_softly(run, now) else Act.TERMINATE, look_in=0.5)
@@ -184,11 +184,11 @@ def _ends_softly(run: RunFacts, now: datetime) -> bool:
 
 
 def _alive(run: RunFacts, observed: Observed | None, now: datetime) -> Step:
+    failure = _overdue(run, now)
     if not run.launched:
-        return Step(Act.LAUNCH)
+        return Step(letter="f", failure=failure) if failure else Step(Act.FIND)
     if observed and observed.phase is Phase.GONE:
         return _gone(observed)
-    failure = _overdue(run, now)
     if failure:
         return Step(Act.TERMINATE, "f", failure, look_in=0.5)
     return Step(look_in=1.0 if run.state is State.LAUNCHING else 2.0)

@@ -1,62 +1,84 @@
-"""The supervisor's loop: it claims runs that are worth a look, asks the providers, and applies what was decided.
+"""The supervisor's loop: it claims runs that are worth a look, asks the providers, and has each run looked at.
 
 1. It keeps no state: kill it anywhere and start another; two at once share the work by their claims.
-2. No transaction is open while a provider is asked.
-3. One run's trouble is noted in that run's history and holds up no other run.
+2. What waits for a provider waits in a thread: a slow account holds up no launch on another.
+3. Each vendor's machines are seen by one call to its provider per cycle, however many runs there are; runs that only
+   have to go on are given back by one statement.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
+from types import TracebackType
+from typing import Self
 
-from mp_kit.contracts.training import RunOutcome
-from mp_kit.errors import ConflictError, DatabaseDownError, MarketplaceError, ProviderError, UnavailableError
-from mp_kit.server.providers.base import Handle, Observed, Provider
+from mp_kit.errors import DatabaseDownError, MarketplaceError
+from mp_kit.server.providers.base import Observed, Provider
 from mp_kit.server.services import runs_claims as claims
-from mp_kit.server.services import runs_reports as reports
 from mp_kit.server.services.runs_claims import Claimed
-from mp_kit.server.services.runs_states import Act, Step, decide, settling
-from mp_kit.server.storage import ObjectStore
+from mp_kit.server.services.runs_looks import MAX_ATTEMPTS, Desk, look, now, paced
+from mp_kit.server.services.runs_states import Act, decide
 from mp_kit.server.store import runs as rows
-from mp_kit.server.store.engine import Database
 
-__all__ = ["Desk", "cycle", "watch"]
+__all__ = ["MAX_ATTEMPTS", "Desk", "cycle", "watch"]
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
 """A notification that was lost costs no more than this."""
 
-MAX_ATTEMPTS = 5
-_BATCH = 50
-_THREADS = 4
+_BATCH = 1_000
+_THREADS = 16
+_BACKLOG = 64
 _SHORTEST_WAIT = 0.05
-_TROUBLE_SECONDS = 30.0
-_BACKOFF_SECONDS = (5.0, 15.0, 30.0, 60.0)
 
 
-@dataclass(frozen=True)
-class Desk:
-    """What the supervisor works with.
+class _Crew:
+    """Threads that look at runs; leaving the block waits for them."""
 
-    Attributes:
-        db: Transactions and notifications.
-        store: Signs dataset URLs, holds artifacts.
-        providers: Where runs may go, by name.
-        mint: Makes a run token from run, vendor and end.
-        api_url: Where jobs find the marketplace.
-    """
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="supervisor")
+        self._waiting = 0
+        self._idle = threading.Condition()
 
-    db: Database
-    store: ObjectStore
-    providers: Mapping[str, Provider]
-    mint: Callable[[str, str, datetime], str]
-    api_url: str
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._idle:
+            self._idle.wait_for(lambda: self._waiting == 0)  # a task may order another
+        self._pool.shutdown()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether more claims would only lie about until their leases end."""
+        return self._waiting >= _BACKLOG
+
+    def do(self, task: Callable[[], None]) -> None:
+        """Has a thread do something as soon as one is free."""
+        with self._idle:
+            self._waiting += 1
+        self._pool.submit(self._done, task)
+
+    def _done(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except DatabaseDownError as error:
+            log.warning("the database is away: %s", error)  # the leases end by themselves
+        except Exception:  # a thread has nobody to tell but the log
+            log.exception("a look failed")
+        finally:
+            with self._idle:
+                self._waiting -= 1
+                self._idle.notify_all()
 
 
 def watch(
@@ -90,12 +112,12 @@ def watch(
 
 
 def _listen(desk: Desk, over: Callable[[], bool], on_cycle: Callable[[int], None], poll: Callable[[], float]) -> None:
-    with desk.db.listen(rows.CHANNEL) as bell:
+    with _Crew() as crew, desk.db.listen(rows.CHANNEL) as bell:
         while not over():
-            looked_at = cycle(desk)
+            looked_at = 0 if crew.is_busy else _cycle(desk, crew)
             on_cycle(looked_at)
             if looked_at < _BATCH:
-                bell.wait(_pause(desk, poll()))
+                bell.wait(_SHORTEST_WAIT if crew.is_busy else _pause(desk, poll()))
 
 
 def _pause(desk: Desk, poll: float) -> float:
@@ -105,133 +127,44 @@ def _pause(desk: Desk, poll: float) -> float:
 
 
 def cycle(desk: Desk) -> int:
-    """Looks once at each run that is due; returns how many there were."""
+    """Looks once at each run that is due, to the end of each look; returns how many there were."""
+    with _Crew() as crew:
+        return _cycle(desk, crew)
+
+
+def _cycle(desk: Desk, crew: _Crew) -> int:
     with desk.db.begin() as tx:
         claimed = claims.claim(tx, providers=desk.providers, limit=_BATCH)
-    if not claimed:
-        return 0
-    observed = _observe(desk, claimed)
-    with ThreadPoolExecutor(min(_THREADS, len(claimed))) as pool:
-        list(pool.map(lambda run: _look_safely(desk, run, observed.get(run.run_id)), claimed))
+    accounts: dict[tuple[str, str], list[Claimed]] = defaultdict(list)
+    for run in claimed:
+        if run.handle is None:
+            crew.do(partial(look, desk, run, None))
+        else:
+            accounts[run.provider, run.vendor_id].append(run)
+    for (provider, _), group in accounts.items():
+        crew.do(partial(_look_at, desk, crew, provider, group))
     return len(claimed)
 
 
-def _observe(desk: Desk, claimed: list[Claimed]) -> dict[str, Observed]:
-    found: dict[str, Observed] = {}
-    for name, provider in desk.providers.items():
-        handles = {run.run_id: run.handle for run in claimed if run.provider == name and run.handle}
-        if handles:
-            seen = _ask(name, provider, list(handles.values()))
-            found |= {run_id: seen[handle.ref] for run_id, handle in handles.items() if handle.ref in seen}
-    return found
+def _look_at(desk: Desk, crew: _Crew, name: str, group: Sequence[Claimed]) -> None:
+    """Sees the machines of one account at once; most of their runs only have to go on."""
+    seen = _ask(name, desk.providers[name], group)
+    quiet: dict[float, list[Claimed]] = defaultdict(list)
+    for run in group:
+        observed = seen.get(run.handle.ref) if run.handle else None
+        step = decide(run.facts, observed, now())
+        if step.act is Act.WAIT and step.letter is None:
+            quiet[paced(run, step.look_in)].append(run)
+        else:
+            crew.do(partial(look, desk, run, observed))
+    with desk.db.begin() as tx:
+        for look_in, runs in quiet.items():
+            claims.release_all(tx, runs, look_in)
 
 
-def _ask(name: str, provider: Provider, handles: list[Handle]) -> Mapping[str, Observed]:
+def _ask(name: str, provider: Provider, group: Sequence[Claimed]) -> Mapping[str, Observed]:
     try:
-        return provider.observe(handles)
+        return provider.observe([run.handle for run in group if run.handle])
     except MarketplaceError as error:
         log.warning("provider %s cannot be observed: %s", name, error)
         return {}
-
-
-def _look_safely(desk: Desk, run: Claimed, observed: Observed | None) -> None:
-    try:
-        _look(desk, run, observed)
-    except DatabaseDownError as error:
-        log.warning("run %s: %s", run.run_id, error)  # its lease ends by itself
-    except Exception as error:  # a fault of ours in one run must not stop the others; it is logged and noted
-        log.exception("run %s could not be looked at", run.run_id)
-        with desk.db.begin() as tx:
-            claims.note(tx, run, "trouble", _now(), error=type(error).__name__)
-            claims.release(tx, run, _TROUBLE_SECONDS, in_any_state=True)
-
-
-def _look(desk: Desk, run: Claimed, observed: Observed | None) -> None:
-    step = decide(run.facts, observed, _now())
-    if step.letter == "h" and observed and observed.outcome:
-        _finish(desk, run, observed.outcome)
-        return
-    after = _apply(desk, run, step) if step.letter else run
-    if after is None:
-        _release(desk, run, 0.0)
-        return
-    look_in = _act(desk, after, step)
-    if look_in is not None:
-        _release(desk, after, look_in)
-
-
-def _finish(desk: Desk, run: Claimed, outcome: RunOutcome) -> None:
-    """Takes the outcome that a job left behind because it could not tell it."""
-    try:
-        with desk.db.begin() as tx:
-            reports.finish(tx, run.run_id, outcome, store=desk.store, now=_now(), left_behind=True)
-            claims.release(tx, run, 0.0)
-    except ConflictError as error:
-        _apply(desk, run, Step(letter="g", failure=str(error)))
-
-
-def _act(desk: Desk, run: Claimed, step: Step) -> float | None:
-    """Does what a step asks of the provider; returns the seconds to the next look, None if the claim is over."""
-    provider = desk.providers[run.provider]
-    if step.act is Act.LAUNCH:
-        return _launch(desk, provider, run)
-    if step.act is Act.FIND:
-        return _find(desk, provider, run)
-    if step.act is Act.TERMINATE and run.handle:
-        provider.terminate(run.handle)
-    return step.look_in
-
-
-def _launch(desk: Desk, provider: Provider, run: Claimed) -> float | None:
-    try:
-        with desk.db.begin() as tx:
-            order = claims.launch_order(tx, run, store=desk.store, mint=desk.mint, api_url=desk.api_url)
-        handle = provider.launch(order)
-    except MarketplaceError as error:
-        return _refused(desk, run, error)
-    with desk.db.begin() as tx:
-        claims.record_handle(tx, run, handle, _now())
-    return 1.0
-
-
-def _refused(desk: Desk, run: Claimed, error: MarketplaceError) -> float | None:
-    if isinstance(error, ProviderError) and run.attempt < MAX_ATTEMPTS:
-        after = _apply(desk, run, Step(letter="c"))
-        if after:
-            _note(desk, after, "refused", error)
-            _release(desk, after, _BACKOFF_SECONDS[min(run.attempt, len(_BACKOFF_SECONDS)) - 1])
-        return None
-    if isinstance(error, UnavailableError) and not isinstance(error, ProviderError):
-        _note(desk, run, "launch_unknown", error)
-        return _BACKOFF_SECONDS[0]
-    _apply(desk, run, Step(letter="d", failure=f"It could not be launched: {error}"))
-    return None
-
-
-def _find(desk: Desk, provider: Provider, run: Claimed) -> float | None:
-    handle = provider.find(run.run_id, run.attempt, run.vendor_id, run.facts.launching_since or _now())
-    if handle is None:
-        _apply(desk, run, Step(letter=settling(run.facts)))
-        return None
-    with desk.db.begin() as tx:
-        claims.record_handle(tx, run, handle, _now())
-    return 0.0
-
-
-def _apply(desk: Desk, run: Claimed, step: Step) -> Claimed | None:
-    with desk.db.begin() as tx:
-        return claims.apply(tx, run.run_id, run.lock_token, step, _now())
-
-
-def _note(desk: Desk, run: Claimed, kind: str, error: MarketplaceError) -> None:
-    with desk.db.begin() as tx:
-        claims.note(tx, run, kind, _now(), error=str(error))
-
-
-def _release(desk: Desk, run: Claimed, look_in: float) -> None:
-    with desk.db.begin() as tx:
-        claims.release(tx, run, look_in)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

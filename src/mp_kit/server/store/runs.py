@@ -85,6 +85,13 @@ def release(tx: Tx, run_id: str, lock_token: str, *, state: str | None, look_in:
     tx.execute(text(named("release_run")), values)
 
 
+def release_all(tx: Tx, claims: Sequence[tuple[str, str, str]], *, look_in: float) -> None:
+    """Gives back claims, as (run, token, state)."""
+    ids, tokens, states = zip(*claims, strict=True) if claims else ((), (), ())
+    values = {"ids": list(ids), "tokens": list(tokens), "states": list(states), "look_in": look_in}
+    tx.execute(text(named("release_runs")), values)
+
+
 def seconds_to_next_look(tx: Tx, providers: Sequence[str]) -> float | None:
     """How long until some run is worth a look."""
     seconds = tx.execute(text(named("seconds_to_next_look")), {"providers": list(providers)}).scalar()

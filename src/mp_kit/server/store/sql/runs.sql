@@ -23,6 +23,20 @@ SET lock_token = NULL, locked_until = NULL,
     next_look_at = CASE WHEN coalesce(CAST(:state AS text), state) = state THEN now() + make_interval(secs => :look_in) ELSE next_look_at END
 WHERE id = :run_id AND lock_token = :lock_token;
 
+-- name: release_runs
+-- Gives many claims back at once, each as release_run does; the lock order is that of the ids.
+UPDATE training_runs r
+SET lock_token = NULL, locked_until = NULL,
+    next_look_at = CASE WHEN held.state = r.state THEN now() + make_interval(secs => :look_in) ELSE r.next_look_at END
+FROM (
+  SELECT run.id, given.state
+  FROM unnest(CAST(:ids AS text[]), CAST(:tokens AS text[]), CAST(:states AS text[])) AS given(id, token, state)
+  JOIN training_runs run ON run.id = given.id AND run.lock_token = given.token
+  ORDER BY run.id
+  FOR UPDATE OF run
+) AS held
+WHERE r.id = held.id;
+
 -- name: seconds_to_next_look
 -- How long until some run is worth a look; null when none is.
 SELECT extract(epoch FROM min(greatest(next_look_at, coalesce(locked_until, next_look_at))) - now())::float8

@@ -1,0 +1,206 @@
+"""One look at one run: decide, make the transition, ask the provider, give the claim back.
+
+1. No transaction is open while the provider is asked.
+2. A launch is asked for once per attempt; if its answer is lost, or its supervisor dies, it is looked for instead.
+3. One run's trouble is noted in that run's history and holds up no other run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mp_kit.contracts.training import RunOutcome
+from mp_kit.errors import ConflictError, DatabaseDownError, MarketplaceError, ProviderError, UnavailableError
+from mp_kit.server.providers.base import Observed, Provider
+from mp_kit.server.services import runs_claims as claims
+from mp_kit.server.services import runs_reports as reports
+from mp_kit.server.services.runs_claims import Claimed
+from mp_kit.server.services.runs_states import Act, State, Step, decide, settling
+from mp_kit.server.storage import ObjectStore
+from mp_kit.server.store.engine import Database
+from mp_kit.server.vault import Vault
+
+__all__ = ["MAX_ATTEMPTS", "Desk", "look", "paced"]
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5
+_TROUBLE_SECONDS = 30.0
+_UNSURE_SECONDS = 5.0
+_BACKOFF_SECONDS = (5.0, 15.0, 30.0, 60.0)
+_PACE_SECONDS = {"runpod": 5.0}
+"""A provider with a rate limit is not looked at more often than this; a job's own reports wake its run at once."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the supervisor works with.
+
+    Attributes:
+        db: Transactions and notifications.
+        store: Signs dataset URLs, holds artifacts.
+        providers: Where runs may go, by name.
+        mint: Makes a run token from run, vendor and end.
+        api_url: Where jobs find the marketplace.
+        vault: Opens the vendors' credentials that jobs need.
+    """
+
+    db: Database
+    store: ObjectStore
+    providers: Mapping[str, Provider]
+    mint: Callable[[str, str, datetime], str]
+    api_url: str
+    vault: Vault
+
+
+def paced(run: Claimed, look_in: float) -> float:
+    """Seconds until the next look, as its provider's rate limit allows."""
+    return max(look_in, _PACE_SECONDS.get(run.provider, 0.0)) if look_in else 0.0
+
+
+def look(desk: Desk, run: Claimed, observed: Observed | None) -> None:
+    """Looks at a claimed run; whatever goes wrong with it stays with it.
+
+    Args:
+        desk: What to work with.
+        run: Under a claim, which this gives back.
+        observed: What its provider sees of it.
+    """
+    try:
+        _look(desk, run, observed)
+    except DatabaseDownError as error:
+        log.warning("run %s: %s", run.run_id, error)  # its lease ends by itself
+    except Exception as error:  # a fault of ours in one run must not stop the others; it is logged and noted
+        log.exception("run %s could not be looked at", run.run_id)
+        with desk.db.begin() as tx:
+            claims.note(tx, run, "trouble", now(), error=type(error).__name__)
+            claims.release(tx, run, _TROUBLE_SECONDS, in_any_state=True)
+
+
+def _look(desk: Desk, run: Claimed, observed: Observed | None) -> None:
+    step = decide(run.facts, observed, now())
+    if step.letter == "h" and observed and observed.outcome:
+        _finish(desk, run, observed.outcome)
+        return
+    after = _apply(desk, run, step) if step.letter else run
+    if after is None:
+        _release(desk, run, 0.0)
+        return
+    look_in = _act(desk, after, step)
+    if look_in is not None:
+        _release(desk, after, look_in)
+
+
+def _finish(desk: Desk, run: Claimed, outcome: RunOutcome) -> None:
+    """Takes the outcome that a job left behind because it could not tell it."""
+    try:
+        with desk.db.begin() as tx:
+            reports.finish(tx, run.run_id, outcome, store=desk.store, now=now(), left_behind=True)
+            claims.release(tx, run, 0.0)
+    except ConflictError as error:
+        _apply(desk, run, Step(letter="g", failure=str(error)))
+
+
+def _act(desk: Desk, run: Claimed, step: Step) -> float | None:
+    """Does what a step asks of the provider; returns the seconds to the next look, None if the claim is over."""
+    provider = desk.providers[run.provider]
+    if step.act is Act.LAUNCH:
+        return _launch(desk, provider, run)
+    if step.act is Act.FIND:
+        return _find(desk, provider, run)
+    if step.act is Act.TERMINATE and run.handle:
+        _terminate(desk, provider, run)
+    return paced(run, step.look_in)
+
+
+def _terminate(desk: Desk, provider: Provider, run: Claimed) -> None:
+    """Asks for the end; a provider that does not take the wish is asked again at the next look."""
+    if run.handle is None:
+        return
+    try:
+        provider.terminate(run.handle)
+    except UnavailableError as error:
+        _note(desk, run, "not_terminated", error)
+
+
+def _launch(desk: Desk, provider: Provider, run: Claimed) -> float | None:
+    try:
+        with desk.db.begin() as tx:
+            order = claims.launch_order(
+                tx, run, store=desk.store, mint=desk.mint, api_url=desk.api_url, vault=desk.vault
+            )
+        handle = provider.launch(order)
+    except MarketplaceError as error:
+        return _refused(desk, run, error)
+    with desk.db.begin() as tx:
+        claims.record_handle(tx, run, handle, now())
+    return paced(run, 1.0)
+
+
+def _refused(desk: Desk, run: Claimed, error: MarketplaceError) -> float | None:
+    if isinstance(error, ProviderError):
+        _put_back(desk, run, error)
+        return None
+    if isinstance(error, UnavailableError):
+        _note(desk, run, "launch_unknown", error)
+        return _UNSURE_SECONDS
+    _apply(desk, run, Step(letter="d", failure=f"It could not be launched: {error}"))
+    return None
+
+
+def _put_back(desk: Desk, run: Claimed, error: MarketplaceError) -> None:
+    """Queues a run again for a later attempt; the last attempt's refusal is final."""
+    if run.attempt >= MAX_ATTEMPTS:
+        _apply(desk, run, Step(letter="d", failure=f"It could not be launched: {error}"))
+        return
+    after = _apply(desk, run, Step(letter="c"))
+    if after:
+        _note(desk, after, "refused", error)
+        _release(desk, after, _BACKOFF_SECONDS[min(run.attempt, len(_BACKOFF_SECONDS)) - 1])
+
+
+def _find(desk: Desk, provider: Provider, run: Claimed) -> float | None:
+    """Looks for what a launch made whose answer was lost."""
+    try:
+        handle = provider.find(run.run_id, run.attempt, run.vendor_id, run.facts.launching_since or now())
+    except UnavailableError:
+        return _UNSURE_SECONDS
+    if handle is not None:
+        with desk.db.begin() as tx:
+            claims.record_handle(tx, run, handle, now())
+        return 0.0
+    _nothing_there(desk, run)
+    return None
+
+
+def _nothing_there(desk: Desk, run: Claimed) -> None:
+    """A launch made nothing, or what it made is gone: the run is queued again, or it ends."""
+    if run.facts.state is State.LAUNCHING:
+        _put_back(desk, run, ProviderError("The launch was never answered and has started nothing."))
+    elif run.facts.state is State.RUNNING:
+        _apply(desk, run, Step(letter="g", failure="The job is gone and told no outcome."))
+    else:
+        _apply(desk, run, Step(letter=settling(run.facts)))
+
+
+def _apply(desk: Desk, run: Claimed, step: Step) -> Claimed | None:
+    with desk.db.begin() as tx:
+        return claims.apply(tx, run.run_id, run.lock_token, step, now())
+
+
+def _note(desk: Desk, run: Claimed, kind: str, error: MarketplaceError) -> None:
+    with desk.db.begin() as tx:
+        claims.note(tx, run, kind, now(), error=str(error))
+
+
+def _release(desk: Desk, run: Claimed, look_in: float) -> None:
+    with desk.db.begin() as tx:
+        claims.release(tx, run, look_in)
+
+
+def now() -> datetime:
+    """The present instant."""
+    return datetime.now(UTC)
