@@ -30,11 +30,16 @@ class Result:
 
 def best_of(rounds: int, contenders: Mapping[str, Callable[[], float]]) -> dict[str, float]:
     """Best seconds of each contender, all of them taking turns so that noise meets them alike."""
-    best = dict.fromkeys(contenders, float("inf"))
+    return {name: min(seconds) for name, seconds in taking_turns(rounds, contenders).items()}
+
+
+def taking_turns(rounds: int, contenders: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Seconds of each contender in each round; who runs beside whom in a round met the same noise."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
-            best[name] = min(best[name], run())
-    return best
+            seconds[name].append(run())
+    return seconds
 
 
 def seconds_of(work: Callable[[], object]) -> float:
