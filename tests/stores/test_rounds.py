@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
 from sqlalchemy import text
+from walks import write_bars
 
 from mp_kit import Marketplace
 from mp_kit.contracts.training import ArtifactRequest, RunOutcome, TrainingRequest
@@ -23,21 +23,6 @@ from mp_kit.server.services.publication import RoundOrder
 from mp_kit.server.services.runs_states import Step
 
 NOW = datetime.now(UTC)
-HOURS = 2_000
-
-
-def write_bars(folder: Path, symbol: str) -> Path:
-    """A quiet random walk as CSV."""
-    folder.mkdir(parents=True, exist_ok=True)
-    close = 1.1 * np.exp(np.cumsum(np.random.default_rng(5).normal(0, 1e-3, HOURS)))
-    opened = np.r_[1.1, close[:-1]]
-    rows = ["timestamp,open,high,low,close,volume"]
-    for i in range(HOURS):
-        high, low = max(opened[i], close[i]) * 1.0005, min(opened[i], close[i]) * 0.9995
-        when = np.datetime64("2024-01-01T00:00:00") + np.timedelta64(i, "h")
-        rows.append(f"{when}Z,{opened[i]:.6f},{high:.6f},{low:.6f},{close[i]:.6f},{100 + i % 7}")
-    (folder / f"{symbol}.csv").write_text("\n".join(rows))
-    return folder
 
 
 @pytest.fixture(scope="module")
