@@ -64,7 +64,7 @@ def lock() -> None:
         sys.exit(fail("no uv: install one, or mend requirements/bootstrap.txt"))
     options = ["--python-version", "3.11", "--universal", "--generate-hashes", "--no-emit-index-url", "--no-header"]
     options += ["--no-annotate", "--quiet"]
-    groups = ["--all-extras", "--group", "dev"]
+    groups = ["--extra", "all", "--group", "dev"]  # torch is in neither: it would be most of the environment
     run([uv, "pip", "compile", "pyproject.toml", *groups, *options, "-o", str(LOCK)], env)
     source = ROOT / "requirements" / "bootstrap.in"
     run([uv, "pip", "compile", str(source), *options, "-o", str(BOOTSTRAP)], env)
