@@ -81,9 +81,9 @@ def column(table: pa.Table, name: str) -> NDArray[np.float64]:
 
 
 def times_of(table: pa.Table) -> NDArray[np.int64]:
-    """The ``timestamp`` column in microseconds since 1970; a null is the smallest int64."""
+    """The ``timestamp`` column in microseconds since 1970, where possible a view; a null is the smallest int64."""
     values = table.column("timestamp").to_numpy(zero_copy_only=False)
-    times: NDArray[np.int64] = np.ascontiguousarray(values.astype("datetime64[us]").astype(np.int64))
+    times: NDArray[np.int64] = np.ascontiguousarray(values.astype("datetime64[us]", copy=False)).view(np.int64)
     return times
 
 

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,12 +134,9 @@ def compute(table: pa.Table, timeframe: Timeframe, *, narrow: bool = False) -> p
     averages = _averages(bars)
     angles = _calendar(times_of(table), seconds(timeframe))
     values: dict[str, NDArray[np.floating[Any]]] = {}
-    for start in range(0, max(table.num_rows, 1), _BLOCK):
-        own = slice(start, start + _BLOCK)
-        reach = slice(max(start - _REACH, 0), start + _BLOCK)
-        block = {name: series[reach] for name, series in bars.items()}
+    for own, before, block in _blocks(bars, _REACH):
         parts = {**_returns(block), **_levels(block), **_volatilities(block)}
-        parts = {name: part[start - reach.start :] for name, part in parts.items()}
+        parts = {name: part[before:] for name, part in parts.items()}
         parts |= _recursives({name: series[own] for name, series in {**bars, **averages}.items()})
         for name, part in {**parts, **angles(own)}.items():
             _whole(values, name, table.num_rows, narrow=narrow)[own] = part
@@ -147,11 +144,19 @@ def compute(table: pa.Table, timeframe: Timeframe, *, narrow: bool = False) -> p
     return pa.table([*table.columns, *columns], names=[*table.column_names, *FEATURE_NAMES])
 
 
-def _whole(values: dict[str, NDArray[np.floating[Any]]], name: str, rows: int, *, narrow: bool) -> NDArray[Any]:
+def _blocks(bars: dict[str, Floats], reach: int) -> Iterator[tuple[slice, int, dict[str, Floats]]]:
+    """Runs of rows, each with up to ``reach`` rows that lie before it; says how many."""
+    for start in range(0, max(bars["close"].size, 1), _BLOCK):
+        first, end = max(start - reach, 0), start + _BLOCK
+        yield slice(start, end), start - first, {name: series[first:end] for name, series in bars.items()}
+
+
+def _whole(values: dict[str, Any], name: str, rows: int, *, narrow: bool) -> NDArray[Any]:
     """The column that blocks are laid into."""
     if name not in values:
         values[name] = np.empty(rows, dtype=np.float32 if narrow and name != "vol_20" else np.float64)
-    return values[name]
+    whole: NDArray[Any] = values[name]
+    return whole
 
 
 def _returns(bars: dict[str, Floats]) -> dict[str, Floats]:
@@ -193,23 +198,28 @@ def _volatilities(bars: dict[str, Floats]) -> dict[str, Floats]:
 
 def _averages(bars: dict[str, Floats]) -> dict[str, Floats]:
     """The exponential averages, which need the whole series."""
-    high, low, close = bars["high"], bars["low"], bars["close"]
-    floor = FLOOR * close
-    move = windows.difference(close)
-    plus, minus = (_wilder(moves) for moves in windows.directional_moves(high, low))
-    fast = _ema(close, 12)
-    macd = fast - _ema(close, 26)
-    direction = (plus - minus) / np.maximum(plus + minus, floor)
-    return {
-        "atr": _wilder(windows.true_range(high, low, close)),
-        "fast": fast,
-        "macd": macd,
-        "macd_signal": _ema(macd, 9),
-        "up": _wilder(move),
-        "both": _wilder(np.abs(move)),
-        "direction": direction,
-        "trend": _wilder(np.abs(direction)),
-    }
+    close, moves = bars["close"], _moves(bars)
+    averages = {name: _wilder(moves.pop(name)) for name in tuple(moves)}
+    averages["fast"] = _ema(close, 12)
+    averages["macd"] = averages["fast"] - _ema(close, 26)
+    averages["macd_signal"] = _ema(averages["macd"], 9)
+    direction = averages.pop("plus")
+    for own, _, block in _blocks({"close": close, "plus": direction, "minus": averages.pop("minus")}, 0):
+        plus, minus = block["plus"], block["minus"]
+        direction[own] = (plus - minus) / np.maximum(plus + minus, FLOOR * block["close"])
+    return averages | {"direction": direction, "trend": _wilder(np.abs(direction))}
+
+
+def _moves(bars: dict[str, Floats]) -> dict[str, Floats]:
+    """What is averaged: each bar's ways against the bar before it."""
+    moves: dict[str, Floats] = {}
+    for own, before, block in _blocks(bars, 1):
+        plus, minus = windows.directional_moves(block["high"], block["low"])
+        up, reach = windows.difference(block["close"]), windows.true_range(block["high"], block["low"], block["close"])
+        parts = {"up": up, "both": np.abs(up), "atr": reach, "plus": plus, "minus": minus}
+        for name, part in parts.items():
+            _whole(moves, name, bars["close"].size, narrow=False)[own] = part[before:]
+    return moves
 
 
 def _recursives(series: dict[str, Floats]) -> dict[str, Floats]:
@@ -234,7 +244,7 @@ def _wilder(values: Floats) -> Floats:
 
 def _ema(values: Floats, window: int) -> Floats:
     """TA-Lib's exponential average, seeded with the mean of the first full window; NaN before it."""
-    if np.isnan(values).all():
+    if np.isnan(values[-1:]).all() and np.isnan(values).all():
         return np.full_like(values, np.nan)
     average: Floats = _talib().EMA(values, timeperiod=window)
     return average
@@ -249,25 +259,17 @@ def _talib() -> Any:
 
 
 def _calendar(times: NDArray[np.int64], length: int) -> Callable[[slice], dict[str, Floats]]:
-    """Looks angles up in tables of minutes: the same minute gives the same bits however long the input is."""
+    """Looks angles up in tables of the week's minutes: the same minute gives the same bits however long the input."""
     tables = {
-        name: _circle(function, steps)
-        for name, function, steps in (
-            ("day_sin", math.sin, 1440),
-            ("day_cos", math.cos, 1440),
-            ("week_sin", math.sin, 10_080),
-            ("week_cos", math.cos, 10_080),
-        )
+        f"{name}_{part}": np.array([function(2 * math.pi * (minute % steps) / steps) for minute in range(10_080)])
+        for name, steps in (("day", 1440), ("week", 10_080))
+        for part, function in (("sin", math.sin), ("cos", math.cos))
     }
+    # A bar counts at its close. Minute 0 of 1970 was a Thursday; weeks begin on Monday.
+    ahead = (length + 3 * 86_400) * 1_000_000
 
     def angles(rows: slice) -> dict[str, Floats]:
-        minutes = (times[rows] // 1_000_000 + length) // 60
-        # Minute 0 of 1970 was a Thursday; weeks begin on Monday.
-        day, week = minutes % 1440, (minutes + 3 * 1440) % 10_080
-        return {name: table[day if name.startswith("day") else week] for name, table in tables.items()}
+        minutes = (times[rows] + ahead) // 60_000_000 % 10_080
+        return {name: table[minutes] for name, table in tables.items()}
 
     return angles
-
-
-def _circle(function: Any, steps: int) -> Floats:
-    return np.array([function(2 * math.pi * step / steps) for step in range(steps)], dtype=np.float64)

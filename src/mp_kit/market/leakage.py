@@ -151,13 +151,15 @@ class _Ridge:
         centre, scale = matrix[self._train].mean(axis=0), matrix[self._train].std(axis=0)
         scaled = (matrix - centre) / np.where(scale > 0, scale, 1.0)
         self._old, self._new = scaled[self._train], scaled[self._cut :]
-        self._gram = self._old.T @ self._old + self._old.shape[0] * 1e-3 * np.eye(matrix.shape[1])
+        # einsum, not @: BLAS would spin its threads on sums this small, against the other symbols' work
+        gram = np.einsum("ij,ik->jk", self._old, self._old)
+        self._gram = gram + self._old.shape[0] * 1e-3 * np.eye(matrix.shape[1])
 
     def out_of_sample(self, target: Floats) -> float:
         """Rank correlation of forecast and target on the newer rows."""
         old = target[self._train]
-        weights = np.linalg.solve(self._gram, self._old.T @ (old - old.mean()))
-        return _rank_correlation(self._new @ weights, target[self._cut :])
+        weights = np.linalg.solve(self._gram, np.einsum("ij,i->j", self._old, old - old.mean()))
+        return _rank_correlation(np.einsum("ij,j->i", self._new, weights), target[self._cut :])
 
 
 def _rank_correlation(one: Floats, other: Floats) -> float:

@@ -176,7 +176,8 @@ def _market_seconds(opens: NDArray[np.int64], step: int) -> NDArray[np.int64]:
 def _unsorted(rows: Rows, _step: int) -> Mask:
     times = rows["timestamp"]
     late: Mask = np.zeros(times.size, dtype=np.bool_)
-    late[1:] = times[1:] < np.maximum.accumulate(times)[:-1]
+    if not np.all(times[1:] >= times[:-1]):
+        late[1:] = times[1:] < np.maximum.accumulate(times)[:-1]
     return late
 
 
@@ -208,8 +209,10 @@ def _ohlc_inconsistent(rows: Rows, _step: int) -> Mask:
 
 def _off_grid(rows: Rows, step: int) -> Mask:
     offsets = rows["timestamp"] % (step * 1_000_000)
+    if np.all(offsets == offsets[:1]):
+        return np.zeros(offsets.size, dtype=np.bool_)
     values, counts = np.unique(offsets, return_counts=True)
-    off: Mask = offsets != values[np.argmax(counts)] if values.size else np.zeros(0, dtype=np.bool_)
+    off: Mask = offsets != values[np.argmax(counts)]
     return off
 
 
