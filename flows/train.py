@@ -47,7 +47,8 @@ def train(supervision: Supervision | None = None) -> None:
     logger = get_run_logger()
     tally = _Tally(logger)
     with open_house() as house:
-        desk = Desk(house.db, house.store, house.providers, house.tokens.run_token, house.settings.base_url)
+        url = house.settings.base_url
+        desk = Desk(house.db, house.store, house.providers, house.tokens.run_token, url, house.vault)
         logger.info("supervising providers: %s", ", ".join(sorted(desk.providers)) or "none")
         watch(desk, seconds=supervision.max_hours * 3_600, on_cycle=tally, poll=supervision.poll_seconds)
     create_markdown_artifact(

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 from sqlalchemy import Row
 
-from mp_kit.contracts import Connection, ConnectionName, check_credential
+from mp_kit.contracts import Connection, ConnectionName, TrainingSpec, check_credential
 from mp_kit.errors import ConflictError, CredentialError, NotFoundError
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.services import audit
@@ -22,7 +22,7 @@ from mp_kit.server.store import connections as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.vault import Vault
 
-__all__ = ["get", "list_of", "put", "remove", "rewrap", "secret", "test"]
+__all__ = ["get", "job_env", "list_of", "put", "remove", "rewrap", "secret", "test"]
 
 Begin = Callable[[], AbstractContextManager[Tx]]
 _SHOWN = 4
@@ -94,10 +94,38 @@ def secret(tx: Tx, vault: Vault, vendor_id: str, name: str, *, purpose: str = "T
     row = rows.find(tx, vendor_id, known)
     if row is None:
         raise CredentialError(
-            f"{purpose} needs the vendor's {known.service} account, which is not connected.",
-            hint=f"Connect it, then try again: `mp connections set {known.value}`.",
+            f"{purpose} needs the vendor's {known.service} account, which is not connected: "
+            f"`mp connections set {known.value}`.",
+            hint="Connect the account, then order it again.",
         )
     return vault.open(row.wrapped_key, vendor_id, known, row.ciphertext)
+
+
+def job_env(tx: Tx, vault: Vault, vendor_id: str, spec: TrainingSpec) -> dict[str, str]:
+    """The credentials in a training job's environment: those that its spec asks for, and no others.
+
+    Args:
+        tx: One transaction.
+        vault: Opens them.
+        vendor_id: Whose job it is.
+        spec: What is trained.
+
+    Returns:
+        ``HF_TOKEN`` when the model is pushed, ``WANDB_API_KEY`` when the training is logged there.
+
+    Raises:
+        CredentialError: The vendor has not set one that is needed.
+        IntegrityError: One cannot be opened.
+    """
+    purposes = {}
+    if spec.hf_repo_id:
+        purposes[ConnectionName.HUGGINGFACE] = f"Pushing to {spec.hf_repo_id}"
+    if spec.wandb.enabled:
+        purposes[ConnectionName.WANDB] = "Logging the training"
+    return {
+        name.variable: secret(tx, vault, vendor_id, name, purpose=purpose).get_secret_value()
+        for name, purpose in purposes.items()
+    }
 
 
 def test(begin: Begin, vault: Vault, probes: Probes, vendor_id: str, name: str, *, actor: str) -> Connection:
