@@ -195,9 +195,9 @@ def test_sweep_ends_strays_and_nothing_else(house: House, vendor: str):
         machine(vendor, "run_unknown", "pod-unknown"),
         machine(vendor, over.run_id, "pod-young", age=timedelta(seconds=30)),
     )
-    looked = sweep.sweep(house.db, {"runpod": account}, [vendor], now=NOW, dry_run=True)
+    looked = sweep.sweep(house.db, {"runpod": account}, [("runpod", vendor)], now=NOW, dry_run=True)
     assert (looked.seen, len(looked.strays), account.ended) == (5, 3, [])
-    done = sweep.sweep(house.db, {"runpod": account}, [vendor], now=NOW)
+    done = sweep.sweep(house.db, {"runpod": account}, [("runpod", vendor)], now=NOW)
     assert account.ended == ["pod-twin", "pod-over", "pod-unknown"]
     assert [stray.because for stray in done.strays] == [
         "Its run has another machine.",
@@ -212,7 +212,7 @@ def test_sweep_enters_what_it_ended_into_the_ledger(house: House, vendor: str):
     run = started(house, order(house, vendor), "pod-first", 2.0)
     ended(house, run, NOW)
     account = Account(machine(vendor, run.run_id, "pod-second"), bills={"pod-second": Decimal("1.75")})
-    sweep.sweep(house.db, {"runpod": account}, [vendor], now=NOW)
+    sweep.sweep(house.db, {"runpod": account}, [("runpod", vendor)], now=NOW)
     with house.db.begin() as tx:
         row = rows.find(tx, run.run_id)
         assert {each.ref for each in ledger.of_run(tx, run.run_id)} == {"pod-first", "pod-second"}
@@ -227,7 +227,10 @@ def test_sweep_goes_on_past_an_account_that_does_not_answer(house: House, vendor
     """What could not be looked at is named."""
     account = Account()
     account.is_down = True
-    report = sweep.sweep(house.db, {"runpod": account}, [vendor], now=NOW)
+    order(house, vendor)
+    with house.db.begin() as tx:
+        accounts = [each for each in sweep.accounts_of(tx, {"runpod"}) if each[1] == vendor]
+    report = sweep.sweep(house.db, {"runpod": account}, accounts, now=NOW)
     assert report.unreachable == [f"runpod/{vendor}: no answer"]
 
 

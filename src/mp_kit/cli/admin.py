@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mp_kit.cli import admin_money
+from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
 from mp_kit.cli.output import Json, emit, pairs, say, table
 
 if TYPE_CHECKING:
-    from mp_kit.server.house import House
     from mp_kit.server.prefect_api import PrefectApi
-
-ACTOR = "operator:cli"
 
 app = typer.Typer(help="The operator's verbs.", no_args_is_help=True, rich_markup_mode=None)
 vendor = typer.Typer(help="Vendors and their keys.", no_args_is_help=True, rich_markup_mode=None)
@@ -25,19 +23,11 @@ token = typer.Typer(help="Keys and tokens.", no_args_is_help=True, rich_markup_m
 flow = typer.Typer(help="Flows, through Prefect.", no_args_is_help=True, rich_markup_mode=None)
 for _name, _group in {"vendor": vendor, "round": round_, "token": token, "flow": flow}.items():
     app.add_typer(_group, name=_name)
+app.command("sweep")(admin_money.sweep)
+vendor.command("ceiling")(admin_money.ceiling)
 
-Home = Annotated[Path | None, typer.Option("--home", help="The marketplace's folder; MP_HOME, else your data folder.")]
-Vendor = Annotated[str, typer.Argument(metavar="VENDOR", help="Its id or its name.")]
 RoundId = Annotated[str, typer.Argument(help="The round's id.")]
 Wait = Annotated[float, typer.Option("--wait", min=1, help="Longest wait for the flow run, in seconds.")]
-
-
-@contextmanager
-def _house(home: Path | None) -> Iterator[House]:
-    from mp_kit.server.wiring import open_house
-
-    with open_house(home) as house:
-        yield house
 
 
 @contextmanager
@@ -53,11 +43,6 @@ def _prefect(home: Path | None) -> Iterator[PrefectApi | None]:
             api.close()
 
 
-def _instant(value: datetime) -> str:
-    """As on the wire: RFC 3339 in UTC with Z."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 @vendor.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="Its name; no other has it.")], home: Home = None, json: Json = False
@@ -67,10 +52,10 @@ def create(
 
     from mp_kit.server.services import vendors
 
-    with _house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx:
         made = vendors.create(tx, house.tokens, name, actor=ACTOR)
     facts = {"vendor_id": made.vendor_id, "api_key": made.api_key}
-    emit({**facts, "expires_at": _instant(made.expires_at)}, as_json=json, text=codec.dumps(facts))
+    emit({**facts, "expires_at": instant(made.expires_at)}, as_json=json, text=codec.dumps(facts))
 
 
 @vendor.command("list")
@@ -78,9 +63,9 @@ def list_vendors(home: Home = None, json: Json = False) -> None:
     """Lists all vendors, oldest first."""
     from mp_kit.server.store import vendors as stored
 
-    with _house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx:
         rows = [
-            {"vendor_id": row.id, "name": row.name, "status": row.status, "created_at": _instant(row.created_at)}
+            {"vendor_id": row.id, "name": row.name, "status": row.status, "created_at": instant(row.created_at)}
             for row in stored.list_all(tx)
         ]
     emit(rows, as_json=json, text=lambda: table(rows, ["vendor_id", "name", "status", "created_at"]))
@@ -102,7 +87,7 @@ def _set_status(home: Path | None, named: str, status: str, *, as_json: bool) ->
     from mp_kit.contracts import VendorStatus
     from mp_kit.server.services import vendors
 
-    with _house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx:
         found = vendors.named(tx, named)
         vendors.set_status(tx, found.id, VendorStatus(status), actor=ACTOR)
     emit({"vendor_id": found.id, "status": status}, as_json=as_json, text=f"{found.name} is {status}.")
@@ -120,7 +105,7 @@ def rotate_key(
 
     from mp_kit.server.services import vendors
 
-    with _house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx:
         found = vendors.named(tx, vendor_name)
         overlap = timedelta(hours=overlap_hours)
         issued = vendors.rotate(tx, house.tokens, found.id, actor=ACTOR, overlap=overlap)
@@ -171,7 +156,7 @@ def _publish_here(home: Path | None, order: dict[str, Any]) -> dict[str, Any]:
     except ValidationError as error:
         found = [{"loc": list(one["loc"]), "msg": one["msg"]} for one in error.errors()]
         raise InvalidInputError("The round's order does not fit.", details=found) from error
-    with _house(home) as house:
+    with open_house(home) as house:
         return asdict(publication.run(house.db.begin, house.store, house.signer, checked, actor=ACTOR))
 
 
@@ -189,7 +174,7 @@ def list_rounds(
     """Lists rounds, newest first."""
     from mp_kit.server.services import rounds
 
-    with _house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx:
         found = rounds.newest(tx, limit)
     columns = ["round_id", "name", "is_current", "created_at"]
     emit(found, as_json=json, text=lambda: table([one.model_dump(mode="json") for one in found], columns))
@@ -200,7 +185,7 @@ def set_current(round_id: RoundId, home: Home = None, json: Json = False) -> Non
     """Makes a published round the current one."""
     from mp_kit.server.services import rounds
 
-    with _house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx:
         found = rounds.set_current(tx, round_id, actor=ACTOR)
     emit({"round_id": found.round_id, "is_current": True}, as_json=json, text=f"{found.round_id} is current.")
 
@@ -210,7 +195,7 @@ def retire(round_id: RoundId, home: Home = None, json: Json = False) -> None:
     """Takes a round out of the lists; its files stay."""
     from mp_kit.server.services import rounds
 
-    with _house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx:
         rounds.retire(tx, round_id, actor=ACTOR)
     emit({"round_id": round_id, "retired": True}, as_json=json, text=f"{round_id} is retired.")
 
@@ -224,7 +209,7 @@ def revoke(
     """Ends a key or a token at once, by its id."""
     from mp_kit.server.services import revocation
 
-    with _house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx:
         ended = revocation.revoke(tx, token_id, actor=ACTOR)
     emit({"token_id": ended, "revoked": True}, as_json=json, text=f"{ended} is revoked.")
 
@@ -253,6 +238,6 @@ def migrate(home: Home = None, json: Json = False) -> None:
     """Brings the database to the newest schema."""
     from mp_kit.server.store import migrate as migrations
 
-    with _house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx:
         before, after = migrations.upgrade(tx)
     emit({"before": before, "after": after}, as_json=json, text=f"revision {before} -> {after}")

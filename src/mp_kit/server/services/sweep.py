@@ -24,7 +24,7 @@ from mp_kit.server.services.runs_states import FINAL, OVERDUE_GRACE, State
 from mp_kit.server.store import ledger
 from mp_kit.server.store.engine import Database, Tx
 
-__all__ = ["Stray", "SweepReport", "reconcile", "stray_because", "sweep"]
+__all__ = ["Stray", "SweepReport", "accounts_of", "reconcile", "stray_because", "sweep"]
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +78,15 @@ class SweepReport:
     unreachable: Sequence[str]
 
 
+def accounts_of(tx: Tx, providers: Collection[str]) -> list[tuple[str, str]]:
+    """Where machines of ours may be: each provider with the vendors that ever ran anything there."""
+    return ledger.accounts(tx, sorted(providers))
+
+
 def sweep(
     db: Database,
     providers: Mapping[str, Provider],
-    vendors: Collection[str],
+    accounts: Sequence[tuple[str, str]],
     *,
     now: datetime,
     dry_run: bool = False,
@@ -91,23 +96,22 @@ def sweep(
 
     Args:
         db: No transaction is open while a provider is asked.
-        providers: Those to look at, by name.
-        vendors: On whose accounts.
+        providers: By name.
+        accounts: Provider and vendor of each; see :func:`accounts_of`.
         now: An aware instant.
         dry_run: Only look.
         actor: For the audit.
     """
     seen, strays, unreachable = 0, list[Stray](), list[str]()
-    for name, provider in providers.items():
-        for vendor_id in vendors:
-            try:
-                found = provider.mine(vendor_id)
-            except MarketplaceError as error:
-                unreachable.append(f"{name}/{vendor_id}: {error}")
-                continue
-            seen += len(found)
-            for machine, stray in _judged(db, name, found, now):
-                strays.append(stray if dry_run else _end(db, provider, machine, stray, now, actor))
+    for name, vendor_id in accounts:
+        try:
+            found = providers[name].mine(vendor_id)
+        except MarketplaceError as error:
+            unreachable.append(f"{name}/{vendor_id}: {error}")
+            continue
+        seen += len(found)
+        for machine, stray in _judged(db, name, found, now):
+            strays.append(stray if dry_run else _end(db, providers[name], machine, stray, now, actor))
     return SweepReport(seen, strays, unreachable)
 
 

@@ -95,3 +95,10 @@ def facts_of(tx: Tx, run_ids: Sequence[str]) -> dict[str, Row[Any]]:
     columns = training_runs.c
     chosen = (columns.id, columns.state, columns.attempt, columns.provider_ref, columns.deadline_at, columns.vendor_id)
     return {row.id: row for row in tx.execute(select(*chosen).where(columns.id.in_(run_ids)))}
+
+
+def accounts(tx: Tx, providers: Sequence[str]) -> list[tuple[str, str]]:
+    """Provider and vendor of every run there was on these providers."""
+    columns = training_runs.c
+    statement = select(columns.provider, columns.vendor_id).where(columns.provider.in_(providers)).distinct()
+    return [(row.provider, row.vendor_id) for row in tx.execute(statement.order_by(*statement.selected_columns))]
