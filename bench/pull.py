@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bench import projection
 from bench.results import Result, seconds_of, taking_turns
 from bench.servers import started
 from mp_kit.client.opener import Urllib3Opener
@@ -32,7 +33,7 @@ def run() -> list[Result]:
     """Ratios of rates."""
     with tempfile.TemporaryDirectory(prefix="mp-bench-pull-") as name:
         folder = Path(name)
-        return [*_loopback(folder), _wan(folder / "wan")]
+        return [*_loopback(folder), _wan(folder / "wan"), projection.run(folder / "projection")]
 
 
 def _loopback(folder: Path) -> list[Result]:
