@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mp_kit.server.providers.base import Provider
@@ -28,6 +28,7 @@ class House:
         vault: Seals and opens vendors' credentials.
         probes: Ask other services whether they take a credential.
         providers: Where trainings run, by name.
+        on_close: Gives back what else is held open.
     """
 
     settings: Settings
@@ -38,7 +39,9 @@ class House:
     vault: Vault
     probes: Probes
     providers: Mapping[str, Provider] = field(default_factory=dict)
+    on_close: tuple[Callable[[], None], ...] = ()
 
     def close(self) -> None:
         """Gives back what is held open."""
-        self.db.close()
+        for close in (*self.on_close, self.db.close):
+            close()

@@ -65,12 +65,16 @@ class Settings:
         url_key: Signs URLs of the local store (MP_URL_KEY).
         service_key: The operator's own bearer token (MP_SERVICE_KEY).
         master_key: Wraps vendors' credentials (MP_MASTER_KEY).
+        retired_master_keys: Former ones, which still unwrap (MP_MASTER_KEY_RETIRED, several with spaces between).
         edge_threads: Handlers that run at once, and database connections of the edge.
         allow_local: Vendors may train on the operator's machine (`mp up`, rehearsals).
         max_body_bytes: Largest body that the edge reads.
         late_grace_seconds: A signal older than its bar's end by more than this is late.
         store_env: Keys and endpoint of the object store, by their names in the environment.
         runpod_url: Root of RunPod's REST API, version 2 (MP_RUNPOD_URL).
+        allow_runpod: Vendors may train on their RunPod accounts; MP_RUNPOD=0 turns that off.
+        runpod_settle_seconds: Below this age a pod that is not seen is not called absent (MP_RUNPOD_SETTLE_SECONDS).
+        trainer_image: Docker image with mp-kit in it, for pods whose order names none (MP_TRAINER_IMAGE).
         huggingface_url: Root of the Hugging Face Hub (HF_ENDPOINT).
         wandb_url: Root of the Weights & Biases API (WANDB_BASE_URL).
     """
@@ -85,12 +89,16 @@ class Settings:
     url_key: str = field(repr=False)
     service_key: str = field(repr=False)
     master_key: str = field(repr=False)
+    retired_master_keys: tuple[str, ...] = field(default=(), repr=False)
     edge_threads: int = 8
     allow_local: bool = False
     max_body_bytes: int = 64 * 1024 * 1024
     late_grace_seconds: float = 300.0
     store_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     runpod_url: str = "https://api.runpod.io/v2"
+    allow_runpod: bool = True
+    runpod_settle_seconds: int = 120
+    trainer_image: str = ""
     huggingface_url: str = "https://huggingface.co"
     wandb_url: str = "https://api.wandb.ai"
 
@@ -148,10 +156,14 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         url_key=values["MP_URL_KEY"],
         service_key=values["MP_SERVICE_KEY"],
         master_key=values["MP_MASTER_KEY"],
+        retired_master_keys=tuple(env.get("MP_MASTER_KEY_RETIRED", "").split()),
         edge_threads=_count("MP_EDGE_THREADS", env, 8),
         allow_local=env.get("MP_ALLOW_LOCAL", state.get("allow_local", "")) in {"1", "true"},
         store_env={name: env[name] for name in STORE_NAMES if env.get(name)},
         runpod_url=_url("MP_RUNPOD_URL", env, Settings.runpod_url),
+        allow_runpod=env.get("MP_RUNPOD", "1") not in {"0", "false"},
+        runpod_settle_seconds=_count("MP_RUNPOD_SETTLE_SECONDS", env, Settings.runpod_settle_seconds),
+        trainer_image=env.get("MP_TRAINER_IMAGE", ""),
         huggingface_url=_url("HF_ENDPOINT", env, Settings.huggingface_url),
         wandb_url=_url("WANDB_BASE_URL", env, Settings.wandb_url),
     )
@@ -200,8 +212,12 @@ def _count(name: str, env: Mapping[str, str], default: int) -> int:
 
 def _url(name: str, env: Mapping[str, str], default: str) -> str:
     value = (env.get(name) or default).rstrip("/")
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:  # brackets that do not close
+        is_good = False
+    if not is_good:
         raise SetupError(f"{name} must be an http(s) URL with a host and without a password.")
     return value
 

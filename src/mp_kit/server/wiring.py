@@ -12,6 +12,7 @@ from mp_kit.server.house import House
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.providers.probes import Probes
+from mp_kit.server.providers.runpod import RunPodProvider
 from mp_kit.server.services import connections
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings, load
@@ -29,18 +30,34 @@ def build(settings: Settings) -> House:
     if settings.allow_local:
         providers["local"] = LocalProvider(settings.home / "runs")
     db = Database(settings.database_url, pool_size=settings.edge_threads)
-    vault = Vault(settings.master_key)
+    vault = Vault(settings.master_key, settings.retired_master_keys)
+    signer = Signer(settings.signing_seed_bytes)
+    runpod = _runpod(settings, signer, runpod_keys(db, vault))
+    if settings.allow_runpod:
+        providers["runpod"] = runpod
     return House(
         settings=settings,
         db=db,
         store=store,
-        signer=Signer(settings.signing_seed_bytes),
+        signer=signer,
         tokens=TokenBook(
             pepper=settings.token_pepper, jwt_secret=settings.jwt_secret, service_key=settings.service_key
         ),
         vault=vault,
         probes=Probes(settings.runpod_url, settings.huggingface_url, settings.wandb_url),
         providers=providers,
+        on_close=(runpod.close,),
+    )
+
+
+def _runpod(settings: Settings, signer: Signer, keys: Callable[[str], str]) -> RunPodProvider:
+    """Its pods bear the marketplace's signing key in their names: two marketplaces on one account stay apart."""
+    return RunPodProvider(
+        keys,
+        image=settings.trainer_image,
+        prefix=f"mp-{signer.key_id[:8].lower()}",
+        base_url=settings.runpod_url,
+        settle_seconds=settings.runpod_settle_seconds,
     )
 
 
@@ -62,7 +79,7 @@ def runpod_keys(db: Database, vault: Vault) -> Callable[[str], str]:
 
 def _hide_secrets(settings: Settings) -> None:
     own = (settings.token_pepper, settings.jwt_secret, settings.signing_seed, settings.url_key, settings.service_key)
-    redaction.remember(settings.master_key, *own)
+    redaction.remember(settings.master_key, *settings.retired_master_keys, *own)
 
 
 @contextmanager

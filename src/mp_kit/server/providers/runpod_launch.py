@@ -1,0 +1,227 @@
+"""Launching a pod at most once per attempt, and ending one.
+
+1. The search by name comes before the order, and after every lost answer; an order is never repeated.
+2. RunPod's refusal of one candidate (no capacity, no access) leads to the next; a refusal of the account or of the
+   request ends the launch. Every other answer leaves it open whether a pod was made.
+3. Of several pods of one name the oldest is kept and the others are ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from mp_kit.errors import (
+    CredentialError,
+    ForbiddenError,
+    InvalidInputError,
+    MarketplaceError,
+    ProviderError,
+    UnavailableError,
+)
+from mp_kit.server.providers.base import Handle, LaunchOrder, Phase
+from mp_kit.server.providers.runpod_api import Account, RunPodApi
+from mp_kit.server.providers.runpod_failures import Answer, failure_of
+from mp_kit.server.providers.runpod_gpus import Candidate, read_gpu
+from mp_kit.server.providers.runpod_market import Market, affordable, check_hours, price_cap
+from mp_kit.server.providers.runpod_orders import Container, placed, pod_body, pod_name
+from mp_kit.server.providers.runpod_watch import PodLists
+from mp_kit.server.providers.runpod_wire import Pod, instant_text
+
+__all__ = ["Launcher"]
+
+log = logging.getLogger(__name__)
+
+_SEARCH_WAITS = (0.5, 1.0, 2.0, 3.0, 4.0)
+_MAX_CANDIDATES = 12
+_MAX_PAUSES = 2
+_LONGEST_PAUSE = 10.0
+_RULE_OR_CAPACITY, _NO_ACCESS, _TOO_MANY, _UNKNOWN_POD = 400, 403, 429, 404
+
+
+class Launcher:
+    """Launches and ends pods.
+
+    Args:
+        api: To ask.
+        lists: The accounts' pods.
+        market: What may be ordered.
+        container: What runs in each pod.
+        prefix: Begins the names.
+        clock: The time.
+        sleep: Waits.
+    """
+
+    def __init__(
+        self,
+        api: RunPodApi,
+        lists: PodLists,
+        market: Market,
+        container: Container,
+        prefix: str,
+        clock: Callable[[], datetime],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._api = api
+        self._lists = lists
+        self._market = market
+        self._container = container
+        self._prefix = prefix
+        self._clock = clock
+        self._sleep = sleep
+        self._lost: set[str] = set()
+        self._condemned: set[str] = set()
+
+    def launch(self, account: Account, order: LaunchOrder, list_seconds: float) -> Handle:
+        """Finds the pod of an attempt, or orders it; errors as in the protocol."""
+        name = pod_name(self._prefix, order.run_id, order.attempt)
+        wanted = read_gpu(order.machine.get("gpu"))
+        body = pod_body(order, self._container, self._prefix)
+        cap = price_cap(order, self._clock())
+        pod, candidate = self._first_search(account, name, list_seconds), None
+        if pod is None:
+            check_hours(order, self._clock())
+            choice = affordable(self._market.candidates(account, wanted), cap)
+            pod, candidate = self._place(account, body, choice)
+        self._check_price(account, pod, candidate, cap)
+        return self.handle(account, pod, candidate)
+
+    def search(self, account: Account, name: str, max_age: float = 0.0) -> Pod | None:
+        """The pod of a name, the oldest living one of several.
+
+        Raises:
+            ProviderError: RunPod does not answer.
+        """
+        pods = [pod for pod in self._lists.known(account, max_age) if pod.name == name]
+        for pod in _living(pod for pod in pods if pod.id in self._condemned):
+            self.end(account, pod.id)
+        named = sorted((pod for pod in pods if pod.id not in self._condemned), key=_kept_first)
+        if not named:
+            return None
+        for double in _living(named[1:]):
+            log.error("pod %s has a double: %s is kept, %s is ended", name, named[0].id, double.id)
+            self.end(account, double.id)
+        self._lost.discard(name)
+        return named[0]
+
+    def handle(self, account: Account, pod: Pod, candidate: Candidate | None = None) -> Handle:
+        """What is stored of a pod that was made or found just now."""
+        price = pod.cost or (candidate.price if candidate else Decimal(0))
+        told = {"gpu": pod.gpu, "cloud": pod.cloud, "data_center": pod.data_center}
+        data = {
+            "name": pod.name,
+            "since": instant_text(self._clock()),
+            **{key: said for key, said in told.items() if said},
+        }
+        return Handle(pod.id, account.vendor_id, float(price), data)
+
+    def end(self, account: Account, pod_id: str) -> None:
+        """Asks for a pod's end in every way there is; which of them it took only the next reading tells.
+
+        Raises:
+            CredentialError: The key is refused.
+            ProviderError: RunPod does not do it, or does not answer.
+        """
+        answer = self._api.delete(account, pod_id)
+        if answer.is_success or (answer.status == _UNKNOWN_POD and not self._is_there(account, pod_id)):
+            return
+        for action in ("stop", "terminate"):  # stopped, it costs no GPU any more
+            answer = self._api.act(account, pod_id, action)
+        if not answer.is_success and answer.status != _UNKNOWN_POD:
+            failure = failure_of(answer)
+            raise failure if isinstance(failure, CredentialError) else ProviderError(str(failure))
+
+    def _is_there(self, account: Account, pod_id: str) -> bool:
+        pod = self._api.pod(account, pod_id)
+        return pod is not None and pod.phase is not Phase.GONE
+
+    def _first_search(self, account: Account, name: str, list_seconds: float) -> Pod | None:
+        try:
+            pod = self.search(account, name, list_seconds)
+        except ProviderError as error:  # an earlier call may have made it
+            raise UnavailableError(f"It cannot be told whether pod {name} exists: {error}") from error
+        if pod is None and name in self._lost:
+            raise UnavailableError(f"Pod {name} was ordered, the answer was lost, and it does not show yet.")
+        return pod
+
+    def _place(self, account: Account, body: Mapping[str, Any], choice: Sequence[Candidate]) -> tuple[Pod, Candidate]:
+        refusals: list[Answer] = []
+        for candidate in choice[:_MAX_CANDIDATES]:
+            result = self._order(account, placed(body, candidate))
+            if isinstance(result, Pod):
+                return result, candidate
+            if result.status not in {_RULE_OR_CAPACITY, _NO_ACCESS} or not result.is_problem:
+                raise failure_of(result)
+            refusals.append(result)
+        raise _exhausted(refusals)
+
+    def _order(self, account: Account, body: Mapping[str, Any]) -> Pod | Answer:
+        """Orders one candidate; waits and asks again only where RunPod says that it did not even look (429)."""
+        secrets = list(body["env"].values())
+        for pause in range(_MAX_PAUSES + 1):
+            try:
+                result = self._api.create(account, body, secrets)
+            except ProviderError:
+                raise
+            except UnavailableError as error:
+                return self._after_silence(account, body["name"], error)
+            asked = result.retry_after or 1.0 if isinstance(result, Answer) and result.status == _TOO_MANY else None
+            if asked is None or asked > _LONGEST_PAUSE or pause == _MAX_PAUSES:
+                break
+            self._sleep(asked)
+        if isinstance(result, Pod):
+            self._lists.add(account, result)
+        return result
+
+    def _after_silence(self, account: Account, name: str, error: UnavailableError) -> Pod:
+        self._lost.add(name)
+        for wait in _SEARCH_WAITS:
+            self._sleep(wait)
+            try:
+                pod = self.search(account, name)
+            except ProviderError as trouble:
+                log.warning("pod %s cannot be searched: %s", name, trouble)
+                continue
+            if pod is not None:
+                return pod
+        raise UnavailableError(f"Pod {name} was ordered and does not show yet: {error}") from error
+
+    def _check_price(self, account: Account, pod: Pod, candidate: Candidate | None, cap: Decimal | None) -> None:
+        """Ends a pod at once that costs more than the budget bears.
+
+        Raises:
+            ProviderError: It did, and was ended; there may be a cheaper one.
+            UnavailableError: It does, and could not be ended.
+        """
+        if cap is None or pod.cost is None or pod.cost <= cap:
+            return
+        if candidate:
+            self._market.note_price(candidate, pod.cost)
+        self._condemned.add(pod.id)
+        too_dear = f"RunPod charges ${pod.cost:.4f} per hour for pod {pod.name}, and the budget bears ${cap:.4f}"
+        try:
+            self.end(account, pod.id)
+        except MarketplaceError as error:
+            raise UnavailableError(f"{too_dear}; it could not be ended: {error}") from error
+        raise ProviderError(f"{too_dear}; it was ended at once.")
+
+
+def _living(pods: Iterable[Pod]) -> list[Pod]:
+    return [pod for pod in pods if pod.phase is not Phase.GONE]
+
+
+def _kept_first(pod: Pod) -> tuple[bool, tuple[datetime, str]]:
+    return (pod.phase is Phase.GONE, pod.age_key)
+
+
+def _exhausted(refusals: Sequence[Answer]) -> MarketplaceError:
+    """What it means that every candidate was refused."""
+    if all(answer.status == _NO_ACCESS for answer in refusals):
+        return ForbiddenError(f"The RunPod account may use none of the machines that fit: {refusals[-1].told}")
+    rules = [answer for answer in refusals if answer.status == _RULE_OR_CAPACITY]
+    if len({answer.told for answer in rules}) == 1 and not rules[0].lacks_capacity:
+        return InvalidInputError(f"RunPod refuses the order on every machine alike: {rules[0].told}")
+    return ProviderError(f"RunPod has no place now; {len(refusals)} kinds of machine were tried: {refusals[-1].told}")

@@ -1,0 +1,139 @@
+"""What is sent to order a pod: its name, its container, and the checks that come before anything is sent.
+
+1. A name is ``<prefix>-<run id>-a<attempt>``: unique per attempt, and readable by whoever sweeps the account.
+2. The command goes as JSON in ``args``: the one form that the API of August 2026 and later ones both decode. An argv
+   joined by spaces loses its quoting there.
+3. ``disk`` and ``gpu.count`` are always sent: without them RunPod finds no machine.
+4. The account's key never goes into a pod; RunPod gives each pod one of its own, under the same variable.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mp_kit.errors import InvalidInputError, SetupError
+from mp_kit.server.providers.base import LaunchOrder
+from mp_kit.server.providers.runpod_gpus import Candidate
+from mp_kit.server.providers.runpod_wire import instant_text
+
+__all__ = ["Container", "pod_body", "pod_name", "read_name"]
+
+MAX_VARIABLES = 50
+"""RunPod's limit of environment variables per pod."""
+
+MAX_BODY_BYTES = 100_000
+"""A little below RunPod's 102,400."""
+
+_KEY_VARIABLE = "RUNPOD_API_KEY"
+_RUN_ID = re.compile(r"[A-Za-z0-9_]{1,100}")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
+
+
+@dataclass(frozen=True)
+class Container:
+    """What every pod of this marketplace runs, unless its order says otherwise.
+
+    Attributes:
+        image: Docker image with the trainer in it.
+        command: Its main process.
+        disk: GB.
+        env: Variables that each pod gets beside its order's.
+    """
+
+    image: str
+    command: Sequence[str]
+    disk: int
+    env: Mapping[str, str]
+
+
+def pod_name(prefix: str, run_id: str, attempt: int) -> str:
+    """The name of an attempt's pod.
+
+    Raises:
+        InvalidInputError: The run's id would make a name that cannot be read back.
+    """
+    if not _RUN_ID.fullmatch(run_id) or attempt < 1:
+        raise InvalidInputError(f"No pod can be named after run {run_id!r}, attempt {attempt}.")
+    return f"{prefix}-{run_id}-a{attempt}"
+
+
+def read_name(prefix: str, name: str) -> tuple[str, int] | None:
+    """Run and attempt of a pod's name; None if the pod is not this marketplace's."""
+    found = re.fullmatch(rf"{re.escape(prefix)}-({_RUN_ID.pattern})-a([1-9][0-9]{{0,5}})", name, re.ASCII)
+    return (found[1], int(found[2])) if found else None
+
+
+def pod_body(order: LaunchOrder, container: Container, prefix: str) -> dict[str, Any]:
+    """The part of a pod's order that is the same for every GPU.
+
+    Raises:
+        SetupError: No image is named anywhere.
+        InvalidInputError: RunPod would refuse it; the message says what is too much, or wrong, and where.
+    """
+    env = {**order.env, **container.env, "MP_DEADLINE": instant_text(order.deadline)}
+    body = {
+        "name": pod_name(prefix, order.run_id, order.attempt),
+        "image": _image(str(order.machine.get("base_image") or container.image)),
+        "args": _args(container.command),
+        "disk": _disk(order.machine.get("disk") or container.disk),
+        "env": env,
+    }
+    _check_variables(env)
+    _check_size(body)
+    return body
+
+
+def placed(body: Mapping[str, Any], candidate: Candidate) -> dict[str, Any]:
+    """An order for one candidate."""
+    where = {"dataCenterIds": [candidate.place]} if candidate.place else {}
+    gpu = {"id": candidate.gpu, "count": candidate.count}
+    return {**body, "gpu": gpu, "cloud": candidate.cloud, **where}
+
+
+def _args(command: Sequence[str]) -> str:
+    first, *rest = command
+    return json.dumps({"entrypoint": [first], "cmd": rest} if rest else {"entrypoint": [first]})
+
+
+def _image(image: str) -> str:
+    if not image:
+        raise SetupError(
+            "This marketplace names no trainer image, and the order brings none (`base_image`).",
+            hint="The operator sets MP_TRAINER_IMAGE to an image with mp-kit[train] in it.",
+        )
+    if not _IMAGE.fullmatch(image):
+        raise InvalidInputError(f"base_image: {image!r} is no reference of a Docker image.")
+    return image
+
+
+def _disk(disk: Any) -> int:
+    if int(disk) < 1:
+        raise InvalidInputError(f"disk: {disk} GB is no size; ask for at least 1.")
+    return int(disk)
+
+
+def _check_variables(env: Mapping[str, str]) -> None:
+    if _KEY_VARIABLE in env:
+        raise InvalidInputError(
+            f"env: {_KEY_VARIABLE} must not be set: it would hide the key that RunPod gives the pod for itself."
+        )
+    if len(env) > MAX_VARIABLES:
+        over = ", ".join(sorted(env)[MAX_VARIABLES:])
+        raise InvalidInputError(
+            f"env: {len(env)} variables, and RunPod takes {MAX_VARIABLES} per pod; too many by: {over}."
+        )
+
+
+def _check_size(body: Mapping[str, Any]) -> None:
+    size = len(json.dumps(body).encode())
+    if size > MAX_BODY_BYTES:
+        largest = sorted(body["env"], key=lambda name: len(body["env"][name]), reverse=True)[:3]
+        sizes = ", ".join(f"{name} ({len(body['env'][name]):,} characters)" for name in largest)
+        raise InvalidInputError(
+            f"env: the pod's order has {size:,} bytes, and RunPod takes {MAX_BODY_BYTES:,}; the largest: {sizes}.",
+            hint="Put what is large into the dataset or the image.",
+        )

@@ -1,0 +1,88 @@
+"""A RunPod provider over the fake, with one clock for both that moves when the provider waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mp_kit.errors import CredentialError
+from mp_kit.server.providers.base import LaunchOrder
+from mp_kit.server.providers.runpod import RunPodProvider
+from mp_kit.testing.fake_runpod import Clock, FakeRunPod, Pace, RequestRecord
+
+__all__ = ["KEY", "PREFIX", "START", "Pair", "openapi", "pair", "provider_of"]
+
+KEY = "rp-key-of-the-vendor"
+PREFIX = "mp-test"
+START = datetime(2026, 6, 1, 12, tzinfo=UTC)
+VENDORS = {"vnd_a": KEY, "vnd_b": "rp-key-of-another"}
+
+
+def openapi() -> Path | None:
+    """RunPod's own OpenAPI document beside the checkout; None where it is absent."""
+    path = Path(__file__).parents[2] / ".." / "shared" / "facts" / "runpod-openapi-v2.json"
+    return path if path.is_file() else None
+
+
+def key_of(vendor_id: str) -> str:
+    """A vendor's key; CredentialError for a vendor that has none."""
+    if vendor_id not in VENDORS:
+        raise CredentialError(f"Vendor {vendor_id} has not connected RunPod.")
+    return VENDORS[vendor_id]
+
+
+def provider_of(fake: FakeRunPod, **options: Any) -> RunPodProvider:
+    """A provider over a fake, by the fake's clock: waiting moves it."""
+    given = {"image": "mp-trainer:1", "prefix": PREFIX, "list_seconds": 0.0, "log_seconds": 0.3, **options}
+    return RunPodProvider(key_of, base_url=fake.url, clock=fake.clock.now, sleep=fake.clock.advance, **given)
+
+
+@dataclass
+class Pair:
+    """The fake and a provider over it.
+
+    Attributes:
+        fake: RunPod.
+        provider: Under test.
+    """
+
+    fake: FakeRunPod
+    provider: RunPodProvider
+
+    def order(self, run_id: str = "run_1", attempt: int = 1, **changes: Any) -> LaunchOrder:
+        """An order for an L4, with four hours to go."""
+        given: dict[str, Any] = {
+            "vendor_id": "vnd_a",
+            "env": {"MP_RUN_TOKEN": "a-very-secret-run-token", "TASK": "signal"},
+            "deadline": self.fake.clock.now() + timedelta(hours=4),
+            "machine": {"gpu": "L4"},
+        }
+        return LaunchOrder(run_id=run_id, attempt=attempt, **(given | changes))
+
+    def asked(self, operation: str) -> list[RequestRecord]:
+        """The requests of one operation so far."""
+        return [request for request in self.fake.requests if request.operation == operation]
+
+    def alive(self) -> list[str]:
+        """Ids of the pods that cost money."""
+        return [pod.id for pod in self.fake.pods if pod.status != "TERMINATED"]
+
+
+@contextmanager
+def pair(**options: Any) -> Iterator[Pair]:
+    """A fake without containers and a provider over it; fails if a request broke RunPod's contract."""
+    keys = dict.fromkeys(VENDORS.values())
+    fake = FakeRunPod(
+        keys, clock=Clock(START, running=False), run_containers=False, pace=Pace(1.0, 1.0), openapi=openapi()
+    )
+    provider = provider_of(fake, **options)
+    try:
+        with fake:
+            yield Pair(fake, provider)
+            fake.violations.check()
+    finally:
+        provider.close()
