@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from mp_kit.server.redaction import RedactionFilter, redact
+from mp_kit.server.redaction import RedactionFilter, redact, remember
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ2ZW4ifQ.c2lnbmF0dXJl"
 
@@ -61,3 +61,31 @@ def test_filter_survives_arguments_that_do_not_fit():
     record = logging.LogRecord("n", logging.INFO, "p", 1, "%d of %d", ("vk_0123456789_abcdef",), None)
     assert RedactionFilter().filter(record)
     assert "abcdef" not in record.getMessage()
+
+
+def test_remembered_value_goes_whole():
+    """A key without a shape is known by itself, wherever it stands, and the longer of two goes first."""
+    remember("0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef.more")
+    text = "key=0123456789abcdef0123456789abcdef.more, key=x0123456789abcdef0123456789abcdefx"
+    assert "key=***, key=x***x" == redact(text)
+
+
+def test_short_values_are_let_be():
+    """Else common words would go with them."""
+    remember("", "run", "secret7")
+    assert "a run of secret7" == redact("a run of secret7")
+
+
+def test_remembered_value_in_a_log_of_an_error():
+    """A library's exception that repeats what it was given."""
+    remember("5f4dcc3b5aa765d61d8327deb882cf99")
+    record = logging.LogRecord("n", logging.INFO, "p", 1, "sent %r", ("5f4dcc3b5aa765d61d8327deb882cf99",), None)
+    assert RedactionFilter().filter(record)
+    assert "sent '***'" == record.getMessage()
+
+
+def test_most_recent_values_are_kept():
+    """Memory is bounded."""
+    remember(*(f"a value of the test {number:05d}" for number in range(5_000)))
+    assert "a***" == redact("aa value of the test 04999")
+    assert "a value of the test 00000" == redact("a value of the test 00000")

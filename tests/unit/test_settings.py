@@ -98,6 +98,35 @@ def test_wrong_number_of_threads_is_refused(value: str, tmp_path: Path):
         load(tmp_path, {**ENV, "MP_EDGE_THREADS": value})
 
 
+URLS = {"MP_RUNPOD_URL": "runpod_url", "HF_ENDPOINT": "huggingface_url", "WANDB_BASE_URL": "wandb_url"}
+
+
+@pytest.mark.parametrize("name", URLS)
+@pytest.mark.parametrize("value", ["api.example", "ftp://a", "https://", "https://me:do-not-show-me@a", "http://["])
+def test_wrong_url_of_a_service_is_refused_and_not_shown(name: str, value: str, tmp_path: Path):
+    """Keys are sent there."""
+    with pytest.raises(SetupError, match=f"^{name} must be an http") as caught:
+        load(tmp_path, {**ENV, name: value})
+    assert "do-not-show-me" not in str(caught.value)
+
+
+def test_services_have_their_public_addresses_unless_told(tmp_path: Path):
+    """Without the slash at the end."""
+    settings = load(tmp_path, ENV)
+    public = ["https://api.runpod.io/v2", "https://huggingface.co", "https://api.wandb.ai"]
+    assert public == [getattr(settings, field) for field in URLS.values()]
+    told = load(tmp_path, {**ENV, **dict.fromkeys(URLS, "http://127.0.0.1:1/x/")})
+    assert ["http://127.0.0.1:1/x"] * 3 == [getattr(told, field) for field in URLS.values()]
+
+
+def test_retired_master_keys(tmp_path: Path):
+    """None, or several; none is shown."""
+    assert () == load(tmp_path, ENV).retired_master_keys
+    settings = load(tmp_path, {**ENV, "MP_MASTER_KEY_RETIRED": " do-not-show-me-1  do-not-show-me-2"})
+    assert ("do-not-show-me-1", "do-not-show-me-2") == settings.retired_master_keys
+    assert "do-not-show-me" not in repr(settings)
+
+
 def test_home_is_enough(tmp_path: Path):
     """What `mp up` left there."""
     state = {"database_url": "postgresql://home", "base_url": "http://127.0.0.1:3011/", "allow_local": "1"}
@@ -165,7 +194,7 @@ def test_repr_shows_no_secret(tmp_path: Path):
     assert "do-not-show-me" not in repr(settings)
     assert SEED not in repr(settings)
     hidden = {field.name for field in dataclasses.fields(Settings) if not field.repr}
-    assert {"database_url", "store_env", *FIELDS.values()} == hidden
+    assert {"database_url", "retired_master_keys", "store_env", *FIELDS.values()} == hidden
 
 
 def test_settings_are_frozen(tmp_path: Path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from mp_kit.errors import SetupError
 from mp_kit.trainer.environment import JobEnv
+from mp_kit.trainer.spool import LogSpool
 
 BAD = {
     "no token": ({"MP_RUN_TOKEN": ""}, "MP_RUN_TOKEN is missing"),
@@ -62,3 +64,16 @@ def test_repr_shows_no_secret(environ: dict[str, str]):
     assert env.token not in repr(env)
     assert "geheim" not in repr(env)
     assert env.secrets == (env.token, "hf_geheim")
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "RUNPOD_API_KEY", "MP_RUN_TOKEN"])
+def test_keys_that_a_job_was_given_are_masked_in_its_log(
+    environ: dict[str, str], make_jwt: Callable[..., str], tmp_path: Path, name: str
+):
+    """Whatever the training prints of them never reaches the disk."""
+    key = make_jwt(sub="run_1") if name == "MP_RUN_TOKEN" else "0123456789abcdef_no_shape_of_a_key"
+    spool = LogSpool(tmp_path / "logs.jsonl", JobEnv.read(environ | {name: key}).secrets)
+    spool.write("stderr", f"HTTPError: 401 for {key}!")
+    assert ["HTTPError: 401 for ***!"] == [line.text for line in spool.read(0)]
+    spool.close()
+    assert key not in (tmp_path / "logs.jsonl").read_text()
