@@ -152,8 +152,8 @@ class PodRoutes:
             return wanted.disk >= _MIN_CPU_DISK  # smaller ones were never placed, as users report
         if "count" not in wanted.gpu.model_fields_set:
             return False  # seen live: without a count no machine matches
-        kind, catalogue = self._cloud.catalogue.find(wanted.gpu.id), self._cloud.catalogue
-        return bool(kind) and catalogue.has_place(kind, wanted.cloud, wanted.gpu.count, wanted.dataCenterIds)
+        kind = self._cloud.catalogue.find(wanted.gpu.id)
+        return kind is not None and kind.has_place(wanted.cloud, wanted.gpu.count, wanted.dataCenterIds)
 
     def _made(self, call: Call, wanted: CreatePod, template: Mapping[str, Any] | None) -> Pod:
         return self._cloud.create(call.owner, wanted, resolve(wanted, template), call.troubles)
@@ -228,8 +228,9 @@ def resolve(wanted: Container, template: Mapping[str, Any] | None) -> dict[str, 
     base = {key: getattr(wanted, key) for key in ("args", "disk", "image", "registry")}
     spec = base | {"ports": [], "mounts": {}, "cloud": "SECURE"} | dict(template or {}) | sent
     spec["env"] = dict((template or {}).get("env", {})) | dict(wanted.env)
-    spec.pop("templateId", None)
+    if "cpu" in spec:
+        spec["cpu"] = {"memory": spec["cpu"]["vcpuCount"] * 2} | spec["cpu"]
     return {key: value for key, value in spec.items() if key not in _NOT_TOLD}
 
 
-_NOT_TOLD = {"dataCenterIds", "startSsh", "startJupyter", "globalNetworking"}
+_NOT_TOLD = {"dataCenterIds", "startSsh", "startJupyter", "globalNetworking", "templateId"}

@@ -43,6 +43,11 @@ class GpuKind:
         """US dollars per GPU-hour in a cloud; 0 if it is not there."""
         return self.secure if cloud == "SECURE" else self.community
 
+    def has_place(self, cloud: str, count: int, centres: list[str]) -> bool:
+        """Whether a pod of this shape finds a machine; the list of data centres is enforced."""
+        fits = self.price(cloud) > 0 and count <= self.max_count and self.stock != "NONE"
+        return fits and (not centres or bool(set(centres) & set(self.places)))
+
 
 def _kind(name: str, memory: int, pool: str | None, secure: str, community: str = "0", stock: str = "HIGH") -> GpuKind:
     return GpuKind(name, memory, pool, Decimal(secure), Decimal(community), stock)
@@ -91,11 +96,6 @@ class Catalogue:
     def find(self, gpu: str) -> GpuKind | None:
         """A type by its id."""
         return self.kinds.get(gpu)
-
-    def has_place(self, kind: GpuKind, cloud: str, count: int, centres: list[str]) -> bool:
-        """Whether a pod of this shape finds a machine."""
-        fits = kind.price(cloud) > 0 and count <= kind.max_count and kind.stock != "NONE"
-        return fits and (not centres or bool(set(centres) & set(kind.places)))
 
     def gpus(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """What ``GET /v2/catalog/gpus`` lists."""

@@ -185,7 +185,9 @@ class Cloud:
             pod.timeline = _cut(pod.timeline, entry)
 
     def _place(self, wanted: CreatePod) -> str:
-        return wanted.dataCenterIds[0] if wanted.dataCenterIds else "EU-RO-1"
+        kind = self.catalogue.find(wanted.gpu.id) if "gpu" in wanted.model_fields_set else None
+        places = kind.places if kind else ("EU-RO-1",)
+        return next((place for place in places if place in wanted.dataCenterIds), places[0])
 
 
 def _cut(line: list[tuple[datetime, Status]], end: tuple[datetime, Status]) -> list[tuple[datetime, Status]]:

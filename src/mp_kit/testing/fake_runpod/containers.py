@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import threading
-
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
@@ -34,6 +33,7 @@ _LIBC = ctypes.PyDLL(None, use_errno=True) if sys.platform == "linux" else None
 _HANDED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "OPENBLAS_CORETYPE")
 _DEAD_END = "http://127.0.0.1:9"  # the discard port: nothing listens there
 _LINE = 1 << 16
+_READ_SECONDS = 5.0
 
 
 class Container(threading.Thread):
@@ -57,6 +57,7 @@ class Container(threading.Thread):
         self._changed = threading.Condition()
         self._news = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._reader = threading.Thread()
         self._generation = -1
         self._not_before: datetime | None = None
         self._closing = False
@@ -101,8 +102,9 @@ class Container(threading.Thread):
     def _tend(self, now: datetime, status: Status) -> None:
         """Starts the process if it should run and does not; notes it if it has ended."""
         if self._process and self._process.poll() is not None:
-            self._say(f"container exited with code {self._process.returncode}")
+            code = self._process.returncode
             self._end(0.0)
+            self._say(f"container exited with code {code}")
             self._not_before = now + timedelta(seconds=self._pace.restart)
         if status is Status.RUNNING and not self._process and not (self._not_before and now < self._not_before):
             self._start()
@@ -128,8 +130,7 @@ class Container(threading.Thread):
             self._say(f"failed to start container: {error.strerror}: {error.filename}")
             self._not_before = self._clock.now() + timedelta(seconds=self._pace.restart)
             return
-        if self._process.stdout:
-            threading.Thread(target=self._read, args=(self._process, self._process.stdout), daemon=True).start()
+        self._watch(self._process)
 
     def _popen(self) -> subprocess.Popen[bytes]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -145,9 +146,10 @@ class Container(threading.Thread):
         )
 
     def _environment(self) -> dict[str, str]:
-        own = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
-        folder = {"HOME": str(self._folder), "TMPDIR": str(self._folder)}
-        env = own | folder | self._added() | self._pod.spec["env"]
+        env = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+        env |= {"HOME": str(self._folder), "TMPDIR": str(self._folder)} | self._added()
+        env |= self._pod.spec["env"]
+        env |= self._pod.added_env
         if any(trouble.fault is Fault.NETWORK_DEAD for trouble in self._pod.troubles):
             env |= {name: _DEAD_END for name, value in env.items() if name.endswith("_URL") and "://" in value}
         return env
@@ -162,12 +164,20 @@ class Container(threading.Thread):
             "RUNPOD_POD_HOSTNAME": f"{self._pod.id}-fake",
         }
 
-    def _read(self, process: subprocess.Popen[bytes], pipe: IO[bytes]) -> None:
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Two threads: a grandchild that holds the pipe open must not hide the end of the main process."""
+        self._reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._wait_for, args=(process,), daemon=True).start()
+
+    def _wait_for(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        self.wake()
+
+    def _read(self, pipe: IO[bytes]) -> None:
         with pipe:
             while raw := pipe.readline(_LINE):
                 self._pod.log.write("container", raw.decode(errors="replace").rstrip("\r\n"), self._clock.now())
-        process.wait()
-        self.wake()
 
     def _end(self, grace: float) -> None:
         process, self._process = self._process, None
@@ -177,9 +187,12 @@ class Container(threading.Thread):
             _signal(process.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(grace)
+        if process.poll() is None:
+            _kill(process.pid)
         for pid in _session(process.pid):
             _kill(pid)
         process.wait()
+        self._reader.join(_READ_SECONDS)
 
     def _say(self, text: str) -> None:
         self._pod.log.write("system", text, self._clock.now())
@@ -196,8 +209,8 @@ def _kill(pid: int) -> None:
 
 
 def _session(leader: int) -> list[int]:
-    """All processes of a session; the leader alone where the system does not tell."""
-    found = [leader]
+    """All processes of a session; none where the system does not tell."""
+    found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             fields = path.read_text().rpartition(")")[2].split()

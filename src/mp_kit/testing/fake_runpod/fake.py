@@ -16,7 +16,7 @@ from typing import Self
 from mp_kit.errors import NotFoundError
 from mp_kit.testing.fake_runpod.catalog import Catalogue
 from mp_kit.testing.fake_runpod.clock import Clock
-from mp_kit.testing.fake_runpod.cloud import Cloud, Pace
+from mp_kit.testing.fake_runpod.cloud import Account, Cloud, Pace
 from mp_kit.testing.fake_runpod.containers import Container
 from mp_kit.testing.fake_runpod.faults import Faults
 from mp_kit.testing.fake_runpod.pods import Pod, Status
@@ -102,7 +102,7 @@ class FakeRunPod:
         router = Router(self._cloud, self.faults, later=later, page=page, openapi=openapi)
         self._server = Server(port, router, self._records, per_minute)
         self._own_folder = folder is None
-        self._folder = folder or Path(tempfile.mkdtemp(prefix="fake-runpod-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="fake-runpod-"))
         self._image_command = image_command
         self._containers: list[Container] = []
         if run_containers:
@@ -128,7 +128,7 @@ class FakeRunPod:
         for container in self._containers:
             container.join()
         if self._own_folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def url(self) -> str:
@@ -174,8 +174,6 @@ class FakeRunPod:
 
     def set_credit(self, key: str, credit: Decimal | float | None) -> None:
         """Changes what an account has paid in, or adds an account."""
-        from mp_kit.testing.fake_runpod.cloud import Account
-
         amount = None if credit is None else Decimal(str(credit))
         with self._cloud.lock:
             self._cloud.accounts[key] = Account(key, amount)
@@ -195,7 +193,10 @@ class FakeRunPod:
 
     def say(self, pod_id: str, line: str, source: str = "container") -> None:
         """Writes a log line; for scripted lives."""
-        self._pod(pod_id).log.write(source, line, self.clock.now())
+        with self._cloud.lock:
+            pod = self._pod(pod_id)
+            pod.catch_up(self.clock.now())
+            pod.log.write(source, line, self.clock.now())
 
     def logs(self, pod_id: str) -> list[str]:
         """All lines of a pod, ``source: text`` each, terminated or not."""
@@ -210,7 +211,7 @@ class FakeRunPod:
         return self._cloud.pods[pod_id]
 
     def _launch(self, pod: Pod) -> None:
-        container = Container(pod, self._cloud, self._folder / pod.id, self._image_command)
+        container = Container(pod, self._cloud, self.folder / pod.id, self._image_command)
         self._containers.append(container)
         container.start()
 

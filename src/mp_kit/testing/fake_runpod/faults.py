@@ -36,15 +36,15 @@ class Fault(StrEnum):
     DONE_BUT_500 = "done_but_500"  # done, answered with status (500)
     DONE_BUT_CUT = "done_but_cut"  # done, connection cut instead of an answer
     NO_JSON = "no_json"  # 502 with a page of HTML
-    # create, under the names that people search for
+    # the same for create, by the names that people search for
     CREATED_BUT_500 = "created_but_500"
     CREATED_BUT_CUT = "created_but_cut"
     CREATED_BUT_SLOW = "created_but_slow"
-    # create: refusals
+    # refusals of create
     NO_CAPACITY = "no_capacity"  # 400; only for this gpu, if named
     NO_BALANCE = "no_balance"  # 402
     NO_ACCESS = "no_access"  # 403; only for this gpu, if named
-    # create: what becomes of the pod; seconds count from the creation
+    # what becomes of a pod that create makes; seconds count from the creation
     HIDDEN = "hidden"  # 404 and missing in the list for seconds
     HIDDEN_FROM_GET = "hidden_from_get"  # 404 for seconds
     HIDDEN_FROM_LIST = "hidden_from_list"  # missing in the list for seconds
@@ -56,7 +56,7 @@ class Fault(StrEnum):
     EXITS = "exits"  # EXITED after seconds
     ERRORS = "errors"  # ERROR after seconds
     KEY_FORBIDDEN = "key_forbidden"  # the key inside the pod gets 403
-    # delete, action
+    # of delete and action
     DELETE_404 = "delete_404"  # answers 404 although the pod is there, and leaves it there
     DELETE_LINGERS = "delete_lingers"  # 204, but the pod runs and costs for seconds more
     ACTION_NO_OP = "action_no_op"  # 200, and nothing happens

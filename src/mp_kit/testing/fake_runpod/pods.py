@@ -1,8 +1,9 @@
 """A pod: what was ordered, its timeline, what it has cost, and how the API tells of it.
 
 1. The timeline alone says what a pod is at an instant; entries of the future are what will become of it.
-2. A pod costs from its creation to its termination, per second begun. While it holds a machine (PROVISIONING, STARTING,
-   RUNNING, ERROR): its price and its disks. EXITED: its volume alone, at the price of a stopped one. TERMINATED: nothing.
+2. A pod costs from its creation to its termination, per second begun. While it holds a machine (PROVISIONING,
+   STARTING, RUNNING, ERROR): its price and its disks. EXITED: its volume alone, at a stopped one's price. TERMINATED:
+   nothing.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class Pod:
     vanished: bool = False
     place: str = "EU-RO-1"
     locked: bool = False
+    added_env: dict[str, str] = field(default_factory=dict, repr=False)
     generation: int = 0
     log: LogBook = field(default_factory=LogBook, repr=False)
     wake: Callable[[], None] = field(default=lambda: None, repr=False)

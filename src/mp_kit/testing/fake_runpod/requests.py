@@ -233,9 +233,8 @@ def rule_broken(wanted: Container) -> str | None:
 
 
 def _endpoint_rule(wanted: CreateEndpoint) -> str | None:
-    if wanted.type == "QUEUE" and wanted.scaling.type == "REQUEST_COUNT" and "workers" in wanted.model_fields_set:
-        if "idleTimeout" in wanted.workers.model_fields_set:
-            return "workers.idleTimeout is not allowed with QUEUE and REQUEST_COUNT"
+    if wanted.type == "LOAD_BALANCER" and wanted.scaling.type != "REQUEST_COUNT":
+        return "LOAD_BALANCER endpoints scale by REQUEST_COUNT"
     if wanted.workers.min > wanted.workers.max:
         return "workers.min must not exceed workers.max"
     return None
@@ -244,5 +243,6 @@ def _endpoint_rule(wanted: CreateEndpoint) -> str | None:
 def _later_keys(body: Any) -> list[str]:
     if not isinstance(body, dict):
         return []
-    nested = body.get("gpu") if isinstance(body.get("gpu"), dict) else {}
-    return [f"{key}: unknown field" for key in sorted(({*body} | {*nested}) & _LATER)]
+    gpu = body.get("gpu")
+    names = {*body, *(gpu if isinstance(gpu, dict) else ())}
+    return [f"{name}: unknown field" for name in sorted(names & _LATER)]

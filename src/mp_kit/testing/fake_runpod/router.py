@@ -94,7 +94,8 @@ class Router:
         agent = call.headers.get("user-agent", "")
         if not agent or agent.startswith("Python-urllib"):
             return Reply(403, b"error code: 1010", "text/plain")
-        if call.path.startswith("/v1/"):
+        if call.path.startswith("/./v1/"):
+            call.errors.append("REST v1 was retired")
             return problem(410, "this API version was retired; use /v2")
         return self._unknown(call)
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from mp_kit.testing.fake_runpod.api import Call
@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Server
-    _names: ClassVar = {"GET", "POST", "PATCH", "DELETE", "PUT"}
+    _quota: dict[str, str] = {}  # noqa: RUF012 - never changed, only replaced
 
     def do_GET(self) -> None:
         self._serve()
@@ -104,12 +104,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing on the console: ``fake.requests`` has it all."""
 
     def _serve(self) -> None:
+        self._quota = {}
         call, root_path = self._call()
         found = self.server.router.find(call.method, call.path)
         operation = found[0].operation if found else ""
         request_id = f"req-{next(self.server.numbers):08d}"
         at = self.server.router.now()
-        reply = self._answered(call, root_path, found)
+        reply = self._answered(call, found)
         after = self._befallen(call, reply)
         status = after.status if after else 0
         faults = tuple(trouble.fault.value for trouble in call.troubles)
@@ -122,16 +123,17 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         length = int(self.headers.get("content-length") or 0)
         content = self.rfile.read(length) if length else b""
-        path = parts.path.removeprefix("/v2") if parts.path.startswith("/v2/") else parts.path
+        path = parts.path.removeprefix("/v2") if parts.path.startswith("/v2/") else f"/.{parts.path}"
         headers = {name.lower(): value for name, value in self.headers.items()}
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         return Call(self.command, path, query, headers, content), parts.path
 
-    def _answered(self, call: Call, path: str, found: Any) -> Reply | Stream:
+    def _answered(self, call: Call, found: Any) -> Reply | Stream:
         stopped = self.server.router.stopped_at_edge(call)
         if stopped:
             return stopped
-        if not path.startswith("/v2/") or found is None:
+        if found is None:
+            call.errors.append("there is no such operation")
             return problem(404, "no such route")
         headers, wait = self.server.quota.take(call.owner, self.server.router.now())
         self._quota = headers
@@ -151,8 +153,6 @@ class _Handler(BaseHTTPRequestHandler):
         broken = call.met(*_BROKEN)
         return problem(broken.status, "internal server error") if broken else reply
 
-    _quota: ClassVar[dict[str, str]] = {}
-
     def _send(self, reply: Reply | Stream, request_id: str) -> None:
         self.send_response(reply.status)
         headers = {"x-request-id": request_id, **self._quota, **reply.headers}
@@ -167,23 +167,24 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._stream(reply.frames(self._is_over))
 
-    def _stream(self, frames: Iterator[bytes]) -> None:
+    def _stream(self, frames: Iterator[bytes | None]) -> None:
         for frame in frames:
+            if frame is None:
+                return self._cut()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(frame), frame))
             self.wfile.flush()
-        self._cut()
+        self.wfile.write(b"0\r\n\r\n")
+        return None
 
     def _is_over(self) -> bool:
         """Whether nobody listens any more, or the fake is being closed."""
         if self.server.closing.is_set():
             return True
-        self.connection.setblocking(False)
         try:
-            return self.connection.recv(1, socket.MSG_PEEK) == b""
+            heard: bytes = self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
-        finally:
-            self.connection.setblocking(True)
+        return not heard
 
     def _cut(self) -> None:
         self.close_connection = True

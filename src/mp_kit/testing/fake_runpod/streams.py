@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,18 +40,19 @@ class Stream:
         "Transfer-Encoding": "chunked",
     }
 
-    def frames(self, is_over: Callable[[], bool]) -> Iterator[bytes]:
-        """The events, as they come; ``is_over`` is asked while nothing does."""
+    def frames(self, is_over: Callable[[], bool]) -> Iterator[bytes | None]:
+        """The events, as they come; None if the connection is to be cut. ``is_over`` is asked while nothing comes."""
+        while self.silent and not is_over():
+            time.sleep(_LOOK_SECONDS)
         number, sent, more = self.after, 0, True
         while more and not is_over():
             lines, more = self.book.after(number, _LOOK_SECONDS)
             number = lines[-1].number if lines else number
-            for line in filter(self.wants, () if self.silent else lines):
+            for line in filter(self.wants, lines):
                 if sent == self.cut_after:
-                    return
+                    yield None
                 sent += 1
                 yield _frame(line) * (2 if self.repeats else 1)
-            more = more or self.silent  # a stream that says nothing does not say either that it has ended
 
 
 class LogRoutes:
