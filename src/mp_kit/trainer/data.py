@@ -2,12 +2,13 @@
 
 1. Not a byte is used before its SHA-256 is what the manifest says.
 2. Features are all columns except the bars' own and the labels; their order is that of the first file.
-3. Rows with an unknown label or a feature that is not finite are left out and counted.
+3. Rows with an unknown label, or with a feature in their window that is not finite, are left out and counted.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,19 @@ from mp_kit.client.partial import Wanted
 from mp_kit.client.transfer import Transfer
 from mp_kit.client.urls import Signed, UrlBook
 from mp_kit.errors import IntegrityError, InvalidInputError, TransferError
+from mp_kit.market.parquet import METADATA_KEY
 from mp_kit.trainer.api import insist
 from mp_kit.trainer.environment import DataFile
 
-__all__ = ["Split", "feature_names", "fetch", "load_split", "role_of"]
+__all__ = [
+    "Windows",
+    "feature_names",
+    "fetch",
+    "load_windows",
+    "role_of",
+    "sort_files",
+    "symbol_of",
+]
 
 NOT_FEATURES = frozenset({"timestamp", "symbol", "open", "high", "low", "close", "volume"})
 CLASSES = (-1, 0, 1)
@@ -43,31 +53,33 @@ _FORBIDDEN = 403
 _SERVER_FAULT = 500
 
 
-@dataclass(frozen=True)
-class Split:
-    """One role's rows.
-
-    Attributes:
-        features: Shape (n, k), float32, all finite.
-        direction: Shape (n,), values of ``CLASSES``.
-        returns: Shape (n,), the realised log return over the label's horizon.
-        dropped: Rows that were left out.
-    """
-
-    features: NDArray[np.float32]
-    direction: NDArray[np.int64]
-    returns: NDArray[np.float64]
-    dropped: int
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return len(self.direction)
-
-
 def role_of(name: str) -> str:
     """A file's role: its name up to the first dash."""
     return name.partition("-")[0]
+
+
+def sort_files(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files by role, sorted by name: the order of arrival must not decide a result.
+
+    Raises:
+        InvalidInputError: There is no ``train`` or no ``validation`` file.
+    """
+    roles: dict[str, list[Path]] = {"train": [], "validation": []}
+    for path in sorted(files, key=lambda path: path.name):
+        roles.setdefault(role_of(path.name), []).append(path)
+    for role in ("train", "validation"):
+        if not roles[role]:
+            raise InvalidInputError(
+                f"The round gave no file named {role}-*.parquet, so there is nothing to {role} on.",
+                hint="Use a round that has training and validation files.",
+            )
+    return roles
+
+
+def symbol_of(path: Path) -> str:
+    """A file's symbol: of its metadata, else of its name."""
+    facts = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
+    return str(json.loads(facts)["symbol"]) if facts else path.stem.partition("-")[2]
 
 
 def fetch(
@@ -181,25 +193,62 @@ def feature_names(schema: pa.Schema) -> list[str]:
     ]
 
 
-def load_split(paths: Sequence[Path], features: Sequence[str]) -> Split:
-    """Reads one role's files.
+@dataclass(frozen=True)
+class Windows:
+    """One role's rows, each with the rows that came before it in its own file.
+
+    Attributes:
+        matrix: Shape (rows of all files, k), float32; not all finite.
+        ends: Shape (n,): positions in ``matrix`` of the rows that have a whole, finite window and a label.
+        direction: Shape (n,), values of ``CLASSES``.
+        returns: Shape (n,), the realised log return over the label's horizon.
+        window: Rows in a window, the labelled one included.
+        dropped: Rows without a label or a whole window.
+    """
+
+    matrix: NDArray[np.float32]
+    ends: NDArray[np.int64]
+    direction: NDArray[np.int64]
+    returns: NDArray[np.float64]
+    window: int
+    dropped: int
+
+    @property
+    def rows(self) -> int:
+        """How many windows there are."""
+        return len(self.ends)
+
+    def take(self, at: NDArray[np.int64] | slice) -> NDArray[np.float32]:
+        """Windows by their numbers, shape (len(at), window, k), oldest row first."""
+        rows: NDArray[np.float32] = self.matrix[self.ends[at, None] + np.arange(1 - self.window, 1)]
+        return rows
+
+
+def load_windows(paths: Sequence[Path], features: Sequence[str], window: int) -> Windows:
+    """Reads one role's files as windows; none reaches from one file into another.
 
     Args:
-        paths: Parquet files of one role.
+        paths: Parquet files of one role, each one symbol's rows in the order of time.
         features: The columns to use, in this order.
+        window: Rows in a window; 1 for models that look at one row.
 
     Raises:
-        InvalidInputError: A column is missing, or no usable row is left; the message names the file.
+        InvalidInputError: A column is missing, or no usable row is left.
     """
     columns = [*features, "label_direction", "label_return"]
-    table = pa.concat_tables([_read(path, columns) for path in paths])
-    matrix = to_matrix(table, features)
-    direction = table["label_direction"].to_numpy().astype(np.int64)
-    returns = table["label_return"].to_numpy().astype(np.float64)
-    good = np.isfinite(matrix).all(axis=1) & np.isin(direction, CLASSES) & np.isfinite(returns)
-    if not good.any():
-        raise InvalidInputError(f"{', '.join(path.name for path in paths)}: no row has a label and finite features.")
-    return Split(matrix[good], direction[good], returns[good], dropped=int((~good).sum()))
+    tables = [_read(path, columns) for path in paths]
+    whole = pa.concat_tables(tables)
+    matrix = to_matrix(whole, features)
+    direction = whole["label_direction"].to_numpy().astype(np.int64)
+    returns = whole["label_return"].to_numpy().astype(np.float64)
+    first = np.concatenate([np.arange(table.num_rows) >= window - 1 for table in tables])
+    faults = np.cumsum(np.concatenate([np.zeros(window), ~np.isfinite(matrix).all(axis=1)]))
+    good = first & (faults[window:] == faults[:-window]) & np.isin(direction, CLASSES) & np.isfinite(returns)
+    ends = np.flatnonzero(good)
+    if not ends.size:
+        names = ", ".join(path.name for path in paths)
+        raise InvalidInputError(f"{names}: no row has a label and {window} rows of finite features.")
+    return Windows(matrix, ends, direction[ends], returns[ends], window, int((~good).sum()))
 
 
 def to_matrix(table: pa.Table, features: Sequence[str]) -> NDArray[np.float32]:

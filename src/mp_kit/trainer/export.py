@@ -1,6 +1,7 @@
 """A trained classifier as ONNX, checked against the original: no pickle ever leaves a job.
 
-The graph takes ``features`` (float32, rows x features) and gives ``probabilities`` (float32, rows x classes).
+The graph takes ``features`` (float32, rows x features, or rows x window x features) and gives ``probabilities``
+(float32, rows x classes).
 """
 
 from __future__ import annotations
@@ -12,23 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp_kit.errors import IntegrityError
+from mp_kit.trainer.graphs import OPSET, open_session
+from mp_kit.trainer.models import SignalModel
 
 __all__ = ["INPUT", "OUTPUT", "export_checked", "to_onnx_bytes"]
 
 INPUT = "features"
 OUTPUT = "probabilities"
-OPSET = 17
 TOLERANCE = 1e-4
 """Largest difference of a probability that passes as float32 rounding."""
 
 
-def export_checked(model: Any, path: Path, rows: NDArray[np.float32]) -> float:
+def export_checked(model: SignalModel, path: Path, windows: NDArray[np.float32]) -> float:
     """Writes the ONNX file and compares its answers with the model's own.
 
     Args:
-        model: A fitted pipeline or classifier of :mod:`mp_kit.trainer.models`.
+        model: A fitted model.
         path: Where to write.
-        rows: Rows to compare on, shape (n, k).
+        windows: Rows to compare on, shape (n, window, k).
 
     Returns:
         The largest absolute difference of a probability.
@@ -36,11 +38,9 @@ def export_checked(model: Any, path: Path, rows: NDArray[np.float32]) -> float:
     Raises:
         IntegrityError: It is above ``TOLERANCE``; nothing is written.
     """
-    from onnxruntime import InferenceSession
-
-    document = to_onnx_bytes(model, rows.shape[1])
-    session = InferenceSession(document, providers=["CPUExecutionProvider"])
-    difference = float(np.max(np.abs(session.run([OUTPUT], {INPUT: rows})[0] - model.predict_proba(rows))))
+    document = model.onnx(windows.shape[2])
+    answers = open_session(document).run([OUTPUT], {INPUT: model.given(windows)})[0]
+    difference = float(np.max(np.abs(answers - model.probabilities(windows))))
     if not difference <= TOLERANCE:
         raise IntegrityError(f"The ONNX export differs from the model by {difference:.2e}, above {TOLERANCE:.0e}.")
     path.write_bytes(document)

@@ -11,13 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Evaluation", "evaluate", "log_loss"]
+from mp_kit.trainer.portfolio import Walk
+
+__all__ = [
+    "Evaluation",
+    "PortfolioEvaluation",
+    "evaluate",
+    "evaluate_portfolio",
+    "log_loss",
+    "rank_correlation",
+    "softmax",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _TINY = 1e-15
 _MIN_RANKED = 3
+_FLAT = 1e-15
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,12 @@ def log_loss(probabilities: Floats, classes: Ints, truth: Ints) -> float:
     return float(-np.mean(np.log(np.clip(np.where(known, picked, 0.0), _TINY, 1.0))))
 
 
+def softmax(logits: Floats) -> Floats:
+    """Probabilities along the last axis."""
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True), dtype=np.float64)
+
+
 def rank_correlation(left: Floats, right: Floats) -> float | None:
     """Spearman's rho with mid-ranks for ties; None where it is undefined."""
     if len(left) < _MIN_RANKED:
@@ -105,3 +122,59 @@ def _mid_ranks(values: Floats) -> Floats:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return np.asarray((ends - (counts - 1) / 2.0)[inverse], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class PortfolioEvaluation:
+    """What a walk forward was worth, after costs.
+
+    Attributes:
+        bars: Bars walked.
+        sharpe: Mean over standard deviation of the bar returns, times sqrt(bars per year); no interest on cash.
+        sharpe_error: Its standard error, sqrt((1 + s^2 / 2) / bars) for the ratio s of one bar, per year (Lo,
+            Financial Analysts Journal 58, 2002); as if bar returns were independent.
+        annual_return: Compound.
+        annual_volatility: Standard deviation of the bar returns, per year.
+        max_drawdown: Largest fall from a peak, the start among them, 0 to 1.
+        annual_turnover: Sum of |change of weight| per year.
+        invested: Mean share that was not cash.
+    """
+
+    bars: int
+    sharpe: float | None
+    sharpe_error: float | None
+    annual_return: float | None
+    annual_volatility: float
+    max_drawdown: float
+    annual_turnover: float
+    invested: float
+
+    def metrics(self, prefix: str) -> dict[str, Any]:
+        """As a JSON object, under names with a prefix."""
+        return {f"{prefix}{name}": value for name, value in asdict(self).items()}
+
+
+def evaluate_portfolio(walk: Walk, row: int, bars_per_year: float) -> PortfolioEvaluation:
+    """Measures one of a walk's portfolios.
+
+    Args:
+        walk: What was earned, of at least two bars.
+        row: Which portfolio.
+        bars_per_year: Bars in a year.
+    """
+    returns = walk.returns[row]
+    years = len(returns) / bars_per_year
+    deviation = float(returns.std(ddof=1))
+    ratio = float(returns.mean()) / deviation if deviation > _FLAT else None
+    wealth = np.concatenate([[1.0], np.cumprod(1 + returns)])
+    last = float(wealth[-1])
+    return PortfolioEvaluation(
+        bars=len(returns),
+        sharpe=None if ratio is None else ratio * bars_per_year**0.5,
+        sharpe_error=None if ratio is None else ((1 + ratio**2 / 2) / len(returns) * bars_per_year) ** 0.5,
+        annual_return=last ** (1 / years) - 1 if last > 0 else None,
+        annual_volatility=deviation * bars_per_year**0.5,
+        max_drawdown=float(np.max(1 - wealth / np.maximum.accumulate(wealth))),
+        annual_turnover=float(walk.turnover[row]) / years,
+        invested=float(walk.invested[row]),
+    )

@@ -8,10 +8,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,18 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mp_kit.contracts.training import HyperParam
-from mp_kit.errors import InvalidInputError
-from mp_kit.trainer import report
-from mp_kit.trainer.data import Split, feature_names, load_split, role_of
+from mp_kit.errors import InvalidInputError, MissingExtraError
+from mp_kit.trainer.card import CARD, MODEL, card_of, write_card
+from mp_kit.trainer.data import Windows, feature_names, load_windows, sort_files
 from mp_kit.trainer.measure import Evaluation, evaluate
-from mp_kit.trainer.models import Hyperparams, TrainedModel, one_blas_thread, train
-from mp_kit.version import __version__
+from mp_kit.trainer.models import TORCH, Hyperparams, SignalModel, one_blas_thread, train
+from mp_kit.trainer.telemetry import Telemetry
 
-__all__ = ["CARD", "DECISIONS", "MODEL", "Result", "train_signal"]
+__all__ = ["CARD", "DECISIONS", "MODEL", "Result", "check_signal", "train_signal"]
 
-MODEL = "model.onnx"
-CARD = "model_card.json"
 DECISIONS = {-1: "SELL", 0: "HOLD", 1: "BUY"}
 _COMPARED_ROWS = 20_000
+_BLOCK = 50_000
 
 
 @dataclass(frozen=True)
@@ -48,75 +46,106 @@ class Result:
 
 
 def train_signal(
-    files: Sequence[Path], target: Path, *, hyperparams: Mapping[str, HyperParam], round_id: str
+    files: Sequence[Path],
+    target: Path,
+    *,
+    hyperparams: Mapping[str, HyperParam],
+    round_id: str,
+    telemetry: Telemetry | None = None,
 ) -> Result:
     """Trains, evaluates and exports a signal model.
 
     Args:
         files: The round's ``train-*.parquet`` and ``validation-*.parquet`` files.
         target: Folder for ``model.onnx`` and ``model_card.json``.
-        hyperparams: See :class:`mp_kit.trainer.models.Hyperparams`; unknown names are said and ignored.
+        hyperparams: See :class:`mp_kit.trainer.models.Hyperparams`.
         round_id: For the card.
+        telemetry: Takes what there is to tell.
 
     Raises:
-        InvalidInputError: A role has no file, a file lacks a column, or a hyperparameter is out of bounds.
-        MissingExtraError: scikit-learn or ONNX is not installed.
+        InvalidInputError: A role has no file, a file lacks a column, or a hyperparameter is not known or out of bounds.
+        MissingExtraError: scikit-learn, ONNX, or torch for its models, is not installed.
     """
-    files = sorted(files, key=lambda path: path.name)  # the order of arrival must not decide the result
-    params, ignored = Hyperparams.read(hyperparams)
-    if ignored:
-        _say(f"hyperparameters that this trainer does not know, ignored: {', '.join(ignored)}")
-    training, validation, features = _load(files)
+    params, telemetry = check_signal(hyperparams), telemetry or Telemetry()
+    roles = sort_files(files)
+    features = _features(roles["train"][0])
+    training, validation = (load_windows(roles[role], features, params.window) for role in ("train", "validation"))
+    telemetry.say(f"{training.rows} training rows, {validation.rows} validation rows, {len(features)} features")
     with one_blas_thread():
-        model = _fit(training, params)
+        model, losses = _fit(training, params, telemetry)
         evaluation = _evaluate(model, training, validation)
     difference = _export(model, target / MODEL, validation)
-    card = _card(files, params, round_id, features, model)
+    verdict = _verdict(evaluation)
+    used, libraries = roles["train"] + roles["validation"], ["torch"] if params.model_type in TORCH else []
+    card = card_of("signal", used, params, round_id=round_id, libraries=libraries)
     card |= {
+        "features": features,
+        "window_bars": params.window,
+        "classes": [int(each) for each in model.classes],
+        "decisions": [DECISIONS[int(each)] for each in model.classes],
+        "loss_per_epoch": losses,
         "metrics": evaluation.metrics(),
-        "onnx": {"file": MODEL, "sha256": _sha256(target / MODEL), "max_abs_diff_to_sklearn": difference},
+        "verdict": [verdict],
+        "onnx": {"max_abs_diff": difference},
         "rows": {"train": training.rows, "validation": validation.rows},
         "rows_left_out": {"train": training.dropped, "validation": validation.dropped},
-        "ignored_hyperparams": ignored,
     }
-    (target / CARD).write_text(json.dumps(card, indent=2, sort_keys=True, allow_nan=False))
+    card = write_card(card, target)
     counts = {"train_rows": training.rows, "features": len(features)}
-    report.metric(**evaluation.metrics(), **counts, onnx_max_abs_diff=difference)
-    _say(_verdict(evaluation))
+    telemetry.metric(**evaluation.metrics(), **counts, onnx_max_abs_diff=difference)
+    telemetry.say(verdict)
     return Result(evaluation, card)
 
 
-def _load(files: Sequence[Path]) -> tuple[Split, Split, list[str]]:
-    roles = {role: [path for path in files if role_of(path.name) == role] for role in ("train", "validation")}
-    for role, paths in roles.items():
-        if not paths:
-            raise InvalidInputError(
-                f"The round gave no file named {role}-*.parquet, so there is nothing to {role} on.",
-                hint="Use a round that has training and validation files.",
-            )
-    features = feature_names(pq.read_schema(roles["train"][0]))
+def check_signal(given: Mapping[str, HyperParam]) -> Hyperparams:
+    """Reads the hyperparameters before anything is fetched.
+
+    Raises:
+        InvalidInputError: One is not known or out of bounds.
+        MissingExtraError: The model needs torch, which is not installed.
+    """
+    params = Hyperparams.read(given)
+    if params.model_type in TORCH and find_spec("torch") is None:
+        raise MissingExtraError.for_extra("torch", f"Hyperparameter model_type = {params.model_type!r}")
+    return params
+
+
+def _features(path: Path) -> list[str]:
+    features = feature_names(pq.read_schema(path))
     if not features:
-        raise InvalidInputError(f"{roles['train'][0].name} has no numeric column besides the bars and the labels.")
-    training, validation = load_split(roles["train"], features), load_split(roles["validation"], features)
-    _say(f"{training.rows} training rows, {validation.rows} validation rows, {len(features)} features")
-    return training, validation, features
+        raise InvalidInputError(f"{path.name} has no numeric column besides the bars and the labels.")
+    return features
 
 
-def _fit(training: Split, params: Hyperparams) -> TrainedModel:
-    _say(f"training {params.model_type}: lr {params.lr}, {params.epochs} epochs, seed {params.seed}")
-    model = None
-    for epoch, loss, model in train(training.features, training.direction, params):  # noqa: B007 - the last model is kept
-        report.metric(step=epoch, total_steps=params.epochs, loss=loss)
-        _say(f"epoch {epoch}/{params.epochs} loss {loss:.5f}")
+def _fit(training: Windows, params: Hyperparams, telemetry: Telemetry) -> tuple[SignalModel, list[float]]:
+    telemetry.say(f"training {params.model_type}: lr {params.lr}, {params.epochs} epochs, seed {params.seed}")
+    model, losses = None, []
+    for epoch, loss, model in _epochs(training, params, telemetry):  # noqa: B007 - the last model is kept
+        losses.append(loss)
+        telemetry.metric(step=epoch, total_steps=params.epochs, loss=loss)
+        telemetry.say(f"epoch {epoch}/{params.epochs} loss {loss:.5f}")
     if model is None:
         raise InvalidInputError("No epoch was trained.")
-    return model
+    return model, losses
 
 
-def _evaluate(model: TrainedModel, training: Split, validation: Split) -> Evaluation:
+def _epochs(training: Windows, params: Hyperparams, telemetry: Telemetry) -> Iterator[tuple[int, float, SignalModel]]:
+    if len(np.unique(training.direction)) < 2:  # noqa: PLR2004 - fewer than two classes
+        raise InvalidInputError("All training rows have the same label: there is nothing to learn.")
+    if params.model_type not in TORCH:
+        return train(training.take(slice(None))[:, 0], training.direction, params)
+    from mp_kit.trainer.networks import device_name, train_network
+
+    telemetry.say(f"torch computes on {device_name()}")
+    return train_network(training, params)
+
+
+def _evaluate(model: SignalModel, training: Windows, validation: Windows) -> Evaluation:
     classes, counts = np.unique(training.direction, return_counts=True)
+    starts = range(0, validation.rows, _BLOCK)
+    blocks = [model.probabilities(validation.take(slice(start, start + _BLOCK))) for start in starts]
     return evaluate(
-        np.asarray(model.pipeline.predict_proba(validation.features), dtype=np.float64),
+        np.concatenate(blocks).astype(np.float64),
         classes,
         truth=validation.direction,
         returns=validation.returns,
@@ -124,37 +153,11 @@ def _evaluate(model: TrainedModel, training: Split, validation: Split) -> Evalua
     )
 
 
-def _export(model: TrainedModel, path: Path, validation: Split) -> float:
+def _export(model: SignalModel, path: Path, validation: Windows) -> float:
     from mp_kit.trainer.export import export_checked
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    return export_checked(model.pipeline, path, validation.features[:_COMPARED_ROWS])
-
-
-def _card(
-    files: Sequence[Path], params: Hyperparams, round_id: str, features: list[str], model: TrainedModel
-) -> dict[str, Any]:
-    classes = [int(each) for each in model.pipeline.classes_]
-    return {
-        "card_version": 1,
-        "task": "signal",
-        "round_id": round_id,
-        "code_version": __version__,
-        "libraries": _libraries(),
-        "hyperparams": params.model_dump(),
-        "seed": params.seed,
-        "features": features,
-        "classes": classes,
-        "decisions": [DECISIONS[each] for each in classes],
-        "data": {path.name: _sha256(path) for path in sorted(files)},
-        "loss_per_epoch": model.losses,
-    }
-
-
-def _libraries() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("numpy", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")}
+    return export_checked(model, path, validation.take(slice(0, _COMPARED_ROWS // validation.window)))
 
 
 def _verdict(evaluation: Evaluation) -> str:
@@ -163,12 +166,3 @@ def _verdict(evaluation: Evaluation) -> str:
         f"validation log loss {evaluation.log_loss:.5f} {word} that of the class frequencies,"
         f" {evaluation.baseline_log_loss:.5f}, on {evaluation.rows} rows"
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - a job's stdout is its log

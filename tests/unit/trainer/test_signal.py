@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,17 @@ import pytest
 from mp_kit.errors import IntegrityError, InvalidInputError, TransferError
 from mp_kit.trainer import data, measure
 from mp_kit.trainer.environment import DataFile
-from mp_kit.trainer.job import main
 from mp_kit.trainer.predict import Predictor
 from mp_kit.trainer.signal import train_signal
 
 FEATURES = ["ret_1", "vol_20", "rsi_14"]
 SMALL: dict[str, Any] = {"epochs": 3, "batch_size": 128, "lr": 0.01}
+
+
+def small(model_type: str, **more: Any) -> dict[str, Any]:
+    """Hyperparameters for a moment's training."""
+    given = {**SMALL, "model_type": model_type, **more}
+    return {name: value for name, value in given.items() if model_type != "gbm" or name != "batch_size"}
 
 
 def table(rows: int, seed: int, *, skill: float = 1.0, classes: tuple[int, ...] = (-1, 0, 1)) -> pa.Table:
@@ -53,13 +57,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.mark.parametrize("model_type", ["mlp", "logistic", "gbm"])
 def test_each_model_learns_and_its_export_is_the_model(files: list[Path], tmp_path: Path, model_type: str):
     """Foreseeable labels are foreseen; ONNX gives sklearn's probabilities; the predictor gives ONNX's."""
-    result = train_signal(files, tmp_path, hyperparams={**SMALL, "model_type": model_type}, round_id="rnd_1")
+    result = train_signal(files, tmp_path, hyperparams=small(model_type), round_id="rnd_1")
     predictor = Predictor.load(tmp_path)
     validation = pq.read_table(files[1])
     decisions, confidences = predictor.predict(validation)
     right = np.array(decisions) == np.array(["SELL", "HOLD", "BUY"])[validation["label_direction"].to_numpy() + 1]
     assert result.evaluation.beats_baseline
-    assert result.card["onnx"]["max_abs_diff_to_sklearn"] < 1e-5
+    assert result.card["onnx"]["max_abs_diff"] < 1e-5
     assert result.evaluation.accuracy == pytest.approx(right.mean(), abs=1e-12)
     assert confidences.min() > 1 / 3 - 1e-6
 
@@ -68,10 +72,10 @@ def test_each_model_learns_and_its_export_is_the_model(files: list[Path], tmp_pa
 def test_two_classes_are_enough(tmp_path: Path, model_type: str):
     """A round without HOLD labels gives a model of two decisions."""
     paths = write(tmp_path, train=table(1_000, 1, classes=(-1, 1)), validation=table(300, 2, classes=(-1, 1)))
-    params = {**SMALL, "model_type": model_type, "lr": 0.05, "epochs": 20}
+    params = small(model_type, lr=0.05, epochs=20)
     result = train_signal(paths, tmp_path, hyperparams=params, round_id="r")
     assert result.card["decisions"] == ["SELL", "BUY"]
-    assert result.card["onnx"]["max_abs_diff_to_sklearn"] < 1e-5
+    assert result.card["onnx"]["max_abs_diff"] < 1e-5
     assert set(Predictor.load(tmp_path).predict(table(50, 3)).decisions) == {"SELL", "BUY"}
 
 
@@ -79,10 +83,7 @@ def test_two_classes_are_enough(tmp_path: Path, model_type: str):
 def test_one_seed_one_result(files: list[Path], tmp_path: Path, model_type: str):
     """Same seed: same card, same bytes of answers. Another seed: another network."""
     folders = [tmp_path / name for name in "ab"]
-    cards = [
-        train_signal(files, folder, hyperparams={**SMALL, "model_type": model_type}, round_id="r").card
-        for folder in folders
-    ]
+    cards = [train_signal(files, folder, hyperparams=small(model_type), round_id="r").card for folder in folders]
     answers = [Predictor.load(folder).probabilities(table(200, 3)).tobytes() for folder in folders]
     assert cards[0] == cards[1]
     assert answers[0] == answers[1]
@@ -135,11 +136,13 @@ def test_bad_hyperparameter_is_named(files: list[Path], tmp_path: Path, case: st
         train_signal(files, tmp_path, hyperparams=given, round_id="r")
 
 
-def test_unknown_hyperparameter_is_said(files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """A name that this trainer does not know is in the log and on the card."""
-    card = train_signal(files, tmp_path, hyperparams={**SMALL, "dropout": 0.1}, round_id="r").card
-    assert card["ignored_hyperparams"] == ["dropout"]
-    assert "dropout" in capsys.readouterr().out
+@pytest.mark.parametrize(("model_type", "name"), [("mlp", "dropout"), ("gbm", "batch_size"), ("mlp", "window")])
+def test_unknown_hyperparameter_fails_at_once(files: list[Path], tmp_path: Path, model_type: str, name: str):
+    """A name that means nothing to the model is refused with the names that do."""
+    with pytest.raises(InvalidInputError, match=f"Hyperparameter {name} is not known") as caught:
+        train_signal(files, tmp_path, hyperparams={"model_type": model_type, name: 1}, round_id="r")
+    assert "model_type, lr, epochs" in (caught.value.hint or "")
+    assert [] == list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("role", ["train", "validation"])
@@ -300,15 +303,3 @@ def test_fetch_of_known_files_refuses_wrong_bytes(tmp_path: Path):
     with pytest.raises(IntegrityError, match=r"train-X\.parquet"):
         data.fetch([ABC], tmp_path, transport=wrong)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("task", ["consensus", "optimizer"])
-def test_job_names_the_task_it_cannot_train(
-    environ: dict[str, str], task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Exit code 1, and one sentence in the report that names the task."""
-    report = tmp_path / "report.jsonl"
-    for name, value in (environ | {"TASK": task, "MP_REPORT_FILE": str(report)}).items():
-        monkeypatch.setitem(os.environ, name, value)
-    assert main() == 1
-    assert f"no reference trainer for the task {task!r}" in json.loads(report.read_text())["failure"]
