@@ -57,8 +57,16 @@ def _runpod(settings: Settings, signer: Signer, keys: Callable[[str], str]) -> R
         image=settings.trainer_image,
         prefix=f"mp-{signer.key_id[:8].lower()}",
         base_url=settings.runpod_url,
+        env=_addresses(settings),
         settle_seconds=settings.runpod_settle_seconds,
     )
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    """Where pods find the services whose keys they get: a key of one's own hub must not be shown to the public one."""
+    told = {"HF_ENDPOINT": settings.huggingface_url, "WANDB_BASE_URL": settings.wandb_url}
+    public = {Settings.huggingface_url, Settings.wandb_url}
+    return {name: url for name, url in told.items() if url not in public}
 
 
 def runpod_keys(db: Database, vault: Vault) -> Callable[[str], str]:

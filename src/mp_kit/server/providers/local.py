@@ -34,6 +34,7 @@ _COMMAND = (sys.executable, "-m", "mp_kit.trainer")
 _HANDED_ON = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONPATH"),
     *("LD_LIBRARY_PATH", "SSL_CERT_FILE", "OPENBLAS_CORETYPE"),
+    *("HF_ENDPOINT", "WANDB_BASE_URL"),  # where the keys of a job belong
 )
 _TRIES = 20
 _TRY_SECONDS = 0.05
