@@ -57,8 +57,9 @@ class Parts:
         self.fetched = 0
         self.proved: dict[int, memoryview] = {}
         self._parts = sorted(parts, key=lambda part: part.start)
-        self._runs = [bytearray(end - start) for start, end in _joined(self._parts)]
-        self._starts = [start for start, _ in _joined(self._parts)]
+        runs = list(_joined(self._parts))
+        self._starts = [start for start, _ in runs]
+        self._runs = [bytearray(end - start) for start, end in runs]
         self._missing = sum(map(len, self._runs))
         self._lock = threading.Lock()
 

@@ -39,11 +39,12 @@ COLUMNS = ["timestamp", "open", "high", "low", "close", "volume"]
 
 
 def table_of(seed: int, rows: int = ROWS) -> pa.Table:
-    """Hourly rows."""
+    """Hourly rows, some without a volume."""
     random = np.random.default_rng(seed)
     times = pa.array([BEGAN + timedelta(hours=hour) for hour in range(rows)], pa.timestamp("us", tz="UTC"))
     prices = {name: random.normal(size=rows).astype("f4") for name in COLUMNS[1:-1]}
-    return pa.table({"timestamp": times, **prices, "volume": random.integers(0, 5, rows)})
+    volume = random.integers(0, 5, rows)
+    return pa.table({"timestamp": times, **prices, "volume": pa.array(volume, mask=volume == 0)})
 
 
 def published(table: pa.Table, symbol: str = "EURUSD", **how: Any) -> tuple[bytes, ManifestFile]:

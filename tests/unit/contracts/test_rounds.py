@@ -9,6 +9,7 @@ import pytest
 from mp_kit.contracts import (
     CURRENT,
     FileRole,
+    Footer,
     Manifest,
     ManifestFile,
     ManifestSignature,
@@ -20,6 +21,7 @@ from mp_kit.contracts import (
 )
 
 FILE = {"name": "EURUSD.train.parquet", "type": "train", "size_bytes": 10, "sha256": "a" * 64, "rows": 1}
+GROUP = {"offset": 4, "length": 6, "rows": 1}
 MANIFEST = {
     "round_id": "rnd_1",
     "name": "ecb 1d",
@@ -42,6 +44,8 @@ BAD: dict[str, tuple[type[Model], dict[str, Any], str]] = {
     "file with md5": (ManifestFile, FILE | {"sha256": "a" * 32}, "sha256"),
     "file with negative rows": (ManifestFile, FILE | {"rows": -1}, "rows"),
     "row group of no bytes": (RowGroup, {"offset": 0, "length": 0, "rows": 1}, "length"),
+    "chunk whose digest is none": (RowGroup, GROUP | {"chunks": {"close": "ab"}}, "chunks.close"),
+    "footer of no bytes": (Footer, {"length": 0, "sha256": "0" * 64}, "length"),
     "row group of no rows": (RowGroup, {"offset": 0, "length": 1, "rows": 0}, "rows"),
     "row group before the file": (RowGroup, {"offset": -1, "length": 1, "rows": 1}, "offset"),
     "manifest of no horizon": (Manifest, MANIFEST | {"horizon": 0}, "horizon"),
@@ -80,9 +84,17 @@ def test_roles_are_the_wires():
 
 def test_manifest_survives_the_wire():
     """Byte ranges and times too."""
-    group = {"offset": 4, "length": 6, "rows": 1, "min_time": "2026-01-01T00:00:00Z"}
-    read = Manifest.model_validate(MANIFEST | {"files": [FILE | {"row_groups": [group]}]})
+    group = {"offset": 4, "length": 6, "rows": 1, "min_time": "2026-01-01T00:00:00Z", "chunks": {"close": "a" * 64}}
+    file = FILE | {"row_groups": [group], "footer": {"length": 9, "sha256": "b" * 64}}
+    read = Manifest.model_validate(MANIFEST | {"files": [file]})
     assert read == Manifest.model_validate_json(read.model_dump_json())
+    assert ("a" * 64, 9) == (read.files[0].row_groups[0].chunks["close"], read.files[0].footer.length)
+
+
+def test_manifest_before_1_1_is_read():
+    """It has no digests of parts."""
+    [file] = Manifest.model_validate(MANIFEST | {"files": [FILE | {"row_groups": [GROUP]}]}).files
+    assert (None, {}) == (file.footer, file.row_groups[0].chunks)
 
 
 def test_round_lists_what_the_manifest_has():
