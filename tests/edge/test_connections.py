@@ -281,10 +281,12 @@ def test_keys_for_the_provider(edge: httpx.Client, edge_house: House, new_vendor
 
 def test_openapi_has_no_example_and_hides_the_value(edge: httpx.Client):
     """The document shows no credential, and a read has no place for one."""
-    schemas = edge.get("/openapi.json").json()["components"]["schemas"]
+    document = edge.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
     assert {"value"} == set(schemas["ConnectionWrite"]["properties"])
     assert "value" not in schemas["Connection"]["properties"]
     assert "example" not in json.dumps(schemas["ConnectionWrite"])
+    assert {"429", "502"} <= document["paths"][f"{PATH}/{{name}}/test"]["post"]["responses"].keys()
 
 
 def _secret(name: str) -> Any:

@@ -28,11 +28,17 @@ _SAID = {
     "413": "The body is too large.",
     "415": "The route does not take this content type.",
     "422": "The request does not fit the contract; `details` says where.",
+    "429": "Too many at once; `Retry-After` says when to come back.",
     "501": "The contract names this route; this release does not have it yet.",
+    "502": "What is stored does not open any more; the hint says what mends it.",
     "503": "A dependency is down; `Retry-After` says when to come back.",
 }
 _METHODS_WITH_BODY = {"post", "put", "patch"}
 _SIGNALS = "/api/signals/store"
+_ALSO = {  # what only these routes answer
+    ("put", "/api/vendors/connections/{name}"): ["502"],
+    ("post", "/api/vendors/connections/{name}/test"): ["429", "502"],
+}
 
 
 def build(app: Litestar) -> Document:
@@ -103,4 +109,5 @@ def _statuses(path: str, method: str, operation: Document, *, private: bool) -> 
         statuses.append("422")
     if method in _METHODS_WITH_BODY:
         statuses += ["400", "401", "404", "409", "413", "415", "422"]
+    statuses += _ALSO.get((method, path), [])
     return sorted(set(statuses))

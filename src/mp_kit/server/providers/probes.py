@@ -94,7 +94,7 @@ class Probes:
 def _judged(name: ConnectionName, request: Callable[[], tuple[int, Any]]) -> Verdict:
     try:
         status, document = request()
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Verdict(ConnectionStatus.UNREACHABLE, f"{name.service} did not answer ({type(error).__name__}).")
     account = _account(name, document)
     if status in _REFUSING or (status == _OK and account is None):
