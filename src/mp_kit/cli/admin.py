@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mp_kit.cli import admin_money
+from mp_kit.cli import admin_money, admin_store
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
 from mp_kit.cli.output import Json, emit, pairs, say, table
 
@@ -23,6 +23,7 @@ token = typer.Typer(help="Keys and tokens.", no_args_is_help=True, rich_markup_m
 flow = typer.Typer(help="Flows, through Prefect.", no_args_is_help=True, rich_markup_mode=None)
 for _name, _group in {"vendor": vendor, "round": round_, "token": token, "flow": flow}.items():
     app.add_typer(_group, name=_name)
+app.add_typer(admin_store.app, name="store")
 app.command("sweep")(admin_money.sweep)
 vendor.command("ceiling")(admin_money.ceiling)
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
+import threading
 from pathlib import Path
 
 import uvicorn
 
+from mp_kit.errors import MarketplaceError
 from mp_kit.server import redaction
 from mp_kit.server.edge.app import create_app
+from mp_kit.server.storage import ObjectStore
 from mp_kit.server.wiring import open_house
+
+log = logging.getLogger(__name__)
 
 
 def settle_heap() -> None:
@@ -24,6 +30,16 @@ def settle_heap() -> None:
     gc.set_threshold(100_000, 20, 50)
 
 
+def ensure_lifecycle(store: ObjectStore) -> None:
+    """Has a bucket clear broken-off uploads by itself; that it does not is worth a warning, and no more."""
+    try:
+        found = store.tidy.ensure_lifecycle()
+    except MarketplaceError as error:
+        log.warning("The store's lifecycle rules were not checked: %s", error)
+        return
+    log.log(logging.WARNING if found.state == "refused" else logging.INFO, "%s", found.detail)
+
+
 def main() -> None:
     """Serves until it is told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,6 +51,8 @@ def main() -> None:
     with open_house(chosen.home) as house:
         app = create_app(house)
         settle_heap()
+        # Beside the start: a store that does not answer must not hold up what needs no store.
+        threading.Thread(target=ensure_lifecycle, args=(house.store,), name="store-rules", daemon=True).start()
         uvicorn.run(
             app,
             host=chosen.host,

@@ -22,7 +22,7 @@ from mp_kit.contracts.training import (
 from mp_kit.errors import ConflictError, NotFoundError
 from mp_kit.server.services.runs_moves import cost_so_far, move
 from mp_kit.server.services.runs_states import FINAL, State
-from mp_kit.server.storage import ObjectStore, UploadBound
+from mp_kit.server.storage import STAGED, ObjectStore, UploadBound
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.trainer.report import clean
@@ -32,8 +32,6 @@ __all__ = ["append_logs", "artifact_key", "finish", "heartbeat", "register_artif
 UPLOAD_TTL = timedelta(minutes=15)
 HEARTBEAT_SECONDS: Mapping[str, float] = {"local": 2.0}
 _HEARTBEAT_SECONDS = 10.0
-STAGED = "staged"
-"""Where uploads wait that the store could not bind; what is never taken in, a lifecycle rule of the bucket clears."""
 _ALIVE = frozenset({State.LAUNCHING, State.RUNNING})
 
 

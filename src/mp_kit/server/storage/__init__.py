@@ -30,14 +30,19 @@ from mp_kit.server.storage.base import (
     digest_of,
 )
 from mp_kit.server.storage.local import LocalStore, Upload
+from mp_kit.server.storage.stale import STAGED, Rules, Stale, Tidy
 
 __all__ = [
     "FILES_ROUTE",
+    "STAGED",
     "LocalStore",
     "Method",
     "ObjectInfo",
     "ObjectStore",
     "Place",
+    "Rules",
+    "Stale",
+    "Tidy",
     "Upload",
     "UploadBound",
     "check_key",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from mp_kit.errors import InvalidInputError
+from mp_kit.server.storage.stale import Tidy
 
 Method = Literal["GET", "PUT"]
 FILES_ROUTE = "/files"
@@ -77,6 +78,10 @@ class ObjectStore(Protocol):
 
     def presign_many(self, method: Method, keys: Sequence[str], expires_at: datetime) -> list[str]:
         """A URL per key, in their order, signed in one go."""
+
+    @property
+    def tidy(self) -> Tidy:
+        """Clears what nobody will finish."""
 
 
 def content_key(sha256: str) -> str:

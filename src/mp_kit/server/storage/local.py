@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 from mp_kit.errors import ForbiddenError, IntegrityError, NotFoundError
 from mp_kit.server.storage.base import FILES_ROUTE, Method, ObjectInfo, UploadBound, check_key, digest_of
+from mp_kit.server.storage.local_tidy import LocalTidy
 
 
 class LocalStore:
@@ -129,6 +130,11 @@ class LocalStore:
     def presign_many(self, method: Method, keys: Sequence[str], expires_at: datetime) -> list[str]:
         """A URL per key, in their order."""
         return [self.presign(method, key, expires_at) for key in keys]
+
+    @property
+    def tidy(self) -> LocalTidy:
+        """Clears what nobody will finish."""
+        return LocalTidy(self._root)
 
     def admit(self, method: str, key: str, query: Mapping[str, str], now: datetime) -> UploadBound | None:
         """Checks a signed request as it arrived; a HEAD passes with a GET's signature.

@@ -24,6 +24,7 @@ from obstore.store import S3Store as Signer
 from mp_kit.errors import IntegrityError, InvalidInputError, NotFoundError, SetupError, UnavailableError
 from mp_kit.server.storage.access import Place
 from mp_kit.server.storage.base import Method, ObjectInfo, UploadBound, content_of, digest_of
+from mp_kit.server.storage.s3_tidy import S3Tidy
 
 if TYPE_CHECKING:  # obstore has it for type checkers only
     from obstore.store import S3Credential
@@ -144,6 +145,11 @@ class S3Store:
             raise InvalidInputError("A signed URL lives from a second to seven days.")
         names = [self._place.name(key) for key in keys]
         return list(obstore.sign(self._signer, method, names, timedelta(seconds=left))) if names else []
+
+    @property
+    def tidy(self) -> S3Tidy:
+        """Clears what nobody will finish."""
+        return S3Tidy(self._fs, self._place, self._translated)
 
     def _check_promise(self, key: str, digest: str | None) -> None:
         promised = content_of(key)
