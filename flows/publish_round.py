@@ -63,7 +63,8 @@ def publish_round(order: RoundOrder = RoundOrder()) -> dict[str, Any]:  # noqa: 
         builds = [build_symbol.submit(order, one, cuts, folder) for one in inspected]
         built = [build.result() for build in builds]
         create_table_artifact(key="leakage", table=accounts.leakage(built), description="What the canaries said")
-        stored = sum(store_symbol.submit(files).result() for files in built)
+        stores = [store_symbol.submit(files) for files in built]
+        stored = sum(store.result() for store in stores)
         done = publish(order, inspected, built, cuts, stored)
     text = accounts.publication(done)
     get_run_logger().info(text.splitlines()[0])

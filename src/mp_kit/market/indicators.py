@@ -131,15 +131,19 @@ def compute(table: pa.Table, timeframe: Timeframe, *, narrow: bool = False) -> p
         BarsError: The timeframe is unknown.
     """
     bars = {name: column(table, name) for name in ("high", "low", "close", "volume")}
-    averages = _averages(bars)
     angles = _calendar(times_of(table), seconds(timeframe))
     values: dict[str, NDArray[np.floating[Any]]] = {}
+
+    def lay(own: slice, parts: dict[str, Floats]) -> None:
+        for name, part in parts.items():
+            _whole(values, name, table.num_rows, narrow=narrow)[own] = part
+
+    for own, _, block in _blocks({**bars, **_averages(bars)}, 0):  # first: averages go before the rest comes
+        lay(own, _recursives(block))
     for own, before, block in _blocks(bars, _REACH):
         parts = {**_returns(block), **_levels(block), **_volatilities(block)}
-        parts = {name: part[before:] for name, part in parts.items()}
-        parts |= _recursives({name: series[own] for name, series in {**bars, **averages}.items()})
-        for name, part in {**parts, **angles(own)}.items():
-            _whole(values, name, table.num_rows, narrow=narrow)[own] = part
+        lay(own, {name: part[before:] for name, part in parts.items()})
+        lay(own, angles(own))
     columns = [pa.array(values[name]) for name in FEATURE_NAMES]
     return pa.table([*table.columns, *columns], names=[*table.column_names, *FEATURE_NAMES])
 
