@@ -116,5 +116,5 @@ def as_polars(table: pa.Table) -> Any:
     try:
         polars = importlib.import_module("polars")
     except ImportError as error:
-        raise MissingExtraError("A polars frame needs polars.", hint="pip install polars") from error
+        raise MissingExtraError.for_extra("polars", "A polars frame") from error
     return polars.from_arrow(table)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from mp_kit.client.data import MANIFEST_NAME, SIGNATURE_NAME
 from mp_kit.client.marketplace import Marketplace
@@ -152,7 +154,14 @@ def test_polars_missing_says_what_to_install(market: Marketplace, monkeypatch: p
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(MissingExtraError) as caught:
         market.data.polars("train")
-    assert "pip install polars" == caught.value.hint
+    assert "pip install 'mp-kit[polars]'" == caught.value.hint
+
+
+def test_polars_extra_is_there_and_in_all():
+    """What the hint says to install can be installed."""
+    extras = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert ["polars"] == [Requirement(line).name for line in extras["polars"]]
+    assert "polars" in Requirement(extras["all"][0]).extras
 
 
 def test_polars_frame_has_the_tables_rows(market: Marketplace):
