@@ -5,12 +5,15 @@ It holds no state. Its deployment starts it again when it ends or dies; two at o
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, Field
+
+_SHOW_SECONDS = 2.0
 
 
 class Supervision(BaseModel):
@@ -37,9 +40,17 @@ class _Tally:
             self._said = time.monotonic()
 
 
+def _show(mirror: Any, over: threading.Event) -> None:
+    """Keeps Prefect's pages of training runs up to date beside the supervision, and never in its way."""
+    while not over.wait(_SHOW_SECONDS):
+        mirror.sync_safely()
+
+
 @flow(name="train", flow_run_name="supervise-training", log_prints=False, persist_result=False)
 def train(supervision: Supervision | None = None) -> None:
     """Supervises training runs until its time is over."""
+    from mp_kit.server.mirror import Mirror
+    from mp_kit.server.prefect_api import PrefectApi, known_url
     from mp_kit.server.services.supervisor import Desk, watch
     from mp_kit.server.wiring import open_house
 
@@ -50,7 +61,14 @@ def train(supervision: Supervision | None = None) -> None:
         url = house.settings.base_url
         desk = Desk(house.db, house.store, house.providers, house.tokens.run_token, url, house.vault)
         logger.info("supervising providers: %s", ", ".join(sorted(desk.providers)) or "none")
-        watch(desk, seconds=supervision.max_hours * 3_600, on_cycle=tally, poll=supervision.poll_seconds)
+        over = threading.Event()
+        if prefect_url := known_url(house.settings.home):
+            mirror = Mirror(house.db, PrefectApi(prefect_url), url)
+            threading.Thread(target=_show, args=(mirror, over), name="mirror", daemon=True).start()
+        try:
+            watch(desk, seconds=supervision.max_hours * 3_600, on_cycle=tally, poll=supervision.poll_seconds)
+        finally:
+            over.set()
     create_markdown_artifact(
         key="training-supervision",
         markdown=f"Looked at runs {tally.looks} times in {supervision.max_hours:g} hours.",

@@ -34,6 +34,7 @@ from prefect.workers.process import ProcessWorker
 
 from mp_kit.errors import TimeoutExceededError
 from mp_kit.server import bundle, redaction
+from mp_kit.server.mirror import SHOWN_TAG
 
 _BEGAN = datetime.now(UTC)
 _API_SECONDS = 120.0
@@ -114,6 +115,8 @@ def _crash_the_dead(client: SyncPrefectClient) -> None:
     started = FlowRunFilterStartTime(before_=_BEGAN)
     wanted = FlowRunFilter(state=FlowRunFilterState(type=unfinished), start_time=started)
     for run in client.read_flow_runs(flow_run_filter=wanted):
+        if SHOWN_TAG in run.tags:  # a training run that the supervisor shows; no process of ours belongs to it
+            continue
         client.set_flow_run_state(run.id, Crashed(message="The marketplace was killed while this ran."), force=True)
 
 

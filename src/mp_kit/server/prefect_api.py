@@ -70,11 +70,11 @@ class PrefectApi:
             InternalError: The flow run failed; the message is the flow's.
             TimeoutExceededError: It runs on.
         """
-        found = self._send("GET", f"/deployments/name/{deployment}")
+        found = self.send("GET", f"/deployments/name/{deployment}")
         order = {"parameters": dict(parameters), "state": {"type": "SCHEDULED"}}
         deadline = time.monotonic() + seconds
         while True:
-            run = self._send("POST", f"/deployments/{found['id']}/create_flow_run", order)
+            run = self.send("POST", f"/deployments/{found['id']}/create_flow_run", order)
             say(f"flow run {run['name']} of {deployment}")
             state = self._wait(run["id"], deadline - time.monotonic(), say)
             if not _is_crowded_out(state) or time.monotonic() > deadline:
@@ -88,7 +88,7 @@ class PrefectApi:
     def result(self, flow_run_id: str) -> dict[str, Any]:
         """The one row of a flow run's table artifact ``result``; empty where there is none."""
         wanted = {"flow_run_id": {"any_": [flow_run_id]}, "key": {"any_": ["result"]}}
-        artifacts = self._send("POST", "/artifacts/filter", {"artifacts": wanted, "limit": 1})
+        artifacts = self.send("POST", "/artifacts/filter", {"artifacts": wanted, "limit": 1})
         rows = json.loads(artifacts[0]["data"]) if artifacts else [{}]
         return dict(rows[0])
 
@@ -113,13 +113,20 @@ class PrefectApi:
         """Reads through a busy or restarting server: the flow run goes on meanwhile."""
         while True:
             try:
-                return self._send("GET", path)
+                return self.send("GET", path)
             except UnavailableError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_POLL_SECONDS)
 
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Asks the API for one thing; its JSON answer, None where it has none.
+
+        Raises:
+            NotFoundError: There is no such thing.
+            InvalidInputError: Prefect refuses the body.
+            UnavailableError: It does not answer, or has a fault.
+        """
         try:
             answer = self._client.request(method, path, json=body)
         except httpx.TransportError as error:
@@ -130,7 +137,7 @@ class PrefectApi:
             raise InvalidInputError(f"Prefect refuses the parameters: {answer.text[:500]}")
         if not answer.is_success:
             raise UnavailableError(f"Prefect answered {answer.status_code} to {path}.")
-        return answer.json()
+        return answer.json() if answer.content else None
 
 
 def _is_crowded_out(state: Mapping[str, Any]) -> bool:

@@ -169,8 +169,18 @@ def list_runs(
     return [to_wire(row, view) for row in page], cursor_of(page[-1]) if len(found) > size else None
 
 
-def cancel(tx: Tx, vendor_id: str, run_id: str, *, now: datetime, view: View | None = None) -> TrainingRun:
+def cancel(
+    tx: Tx, vendor_id: str, run_id: str, *, now: datetime, view: View | None = None, actor: str | None = None
+) -> TrainingRun:
     """Ends a run: at once if nothing was started yet, else as soon as nothing of it is left. Repeatable.
+
+    Args:
+        tx: The caller's transaction.
+        vendor_id: Whose run.
+        run_id: The run.
+        now: An aware instant.
+        view: How to show it.
+        actor: Who wants it, for the audit; the vendor by default.
 
     Raises:
         NotFoundError: There is none, or it is another vendor's.
@@ -179,7 +189,7 @@ def cancel(tx: Tx, vendor_id: str, run_id: str, *, now: datetime, view: View | N
     letter = {State.QUEUED: "l", State.LAUNCHING: "m", State.RUNNING: "m"}.get(State(row.state))
     if letter:
         move(tx, row, letter, now, values={"cancel_requested_at": now})
-        audit.record(tx, f"vendor:{vendor_id}", "run.cancel", run_id)
+        audit.record(tx, actor or f"vendor:{vendor_id}", "run.cancel", run_id)
         rows.wake(tx, run_id)
     return get(tx, vendor_id, run_id, view=view)
 

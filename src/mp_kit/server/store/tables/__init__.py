@@ -20,7 +20,14 @@ from mp_kit.server.store.tables.deployments import deployment_heartbeats, deploy
 from mp_kit.server.store.tables.models import model_stage_history, model_versions, models
 from mp_kit.server.store.tables.operations import audit_log, reports
 from mp_kit.server.store.tables.rounds import dataset_grants, dataset_rounds, signing_keys
-from mp_kit.server.store.tables.runs import run_artifacts, run_events, run_logs, run_machines, training_runs
+from mp_kit.server.store.tables.runs import (
+    run_artifacts,
+    run_events,
+    run_logs,
+    run_machines,
+    run_mirrors,
+    training_runs,
+)
 from mp_kit.server.store.tables.signals import consensus, signal_batches, signals
 from mp_kit.server.store.tables.vendors import marketplace_vendors, vendor_keys
 
@@ -43,6 +50,7 @@ __all__ = [
     "run_events",
     "run_logs",
     "run_machines",
+    "run_mirrors",
     "signal_batches",
     "signals",
     "signing_keys",

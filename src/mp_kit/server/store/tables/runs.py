@@ -99,6 +99,15 @@ run_machines = Table(  # the ledger: what was started for a run, from when to wh
     Index("ix_run_machines_unbilled", "until", postgresql_where=text("billed_at IS NULL")),
 )
 
+run_mirrors = Table(  # which of Prefect's flow runs shows a run, and the state that it shows
+    "run_mirrors",
+    metadata,
+    Column("run_id", Text, ForeignKey("training_runs.id"), primary_key=True),
+    Column("flow_run_id", Text, nullable=False),
+    Column("shown_state", Text, nullable=False),
+    at("shown_at", now=True),
+)
+
 run_events = Table(
     "run_events",
     metadata,

@@ -1,0 +1,25 @@
+"""Which flow run of Prefect shows which training run.
+
+Revision ID: 0004
+Revises: 0003
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    script = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    op.get_bind().exec_driver_sql(script, execution_options={"no_parameters": True})
+
+
+def downgrade() -> None:
+    op.drop_table("run_mirrors")
