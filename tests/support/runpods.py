@@ -79,10 +79,10 @@ def pair(**options: Any) -> Iterator[Pair]:
     fake = FakeRunPod(
         keys, clock=Clock(START, running=False), run_containers=False, pace=Pace(1.0, 1.0), openapi=openapi()
     )
-    provider = provider_of(fake, **options)
+    both = Pair(fake, provider_of(fake, **options))
     try:
         with fake:
-            yield Pair(fake, provider)
+            yield both
             fake.violations.check()
     finally:
-        provider.close()
+        both.provider.close()

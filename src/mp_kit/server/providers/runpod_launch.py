@@ -39,7 +39,7 @@ _SEARCH_WAITS = (0.5, 1.0, 2.0, 3.0, 4.0)
 _MAX_CANDIDATES = 12
 _MAX_PAUSES = 2
 _LONGEST_PAUSE = 10.0
-_RULE_OR_CAPACITY, _NO_ACCESS, _TOO_MANY, _UNKNOWN_POD = 400, 403, 429, 404
+_RULE_OR_CAPACITY, _NO_KEY, _NO_ACCESS, _UNKNOWN_POD, _TOO_MANY = 400, 401, 403, 404, 429
 
 
 class Launcher:
@@ -128,8 +128,9 @@ class Launcher:
         answer = self._api.delete(account, pod_id)
         if answer.is_success or (answer.status == _UNKNOWN_POD and not self._is_there(account, pod_id)):
             return
-        for action in ("stop", "terminate"):  # stopped, it costs no GPU any more
-            answer = self._api.act(account, pod_id, action)
+        if answer.status not in {_NO_KEY, _TOO_MANY}:
+            for action in ("stop", "terminate"):  # stopped, it costs no GPU any more
+                answer = self._api.act(account, pod_id, action)
         if not answer.is_success and answer.status != _UNKNOWN_POD:
             failure = failure_of(answer)
             raise failure if isinstance(failure, CredentialError) else ProviderError(str(failure))
