@@ -17,7 +17,7 @@ from mp_kit.contracts.training import TrainingRequest
 from mp_kit.errors import BudgetError, ProviderError
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Found, Handle
-from mp_kit.server.services import money, runs, sweep, vendors
+from mp_kit.server.services import money, runs, strays, vendors
 from mp_kit.server.services import runs_claims as claims
 from mp_kit.server.services.runs_claims import Claimed
 from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, State, Step
@@ -164,8 +164,8 @@ def test_bills_replace_estimates(house: House, vendor: str):
     run = started(house, order(house, vendor), "pod-bill", 2.0, at=NOW - timedelta(hours=1))
     assert ended(house, run, NOW).cost_usd == Decimal("2.0000")
     account = Account(bills={"pod-bill": Decimal("1.9375")})
-    assert sweep.reconcile(house.db, {"runpod": account}, now=NOW) == 1
-    sweep.reconcile(house.db, {"runpod": account}, now=NOW)
+    assert strays.reconcile(house.db, {"runpod": account}, now=NOW) == 1
+    strays.reconcile(house.db, {"runpod": account}, now=NOW)
     with house.db.begin() as tx:
         row = rows.find(tx, run.run_id)
     assert row is not None
@@ -178,9 +178,9 @@ def test_silent_biller_leaves_the_estimate(house: House, vendor: str):
     ended(house, run, NOW)
     account = Account(bills={"pod-silent": Decimal(1)})
     account.is_down = True
-    assert sweep.reconcile(house.db, {"runpod": account}, now=NOW) == 0
+    assert strays.reconcile(house.db, {"runpod": account}, now=NOW) == 0
     account.is_down = False
-    assert sweep.reconcile(house.db, {"runpod": account}, now=NOW) == 1
+    assert strays.reconcile(house.db, {"runpod": account}, now=NOW) == 1
 
 
 def test_sweep_ends_strays_and_nothing_else(house: House, vendor: str):
@@ -195,9 +195,9 @@ def test_sweep_ends_strays_and_nothing_else(house: House, vendor: str):
         machine(vendor, "run_unknown", "pod-unknown"),
         machine(vendor, over.run_id, "pod-young", age=timedelta(seconds=30)),
     )
-    looked = sweep.sweep(house.db, {"runpod": account}, [("runpod", vendor)], now=NOW, dry_run=True)
+    looked = strays.sweep(house.db, {"runpod": account}, [("runpod", vendor)], now=NOW, dry_run=True)
     assert (looked.seen, len(looked.strays), account.ended) == (5, 3, [])
-    done = sweep.sweep(house.db, {"runpod": account}, [("runpod", vendor)], now=NOW)
+    done = strays.sweep(house.db, {"runpod": account}, [("runpod", vendor)], now=NOW)
     assert account.ended == ["pod-twin", "pod-over", "pod-unknown"]
     assert [stray.because for stray in done.strays] == [
         "Its run has another machine.",
@@ -212,13 +212,13 @@ def test_sweep_enters_what_it_ended_into_the_ledger(house: House, vendor: str):
     run = started(house, order(house, vendor), "pod-first", 2.0)
     ended(house, run, NOW)
     account = Account(machine(vendor, run.run_id, "pod-second"), bills={"pod-second": Decimal("1.75")})
-    sweep.sweep(house.db, {"runpod": account}, [("runpod", vendor)], now=NOW)
+    strays.sweep(house.db, {"runpod": account}, [("runpod", vendor)], now=NOW)
     with house.db.begin() as tx:
         row = rows.find(tx, run.run_id)
         assert {each.ref for each in ledger.of_run(tx, run.run_id)} == {"pod-first", "pod-second"}
     assert row is not None
     assert row.cost_usd == Decimal("2.0000")
-    sweep.reconcile(house.db, {"runpod": account}, now=NOW)
+    strays.reconcile(house.db, {"runpod": account}, now=NOW)
     with house.db.begin() as tx:
         assert ledger.cost(tx, run.run_id, NOW) == Decimal("1.75")
 
@@ -229,8 +229,8 @@ def test_sweep_goes_on_past_an_account_that_does_not_answer(house: House, vendor
     account.is_down = True
     order(house, vendor)
     with house.db.begin() as tx:
-        accounts = [each for each in sweep.accounts_of(tx, {"runpod"}) if each[1] == vendor]
-    report = sweep.sweep(house.db, {"runpod": account}, accounts, now=NOW)
+        accounts = [each for each in strays.accounts_of(tx, {"runpod"}) if each[1] == vendor]
+    report = strays.sweep(house.db, {"runpod": account}, accounts, now=NOW)
     assert report.unreachable == [f"runpod/{vendor}: no answer"]
 
 
@@ -238,8 +238,8 @@ def test_sweep_goes_on_past_an_account_that_does_not_answer(house: House, vendor
     ("state", "changes", "because"),
     [
         ("running", {}, None),
-        ("running", {"deadline_at": NOW - sweep.SWEEP_GRACE}, None),
-        ("running", {"deadline_at": NOW - sweep.SWEEP_GRACE - timedelta(seconds=1)}, "Its budget is used up."),
+        ("running", {"deadline_at": NOW - strays.SWEEP_GRACE}, None),
+        ("running", {"deadline_at": NOW - strays.SWEEP_GRACE - timedelta(seconds=1)}, "Its budget is used up."),
         ("launching", {"provider_ref": None}, None),
         ("queued", {"provider_ref": None}, "Its launch was given up."),
         ("running", {"attempt": 2}, "Its launch was given up."),
@@ -251,7 +251,7 @@ def test_stray_because(state: str, changes: dict[str, Any], because: str | None)
     """The judgement, case by case."""
     facts = {"state": state, "attempt": 1, "provider_ref": "pod", "deadline_at": NOW, "vendor_id": "ven"}
     run: Any = SimpleNamespace(**{**facts, **changes})
-    assert sweep.stray_because(machine("ven", "run", "pod"), run, NOW) == because
+    assert strays.stray_because(machine("ven", "run", "pod"), run, NOW) == because
 
 
 def test_worst_case_rounds_up():

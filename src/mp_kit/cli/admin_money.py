@@ -13,7 +13,7 @@ from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, open_house
 from mp_kit.cli.output import FAILED, OK, Json, emit, say, table
 
 if TYPE_CHECKING:
-    from mp_kit.server.services.sweep import SweepReport
+    from mp_kit.server.services.strays import SweepReport
 
 
 def sweep(
@@ -22,14 +22,14 @@ def sweep(
     json: Json = False,
 ) -> int:
     """Ends machines on vendors' accounts that no open run stands for, and fetches bills; needs no other process."""
-    from mp_kit.server.services import sweep as sweeping
+    from mp_kit.server.services import strays
 
     now = datetime.now(UTC)
     with open_house(home) as house:
         with house.db.begin() as tx:
-            accounts = sweeping.accounts_of(tx, house.providers)
-        report = sweeping.sweep(house.db, house.providers, accounts, now=now, dry_run=dry_run, actor=ACTOR)
-        bills = 0 if dry_run else sweeping.reconcile(house.db, house.providers, now=now)
+            accounts = strays.accounts_of(tx, house.providers)
+        report = strays.sweep(house.db, house.providers, accounts, now=now, dry_run=dry_run, actor=ACTOR)
+        bills = 0 if dry_run else strays.reconcile(house.db, house.providers, now=now)
     facts = {"seen": report.seen, "strays": [asdict(stray) for stray in report.strays], "bills": bills}
     emit(facts | {"unreachable": list(report.unreachable)}, as_json=json, text=lambda: _told(report, bills, dry_run))
     for account in report.unreachable:
