@@ -159,7 +159,9 @@ def test_polars_missing_says_what_to_install(market: Marketplace, monkeypatch: p
 
 def test_polars_extra_is_there_and_in_all():
     """What the hint says to install can be installed."""
-    extras = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     assert ["polars"] == [Requirement(line).name for line in extras["polars"]]
     assert "polars" in Requirement(extras["all"][0]).extras
 

@@ -6,8 +6,12 @@ import errno
 import inspect
 import json
 import os
+import shutil
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +30,37 @@ from mp_kit.testing import FakeMarketplace
 
 OTHER = bytes(byte ^ 255 for byte in CONTENT)
 SECOND = "bytes=1000-1999"
+PULL = """
+import sys
+from pathlib import Path
+from mp_kit.client.opener import Urllib3Opener
+from mp_kit.client.partial import Wanted
+from mp_kit.client.transfer import Transfer
+from mp_kit.client.urls import Signed, UrlBook
+from mp_kit.errors import TransferError
+url, sha, size, folder, *files = sys.argv[1:]
+size, folder = int(size), Path(folder)
+
+def fill(done, total, file):
+    if done == size < total:
+        with (folder / "filler").open("wb", buffering=0) as filler:
+            try:
+                while filler.write(bytes(4096)):
+                    pass
+            except OSError:
+                pass
+
+book = UrlBook(lambda: Signed(dict.fromkeys(files, url)))
+try:
+    done = Transfer(Urllib3Opener(), book, threads=1, range_bytes=1000, on_progress=fill).run(
+        [Wanted(name, size, sha, folder / name) for name in files]
+    )
+    said = f"{done.resumed} resumed"
+    left = []
+except TransferError as error:
+    said, left = error.message, sorted(path.name for path in folder.iterdir())
+print(said, left)
+"""
 
 
 @pytest.fixture
@@ -53,6 +88,17 @@ def leave_a_partial(store: Store, target: Path) -> None:
         fetch(store, target, patience=Patience(attempts=1))
     store.misdeed = None
     store.asked.clear()
+
+
+@contextmanager
+def pull_process(url: str, folder: Path, *more: str, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that pulls a.bin, and more files; when a.bin is there it fills the disk if there are more."""
+    command = [*before, sys.executable, "-c", PULL, url, SHA, str(SIZE), str(folder), "a.bin", *more]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def names(folder: Path) -> list[str]:
@@ -159,25 +205,24 @@ def test_08_leftover_partial_heals_itself(store: Store, tmp_path: Path):
     assert ([SECOND, "whole"], ["a.bin"]) == (store.asked, names(tmp_path))
 
 
-def test_09_two_at_once_share_nothing(store: Store, tmp_path: Path):
-    """While one pull is in the middle another one begins and ends; it takes nothing of the first one's partial."""
+def test_09_two_processes_at_once_share_nothing(store: Store, tmp_path: Path):
+    """While one process is in the middle another one begins and ends; it takes nothing of the first one's partial."""
     reached, go_on = threading.Event(), threading.Event()
 
-    def hold(handler: Handler) -> None:
-        reached.set()
-        go_on.wait(10)
-        handler.honest()
-
     def hold_second(handler: Handler) -> bool:
-        return handler.headers["Range"] == SECOND and not reached.is_set() and (hold(handler) or True)
+        if handler.headers["Range"] == SECOND and not reached.is_set():
+            reached.set()
+            go_on.wait(20)
+        return False
 
     store.misdeed = hold_second
-    first = threading.Thread(target=fetch, args=(store, tmp_path / "a.bin"))
-    first.start()
-    assert reached.wait(10)
-    assert 0 == fetch(store, tmp_path / "a.bin").resumed
-    go_on.set()
-    first.join()
+    with pull_process(store.url, tmp_path) as first:
+        assert reached.wait(20)
+        store.asked.clear()
+        with pull_process(store.url, tmp_path) as second:
+            assert (b"0 resumed []\n", 5) == (second.communicate(timeout=20)[0], len(store.asked))
+        go_on.set()
+        assert b"0 resumed []\n" == first.communicate(timeout=20)[0]
     assert (CONTENT, ["a.bin"]) == ((tmp_path / "a.bin").read_bytes(), names(tmp_path))
 
 
@@ -232,6 +277,20 @@ def test_15_arrow_is_the_base_with_a_column_subset(market: Marketplace):
     """An Arrow table, with the columns that were asked for in their order."""
     table = market.data.arrow("train", columns=["close", "timestamp"])
     assert (pa.Table, ["close", "timestamp"]) == (type(table), table.column_names)
+
+
+def test_disk_that_fills_up_on_the_way(store: Store, tmp_path: Path):
+    """A real one, of 64 KiB memory: told in words, the finished file stays, the other gives its room back."""
+    mount = f'mount -t tmpfs -o size=64k none "{tmp_path}" && exec "$@"'
+    private = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*private, "true"], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("no private mounts here: unshare --user --mount is refused")
+    with pull_process(store.url, tmp_path, "b.bin", before=private) as pull:
+        said = pull.communicate(timeout=20)[0].decode()
+    assert f"b.bin: the disk is full; 4,500 bytes are needed in {tmp_path}. ['a.bin', 'filler']\n" == said
 
 
 def test_disk_full_on_resume(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
