@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from mp_kit.testing.fake_runpod.clock import Clock
 from mp_kit.testing.fake_runpod.cloud import Pace
-from mp_kit.testing.fake_runpod.fake import FakeRunPod, PodSnapshot
+from mp_kit.testing.fake_runpod.fake import EndpointSnapshot, FakeRunPod, PodSnapshot
 from mp_kit.testing.fake_runpod.faults import OPERATIONS, Fault, Faults, Trouble
 from mp_kit.testing.fake_runpod.records import RequestRecord, Violation, Violations
 from mp_kit.testing.fake_runpod.replies import NO_CAPACITY
@@ -29,6 +29,7 @@ __all__ = [
     "NO_CAPACITY",
     "OPERATIONS",
     "Clock",
+    "EndpointSnapshot",
     "FakeRunPod",
     "Fault",
     "Faults",

@@ -40,6 +40,7 @@ class Call:
         query: Its parameters; the last one counts where a name came twice.
         headers: Names in lower case.
         content: Its body.
+        raw_query: As it was sent.
         owner: The account that calls; empty until the key was checked.
         pod_key_of: The pod whose own key was sent, if one was.
         troubles: What befalls it.
@@ -51,6 +52,7 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str] = field(repr=False)
     content: bytes = field(repr=False)
+    raw_query: str = ""
     owner: str = field(default="", repr=False)
     pod_key_of: Pod | None = None
     troubles: tuple[Trouble, ...] = ()

@@ -1,7 +1,8 @@
-"""``GET /v2/billing/pods``: the history in buckets, from the same timeline that everything else is told from."""
+"""``GET /v2/billing/pods`` and ``/serverless``: the history in buckets, told from the pods' timelines."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from mp_kit.testing.fake_runpod.replies import Reply, ok, problem
 if TYPE_CHECKING:
     from mp_kit.testing.fake_runpod.api import Call
     from mp_kit.testing.fake_runpod.cloud import Cloud
+    from mp_kit.testing.fake_runpod.endpoints import Fleet
 
-__all__ = ["pod_bill"]
+__all__ = ["pod_bill", "serverless_bill"]
 
 _BUCKETS = {"hour": 3_600, "day": 86_400, "week": 604_800, "month": 2_592_000, "year": 31_536_000}
 _MAX_BUCKETS = 10_000
@@ -21,14 +23,37 @@ _MAX_BUCKETS = 10_000
 
 def pod_bill(cloud: Cloud, call: Call) -> Reply:
     """The records of an account's pods, one per pod and bucket in which it cost anything."""
+    owned = {pod.id: [pod] for pod in cloud.pods.values() if pod.owner == call.owner}
+    return _bill(cloud, call, _Names("podId", "uniquePodCount", ()), owned)
+
+
+def serverless_bill(cloud: Cloud, call: Call, fleet: Fleet) -> Reply:
+    """The records of an account's endpoints, one per endpoint and bucket in which its workers cost anything."""
+    mine = [endpoint for endpoint in fleet.endpoints.values() if endpoint.owner == call.owner]
+    owned = {endpoint.id: [worker.pod for worker in endpoint.workers] for endpoint in mine}
+    return _bill(cloud, call, _Names("serverlessId", "uniqueServerlessCount", ("feeAmount",)), owned)
+
+
+@dataclass(frozen=True)
+class _Names:
+    id: str
+    count: str
+    zeros: tuple[str, ...]
+
+
+def _bill(cloud: Cloud, call: Call, names: _Names, owned: dict[str, list[Pod]]) -> Reply:
     span = _span(cloud.clock.now(), call)
     if isinstance(span, Reply):
         return span
     start, end, size = span
-    pods = [pod for pod in cloud.pods.values() if pod.owner == call.owner]
-    wanted = [pod for pod in pods if call.query.get("podId") in (None, pod.id)]
-    records = [record for pod in wanted for record in _records(pod, start, end, size, cloud.clock.now())]
-    return ok({"records": records, "metadata": _metadata(records, start, end, call)})
+    zeros = dict.fromkeys(names.zeros, 0.0)
+    wanted = {key: pods for key, pods in owned.items() if call.query.get(names.id) in (None, key)}
+    records = [
+        told | zeros | {names.id: key}
+        for key, pods in wanted.items()
+        for told in _records(pods, start, min(end, cloud.clock.now()), size)
+    ]
+    return ok({"records": records, "metadata": _metadata(records, start, end, call, names)})
 
 
 def _span(now: datetime, call: Call) -> tuple[datetime, datetime, int] | Reply:
@@ -59,24 +84,22 @@ def _instant(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _records(pod: Pod, start: datetime, end: datetime, size: int, now: datetime) -> list[dict[str, Any]]:
-    first = max(start, pod.created_at).timestamp() // size * size
-    last = min(end, pod.ended_at(now) or now).timestamp()
+def _records(pods: list[Pod], start: datetime, end: datetime, size: int) -> list[dict[str, Any]]:
+    if not pods:
+        return []
+    first = max(start, min(pod.created_at for pod in pods)).timestamp() // size * size
     records = []
-    while first <= last:
+    while first <= end.timestamp():
         begin, until = (datetime.fromtimestamp(at, UTC) for at in (first, first + size))
-        amounts = _between(pod, max(begin, start), min(until, end, now))
+        span = max(begin, start), min(until, end)
+        amounts = sum((pod.cost(span[1], since=span[0]) for pod in pods if span[0] < span[1]), Amounts())
         if amounts.total:
-            records.append({"startTime": stamp(begin), "endTime": stamp(until), "podId": pod.id} | _told(pod, amounts))
+            records.append({"startTime": stamp(begin), "endTime": stamp(until)} | _told(pods[0], amounts))
         first += size
     return records
 
 
-def _between(pod: Pod, begin: datetime, until: datetime) -> Amounts:
-    return pod.cost(until, since=begin) if begin < until else Amounts()
-
-
-def _told(pod: Pod, amounts: Amounts) -> dict[str, float]:
+def _told(pod: Pod, amounts: Amounts) -> dict[str, Any]:
     machine, disk = round(float(amounts.machine), 9), round(float(amounts.disk), 9)
     is_gpu = "gpu" in pod.spec
     return {
@@ -87,12 +110,14 @@ def _told(pod: Pod, amounts: Amounts) -> dict[str, float]:
     }
 
 
-def _metadata(records: list[dict[str, Any]], start: datetime, end: datetime, call: Call) -> dict[str, Any]:
-    names = ("totalAmount", "gpuAmount", "cpuAmount", "diskAmount")
+def _metadata(
+    records: list[dict[str, Any]], start: datetime, end: datetime, call: Call, names: _Names
+) -> dict[str, Any]:
+    sums = ("totalAmount", "gpuAmount", "cpuAmount", "diskAmount", *names.zeros)
     query = {"startTime": stamp(start), "endTime": stamp(end), "bucketSize": call.query.get("bucketSize", "day")}
     return {
-        "query": query | {"podId": call.query.get("podId")},
+        "query": query | {names.id: call.query.get(names.id)},
         "recordCount": len(records),
-        "uniquePodCount": len({record["podId"] for record in records}),
-        "totals": {name: round(sum(record[name] for record in records), 9) for name in names},
+        names.count: len({record[names.id] for record in records}),
+        "totals": {name: round(sum(record[name] for record in records), 9) for name in sums},
     }

@@ -10,10 +10,11 @@ from __future__ import annotations
 import random
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from mp_kit.testing.fake_runpod.catalog import Catalogue
@@ -75,6 +76,7 @@ class Cloud:
         self.catalogue = Catalogue()
         self.accounts = {key: Account(key, credit) for key, credit in credits.items()}
         self.pods: dict[str, Pod] = {}
+        self.workers: dict[str, Pod] = {}
         self.templates: dict[str, dict[str, Any]] = {}
         self.told_templates: dict[str, dict[str, Any]] = {}
         self.on_create: Callable[[Pod], None] = lambda _pod: None
@@ -97,7 +99,7 @@ class Cloud:
             price=self.price(wanted) * Decimal(str(_number(met, Fault.PRICE_ABOVE_QUOTE, "factor", 1))),
             created_at=now,
             key=f"rpa_pod_{pod_id}_{secrets.token_hex(12)}",
-            timeline=self._timeline(now, met),
+            timeline=self.timeline(now, met),
             troubles=tuple(troubles),
             place=self._place(wanted),
         )
@@ -132,7 +134,7 @@ class Cloud:
 
     def spent(self, owner: str, at: datetime) -> Decimal:
         """What an account's pods have cost up to an instant."""
-        return sum((pod.cost(at).total for pod in self.pods.values() if pod.owner == owner), Decimal(0))
+        return sum((pod.cost(at).total for pod in self._all() if pod.owner == owner), Decimal(0))
 
     def balance(self, owner: str) -> Decimal | None:
         """What an account has left; None if it has no bounds."""
@@ -145,11 +147,11 @@ class Cloud:
         for account in self.accounts.values():
             if account.credit is not None and self.spent(account.key, now) >= account.credit:
                 self._ran_dry(account, now)
-        for pod in self.pods.values():
+        for pod in self._all():
             pod.catch_up(now)
 
     def _ran_dry(self, account: Account, now: datetime) -> None:
-        alive = [pod for pod in self.pods.values() if pod.owner == account.key and not pod.ended_at(now)]
+        alive = [pod for pod in self._all() if pod.owner == account.key and not pod.ended_at(now)]
         if not alive:
             return
         at = self._zero(account, min(pod.created_at for pod in alive), now)
@@ -165,11 +167,15 @@ class Cloud:
             low, high = (low, middle) if dry else (middle, high)
         return high
 
+    def _all(self) -> Iterator[Pod]:
+        return chain(self.pods.values(), self.workers.values())
+
     def _shown(self, pod: Pod, owner: str, now: datetime, hidden_until: datetime | None) -> bool:
         gone = pod.status(now) is Status.TERMINATED
         return pod.owner == owner and not gone and not (hidden_until and now < hidden_until)
 
-    def _timeline(self, now: datetime, met: Mapping[Fault, Trouble]) -> list[tuple[datetime, Status]]:
+    def timeline(self, now: datetime, met: Mapping[Fault, Trouble]) -> list[tuple[datetime, Status]]:
+        """What becomes of a pod that is made now, as its troubles have it."""
         begin = now + timedelta(seconds=self.pace.provisioning)
         running = begin + timedelta(seconds=self.pace.pull + _number(met, Fault.SLOW_PULL, "seconds", 0))
         line = [(now, Status.PROVISIONING)]

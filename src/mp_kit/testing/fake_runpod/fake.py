@@ -18,13 +18,16 @@ from mp_kit.testing.fake_runpod.catalog import Catalogue
 from mp_kit.testing.fake_runpod.clock import Clock
 from mp_kit.testing.fake_runpod.cloud import Account, Cloud, Pace
 from mp_kit.testing.fake_runpod.containers import Container
+from mp_kit.testing.fake_runpod.endpoints import Endpoint, Fleet
+from mp_kit.testing.fake_runpod.endpoints_api import EndpointRoutes
 from mp_kit.testing.fake_runpod.faults import Faults
 from mp_kit.testing.fake_runpod.pods import Pod, Status
+from mp_kit.testing.fake_runpod.proxy import LoadBalancer
 from mp_kit.testing.fake_runpod.records import Records, RequestRecord, Violations
-from mp_kit.testing.fake_runpod.router import Router
+from mp_kit.testing.fake_runpod.router import Route, Router
 from mp_kit.testing.fake_runpod.server import Server
 
-__all__ = ["FakeRunPod", "PodSnapshot"]
+__all__ = ["EndpointSnapshot", "FakeRunPod", "PodSnapshot"]
 
 IMAGE_COMMAND = ("python", "-m", "mp_kit.trainer")
 
@@ -56,6 +59,27 @@ class PodSnapshot:
     gpu: str | None
 
 
+@dataclass(frozen=True)
+class EndpointSnapshot:
+    """A serverless endpoint as it is now, or was at its end.
+
+    Attributes:
+        id: Its id.
+        name: Its name.
+        deleted: Whether it is gone.
+        workers: Statuses of its workers.
+        started: How many workers it ever had.
+        cost: US dollars so far.
+    """
+
+    id: str
+    name: str
+    deleted: bool
+    workers: tuple[str, ...]
+    started: int
+    cost: Decimal
+
+
 class FakeRunPod:
     """A stand-in for RunPod's REST v2 on the loopback; a context manager.
 
@@ -73,6 +97,7 @@ class FakeRunPod:
         per_minute: Requests that an account may send in a minute.
         folder: The containers' disks; a temporary folder by default.
         image_command: What runs in a pod that names no command.
+        patience: Seconds that a request to an endpoint waits for a worker, and for the worker's answer.
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of its own, all by name
@@ -91,6 +116,7 @@ class FakeRunPod:
         per_minute: int | None = None,
         folder: Path | None = None,
         image_command: tuple[str, ...] = IMAGE_COMMAND,
+        patience: tuple[float, float] = (120.0, 330.0),
     ) -> None:
         self.clock = clock or Clock()
         self.faults = faults or Faults()
@@ -101,6 +127,14 @@ class FakeRunPod:
         self._records = Records()
         router = Router(self._cloud, self.faults, later=later, page=page, openapi=openapi)
         self._server = Server(port, router, self._records, per_minute)
+        self._fleet = Fleet(self._cloud)
+        endpoints = EndpointRoutes(self._cloud, self._fleet, lambda: self._server.root, later=later)
+        cold_start, processing = patience
+        self._balancer = LoadBalancer(
+            self._cloud, self._fleet, self._server.closing, cold_start=cold_start, processing=processing
+        )
+        forward = Route("*", r"/\./lb/([^/]+)(/.*)?", "endpoint_request", self._balancer.forward, waits=True)
+        router.add(*endpoints.routes(Route), forward)
         self._own_folder = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="fake-runpod-"))
         self._image_command = image_command
@@ -121,12 +155,13 @@ class FakeRunPod:
         self._server.closing.set()
         for container in self._containers:
             container.close()
-        for pod in self._cloud.pods.values():
+        for pod in (*self._cloud.pods.values(), *self._cloud.workers.values()):
             pod.log.close()
         self._server.shutdown()
         self._server.server_close()
         for container in self._containers:
             container.join()
+        self._balancer.close()
         if self._own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -147,6 +182,14 @@ class FakeRunPod:
             self._cloud.settle()
             now = self.clock.now()
             return [_snapshot(pod, now) for pod in self._cloud.pods.values()]
+
+    @property
+    def endpoints(self) -> list[EndpointSnapshot]:
+        """All serverless endpoints ever, oldest first."""
+        with self._cloud.lock:
+            self._cloud.settle()
+            now = self.clock.now()
+            return [_endpoint_snapshot(endpoint, now) for endpoint in self._fleet.endpoints.values()]
 
     @property
     def requests(self) -> list[RequestRecord]:
@@ -227,4 +270,15 @@ def _snapshot(pod: Pod, now: datetime) -> PodSnapshot:
         cost=pod.cost(now).total,
         starts=sum(status is Status.RUNNING and at <= now for at, status in pod.timeline),
         gpu=pod.spec.get("gpu", {}).get("id"),
+    )
+
+
+def _endpoint_snapshot(endpoint: Endpoint, now: datetime) -> EndpointSnapshot:
+    return EndpointSnapshot(
+        id=endpoint.id,
+        name=str(endpoint.spec["name"]),
+        deleted=endpoint.deleted,
+        workers=tuple(worker.status(now) for worker in endpoint.alive(now)),
+        started=len(endpoint.workers),
+        cost=sum((worker.pod.cost(now).total for worker in endpoint.workers), Decimal(0)),
     )

@@ -23,7 +23,7 @@ _LATER_BODY = {"entrypoint", "cmd"}
 _LATER_GPU = {"minRamPerGpu", "minVcpuCountPerGpu"}
 _URN = "urn:runpod"
 
-_BILLING = {"startTime", "endTime", "bucketSize", "lastN", "podId"}
+_BILLING = {"startTime", "endTime", "bucketSize", "lastN"}
 _KNOWN = {
     r"/pods": {"includeClusterPods", "cursor", "limit"},  # the last two came after the published contract
     r"/pods/[^/]+/logs": {"source", "tail", "since"},
@@ -32,12 +32,15 @@ _KNOWN = {
         *("include", "product", "count", "cloud", "countryCodes", "cudaVersions", "minCudaVersion")
     },
     r"/catalog/datacenters(/.+)?": {"include", "regions", "networkVolumeTypes", "compliance", "globalNetwork"},
-    r"/billing/(pods|serverless)": _BILLING | {"endpointId"},
+    r"/billing/pods": {*_BILLING, "podId"},
+    r"/billing/serverless": {*_BILLING, "serverlessId"},
 }
 
 
 def stray_parameters(call: Call) -> list[str]:
     """Query parameters that the API ignores without a word: a filter that does not filter is a mistake."""
+    if call.path.startswith("/./"):
+        return []  # an endpoint's own URL: its worker's business
     known = next((names for pattern, names in _KNOWN.items() if re.fullmatch(pattern, call.path)), set[str]())
     return [f"the query parameter {name!r} is unknown and would be ignored" for name in call.query if name not in known]
 
@@ -69,7 +72,7 @@ class OpenApi:
         """What a request's body, query and headers break; nothing for what the document does not have."""
         found = self._operation(call.method, call.path)
         if not found:
-            return [] if call.path.startswith("/run/") else [f"the contract has no {call.method} {call.path}"]
+            return [] if call.path.startswith("/./") else [f"the contract has no {call.method} {call.path}"]
         template, operation = found
         body = _without_later(call.json()) if later else call.json()
         place = ("paths", template, call.method.lower(), "requestBody", "content", "application/json", "schema")

@@ -125,6 +125,12 @@ class Pod:
         self.catch_up(now)
         self.wake()
 
+    def plan_end(self, at: datetime | None, now: datetime) -> None:
+        """Sets the instant of its termination, or takes it back while it is to come."""
+        kept = [entry for entry in self.timeline if entry[0] <= now or entry[1] is not Status.TERMINATED]
+        self.timeline = [*kept, (at, Status.TERMINATED)] if at else kept
+        self.wake()
+
     def ended_at(self, now: datetime) -> datetime | None:
         """When it was terminated, if it is."""
         return next((at for at, status in self.timeline if status is Status.TERMINATED and at <= now), None)

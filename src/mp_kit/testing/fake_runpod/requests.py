@@ -233,8 +233,6 @@ def rule_broken(wanted: Container) -> str | None:
 
 
 def _endpoint_rule(wanted: CreateEndpoint) -> str | None:
-    if wanted.type == "LOAD_BALANCER" and wanted.scaling.type != "REQUEST_COUNT":
-        return "LOAD_BALANCER endpoints scale by REQUEST_COUNT"
     if wanted.workers.min > wanted.workers.max:
         return "workers.min must not exceed workers.max"
     return None

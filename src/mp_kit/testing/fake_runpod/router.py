@@ -37,12 +37,14 @@ class Route:
         pattern: Of the path below ``/v2``; groups are handed to ``answer``.
         operation: The name that faults are set for.
         answer: Does it.
+        waits: Whether it takes its time and locks what it needs by itself.
     """
 
     method: str
     pattern: str
     operation: str
     answer: Callable[..., Reply | Stream]
+    waits: bool = False
 
 
 class Router:
@@ -85,7 +87,7 @@ class Router:
         """The route of a path below ``/v2``, and the ids in it."""
         for route in self._routes:
             match = re.fullmatch(route.pattern, path)
-            if match and route.method == method:
+            if match and route.method in (method, "*"):
                 return route, match.groups()
         return None
 
@@ -109,6 +111,8 @@ class Router:
         undone = call.met(*_UNDONE)
         if undone:
             return _undone(undone.fault, undone.status, undone.seconds)
+        if route.waits:
+            return route.answer(call, *ids)
         with self._cloud.lock:
             self._cloud.settle()
             return route.answer(call, *ids)

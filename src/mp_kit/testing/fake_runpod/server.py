@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._serve()
 
-    do_POST = do_PATCH = do_DELETE = do_PUT = do_GET  # noqa: N815 - the base class calls them so
+    do_POST = do_PATCH = do_DELETE = do_PUT = do_HEAD = do_GET  # noqa: N815 - the base class calls them so
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Nothing on the console: ``fake.requests`` has it all."""
@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = parts.path.removeprefix("/v2") if parts.path.startswith("/v2/") else f"/.{parts.path}"
         headers = {name.lower(): value for name, value in self.headers.items()}
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        return Call(self.command, path, query, headers, content), parts.path
+        return Call(self.command, path, query, headers, content, parts.query), parts.path
 
     def _answered(self, call: Call, found: Any) -> Reply | Stream:
         stopped = self.server.router.stopped_at_edge(call)
