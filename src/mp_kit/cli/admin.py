@@ -121,6 +121,10 @@ def publish(  # noqa: PLR0913, PLR0917 - one parameter per option
     timeframe: Annotated[str | None, typer.Option(help="1m 5m 15m 1h 4h 1d; the source's own by default.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Bars that a label looks ahead.")] = None,
     embargo: Annotated[int | None, typer.Option(help="Bars between the last label of a role and the next.")] = None,
+    leakage: Annotated[
+        str | None,
+        typer.Option(help="What to do about features that know their label: reject (publish nothing) or flag."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     no_current: Annotated[bool, typer.Option("--no-current", help="Leave the current round current.")] = False,
     direct: Annotated[bool, typer.Option("--direct", help="Run the steps here, without Prefect.")] = False,
@@ -133,7 +137,7 @@ def publish(  # noqa: PLR0913, PLR0917 - one parameter per option
         source = str(Path(source).absolute())  # a flow run works in another folder
     chosen = [one for given in symbols or [] for one in given.split(",") if one] or None
     wanted = {"source": source, "symbols": chosen, "timeframe": timeframe, "horizon": horizon, "embargo": embargo}
-    order = {key: value for key, value in {**wanted, "name": name}.items() if value is not None}
+    order = {key: value for key, value in {**wanted, "leakage": leakage, "name": name}.items() if value is not None}
     order["make_current"] = not no_current
     with _prefect(home) as prefect:
         if prefect is not None and not direct:
