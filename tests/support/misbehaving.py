@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,15 +82,17 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve() -> Iterator[Store]:
-    """Runs the server for the length of a block."""
+def serve(secured: ssl.SSLContext | None = None) -> Iterator[Store]:
+    """Runs the server for the length of a block, over TLS where a context is given."""
     state = Store()
     handler = type("Bound", (Handler,), {"store": state})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if secured is not None:
+        server.socket = secured.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    state.url = f"http://127.0.0.1:{server.server_port}/file"
+    state.url = f"{'https' if secured else 'http'}://127.0.0.1:{server.server_port}/file"
     try:
         yield state
     finally:

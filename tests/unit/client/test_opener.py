@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from misbehaving import CONTENT, Handler, Store, serve
 
 from mp_kit.client.opener import Body, Urllib3Opener
@@ -24,6 +33,24 @@ def opener() -> Iterator[Urllib3Opener]:
     made = Urllib3Opener(stall_seconds=0.2)
     yield made
     made.close()
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's certificate for 127.0.0.1 that this process trusts."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    pem = Encoding.PEM
+    (tmp_path / "certificate.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(pem, PrivateFormat.PKCS8, NoEncryption()))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    return context
 
 
 def all_of(body: Body, piece: int = 700) -> bytes:
@@ -62,6 +89,28 @@ def test_readinto_brings_all(store: Store, opener: Urllib3Opener, misdeed: objec
     with opener.open(store.url, {}) as body:
         assert CONTENT == all_of(body)
         assert 0 == body.readinto(memoryview(bytearray(10)))
+
+
+def test_readinto_over_tls(trusted: ssl.SSLContext, opener: Urllib3Opener):
+    """Also more than a record brings, over one connection."""
+    peers: set[object] = set()
+    with serve(trusted) as store:
+        store.content = CONTENT * 20
+        store.misdeed = lambda handler: bool(peers.add(handler.client_address))
+        for _ in range(2):
+            with opener.open(store.url, {}) as body:
+                assert store.content == all_of(body, 64 * 1024)
+    assert 1 == len(peers)
+
+
+def test_certificate_that_nobody_vouches_for_is_refused(
+    trusted: ssl.SSLContext, opener: Urllib3Opener, monkeypatch: pytest.MonkeyPatch
+):
+    """No byte of it is read."""
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with serve(trusted) as store, pytest.raises(NetworkError), opener.open(store.url, {}):
+        pass
+    assert 0 == store.hits
 
 
 @pytest.mark.parametrize("misdeed", [None, send_chunked], ids=["length", "chunked"])
