@@ -52,7 +52,7 @@ class Tracker:
     def finish(self, exit_code: int = 0) -> None:
         """Ends the run; what was logged is sent, or kept for ``wandb sync``."""
         if self._run is not None:
-            self._guarded(lambda: self._run.finish(exit_code=exit_code, quiet=True))
+            self._guarded(lambda: self._run.finish(exit_code=exit_code))
 
     def _init(self, project: str, run_id: str, config: dict[str, Any], folder: Path) -> None:
         if find_spec("wandb") is None:
