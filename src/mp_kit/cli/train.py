@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mp_kit.cli.output import FAILED, OK, DryRun, IdempotencyKey, Json, RoundOption, emit, pairs, say
+from mp_kit.cli.output import (
+    EXIT_CODES,
+    FAILED,
+    OK,
+    DryRun,
+    IdempotencyKey,
+    Json,
+    RoundOption,
+    emit,
+    pairs,
+    say,
+    table,
+)
 from mp_kit.cli.session import session
+from mp_kit.errors import BudgetError
+
+if TYPE_CHECKING:
+    from mp_kit.contracts.estimates import Estimate
+    from mp_kit.contracts.training import TrainingRequest
 
 app = typer.Typer(help="Training runs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -43,15 +60,33 @@ def start(  # noqa: PLR0913, PLR0917 - each option of the command is an argument
         budget={"max_hours": max_hours, "max_cost_usd": max_cost},
     )
     if dry_run:
-        facts = request.model_dump(mode="json", exclude_none=True)
-        emit(facts, as_json=json, text=request.model_dump_json(indent=2, exclude_none=True))
-        return OK
+        return _quote(session().train.estimate(request), request, as_json=json)
     run = session().train.submit(request, idempotency_key=idempotency_key)
     if wait:
         say(f"run {run.run_id}")
         run.watch()
     emit(run.record, as_json=json, text=repr(run) if wait else run.run_id)
     return FAILED if run.status.is_final and run.status.value != "succeeded" else OK
+
+
+def _quote(quoted: Estimate, request: TrainingRequest, *, as_json: bool) -> int:
+    """Shows what would be ordered and what it would cost; 6 where the budget would not hold."""
+    order = request.model_dump(mode="json", exclude_none=True)
+    emit({"order": order, "estimate": quoted.model_dump(mode="json")}, as_json=as_json, text=lambda: _quoted(quoted))
+    return OK if quoted.refusal is None else EXIT_CODES[BudgetError]
+
+
+def _quoted(quoted: Estimate) -> str:
+    columns = ("name", "cloud", "stock", "price_per_hour_usd", "worst_case_usd", "fits")
+    offers = table([offer.model_dump() for offer in quoted.offers], columns)
+    worst = "-" if quoted.worst_case_usd is None else f"${quoted.worst_case_usd:.2f}"
+    bound = "none" if quoted.max_cost_usd is None else f"${quoted.max_cost_usd:.2f}"
+    lines = [offers, "", f"worst case {worst} for {quoted.max_hours:g} hours; bound {bound}"]
+    if quoted.monthly_ceiling_usd is not None:
+        lines.append(f"this month ${quoted.committed_usd:.2f} of ${quoted.monthly_ceiling_usd:.2f} committed")
+    return "\n".join(
+        [*lines, *([f"would be refused: {quoted.refusal}"] if quoted.refusal else ["nothing was ordered"])]
+    )
 
 
 @app.command("list")

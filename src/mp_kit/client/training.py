@@ -15,9 +15,11 @@ from mp_kit.client.opener import Opener
 from mp_kit.client.results import Rows
 from mp_kit.client.runs import Run
 from mp_kit.contracts.common import CURRENT, Task
+from mp_kit.contracts.estimates import Estimate
 from mp_kit.contracts.training import Budget, HyperParam, Provider, RunStatus, TrainingRequest, TrainingRun, Wandb
 
 RUNS = "/api/training/runs"
+ESTIMATE = "/api/training/estimate"
 
 
 class Training:
@@ -96,6 +98,16 @@ class Training:
         body = request.model_dump(mode="json", exclude_none=True)
         call = Call("POST", RUNS, json=body, idempotency_key=idempotency_key or uuid.uuid4().hex)
         return self._handle(read(TrainingRun, self._api.send(call), RUNS))
+
+    def estimate(self, request: TrainingRequest) -> Estimate:
+        """What a run would cost: the machines that a launch would try, their worst cases, your ceiling.
+
+        Raises:
+            InvalidInputError: There is no such GPU, or the provider is not on offer.
+            CredentialError: Your RunPod account is not connected.
+        """
+        body = request.model_dump(mode="json", exclude_none=True)
+        return read(Estimate, self._api.send(Call("POST", ESTIMATE, json=body)), ESTIMATE)
 
     def get(self, run_id: str) -> Run:
         """A run by its id."""

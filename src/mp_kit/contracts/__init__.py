@@ -50,6 +50,7 @@ from mp_kit.contracts.envelope import (
     Success,
     render_failure,
 )
+from mp_kit.contracts.estimates import Estimate, MachineOffer
 from mp_kit.contracts.headers import (
     CONTRACTS_VERSION_HEADER,
     IDEMPOTENCY_KEY_HEADER,
@@ -195,6 +196,7 @@ __all__ = [
     "DeploymentRequest",
     "DeploymentStatus",
     "Detail",
+    "Estimate",
     "ExchangeRequest",
     "Failure",
     "FileRole",
@@ -218,6 +220,7 @@ __all__ = [
     "LogChunkLine",
     "LogLine",
     "LoginRequest",
+    "MachineOffer",
     "MachineUse",
     "Manifest",
     "ManifestFile",

@@ -196,6 +196,8 @@ class FakeMarketplace:
         who = self._who(request, vendor=True)
         if rest == ["runs"]:
             return _good(self.runs.looks()) if request.method == "GET" else self._once(request, who, self.runs.start)
+        if rest == ["estimate"]:
+            return _good(self.runs.estimate(_body(request)))
         if rest[2:] == ["logs"]:
             return _good(self.runs.logs(rest[1], int(request.url.params.get("after", "0"))))
         if rest[2:] == ["cancel"]:

@@ -9,7 +9,17 @@ from datetime import datetime
 from typing import Any
 
 from mp_kit import errors
-from mp_kit.contracts import ArtifactFile, Artifacts, LogLine, RunLogs, RunStatus, TrainingRequest, TrainingRun
+from mp_kit.contracts import (
+    ArtifactFile,
+    Artifacts,
+    Estimate,
+    LogLine,
+    MachineOffer,
+    RunLogs,
+    RunStatus,
+    TrainingRequest,
+    TrainingRun,
+)
 from mp_kit.testing.rounds import Shelf
 
 
@@ -44,6 +54,13 @@ class RunDesk:
         )
         self._runs[run.run_id] = (run, 1)
         return run
+
+    def estimate(self, body: Any) -> Estimate:
+        """Quotes one machine, which costs nothing."""
+        wanted = TrainingRequest.model_validate(body)
+        offer = MachineOffer(name="fake", stock="any", price_per_hour_usd=0, worst_case_usd=0, fits=True)
+        hours = wanted.budget.max_hours or 4.0
+        return Estimate(provider=wanted.provider, max_hours=hours, worst_case_usd=0, offers=[offer], committed_usd=0)
 
     def look(self, run_id: str) -> TrainingRun:
         """A look at a run, which moves it on."""

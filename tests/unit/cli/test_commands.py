@@ -115,11 +115,14 @@ def test_train_as_the_guide_says(mp: Mp, signed_in: FakeMarketplace):  # noqa: A
 
 
 def test_train_start_dry_run(mp: Mp, signed_in: FakeMarketplace):
-    """Shows the request; numbers are numbers."""
+    """Shows the order and what it would cost, and orders nothing; numbers are numbers."""
     signed_in.requests.clear()
     said = mp("train", "start", "--hp", "lr=0.001", "--hp", "flag=true", "--hp", "name=1e", "--dry-run", "--json")
-    assert {"lr": 0.001, "flag": True, "name": "1e"} == said.data["hyperparams"]
-    assert [] == signed_in.requests
+    assert {"lr": 0.001, "flag": True, "name": "1e"} == said.data["order"]["hyperparams"]
+    assert 0 == said.data["estimate"]["worst_case_usd"]
+    assert ["POST /api/training/estimate"] == signed_in.requests
+    told = mp("train", "start", "--dry-run").out
+    assert "worst case $0.00 for 4 hours; bound none" in told
 
 
 @pytest.mark.parametrize(

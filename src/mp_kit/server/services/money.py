@@ -27,6 +27,7 @@ __all__ = [
     "DEFAULT_USD",
     "Left",
     "bound",
+    "hours",
     "left",
     "month_began",
     "reserve",
@@ -65,6 +66,11 @@ def bound(provider: str, max_cost_usd: float | None) -> float | None:
     if max_cost_usd is not None or provider not in CHARGING:
         return max_cost_usd
     return DEFAULT_USD
+
+
+def hours(max_hours: float | None) -> float:
+    """The most hours that a run may take: the vendor's own bound, else the house's."""
+    return max_hours or DEFAULT_HOURS
 
 
 def reserve(tx: Tx, vendor_id: str, now: datetime) -> None:

@@ -82,7 +82,7 @@ def create(
         IdempotencyError: The key was used with another body.
         BudgetError: Its bound does not fit under the vendor's monthly ceiling.
     """
-    _check_provider(request.provider.value, providers)
+    check_provider(request.provider.value, providers)
     body = hashlib.sha256(canonical_bytes(request.model_dump(mode="json"))).hexdigest()
     values = {"id": new_id("run"), "vendor_id": vendor_id, "body_sha256": body, "created_at": now}
     values["idempotency_key"] = check_idempotency_key(idempotency_key)
@@ -96,7 +96,8 @@ def create(
     return to_wire(row, view)
 
 
-def _check_provider(provider: str, providers: Collection[str]) -> None:
+def check_provider(provider: str, providers: Collection[str]) -> None:
+    """Refuses a provider that is not on offer with InvalidInputError."""
     if provider not in providers:
         offered = ", ".join(sorted(providers)) or "none at present"
         raise InvalidInputError(
@@ -108,18 +109,22 @@ def _check_provider(provider: str, providers: Collection[str]) -> None:
 def _ordered(tx: Tx, request: TrainingRequest) -> dict[str, Any]:
     found = rounds.get(tx, request.round_id)
     spec = request.spec.model_copy(update={"round_id": found.round_id, "dataset_urls": []})
-    machine = request.model_dump(include={"gpu", "cpu", "memory", "disk", "base_image"}, exclude_none=True)
     bound = money.bound(request.provider.value, request.budget.max_cost_usd)
     return {
         "round_id": found.round_id,
         "task": request.task.value,
         "provider": request.provider.value,
         "spec": spec.model_dump(mode="json"),
-        "machine": machine,
-        "max_hours": request.budget.max_hours or money.DEFAULT_HOURS,
+        "machine": machine_of(request),
+        "max_hours": money.hours(request.budget.max_hours),
         "max_cost_usd": bound,
         "reserved_usd": bound if request.provider.value in money.CHARGING else 0,
     }
+
+
+def machine_of(request: TrainingRequest) -> dict[str, Any]:
+    """The machine that is ordered, without what was left open."""
+    return request.model_dump(include={"gpu", "cpu", "memory", "disk", "base_image"}, exclude_none=True)
 
 
 def _first(tx: Tx, vendor_id: str, idempotency_key: str, body: str) -> Row[Any]:
