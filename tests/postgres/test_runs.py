@@ -261,7 +261,7 @@ def test_logs_are_stored_once_and_without_gaps(tx: Tx, vendor: str):
     """Repeats, overlaps, gaps and empty chunks all answer the number that is wanted next."""
     run_id = order(tx, vendor).run_id
     answers = [
-        runs.append_logs(tx, run_id, sent)
+        runs.append_logs(tx, run_id, sent, now=NOW)
         for sent in (
             chunk(0),
             chunk(0, "a", "b"),

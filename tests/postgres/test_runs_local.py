@@ -106,7 +106,7 @@ class Edge:
             if verb == "heartbeat":
                 data = runs.heartbeat(tx, run_id, RunHeartbeat.model_validate_json(body), now=now)
             elif verb == "logs":
-                data = {"next": runs.append_logs(tx, run_id, LogChunk.model_validate_json(body))}
+                data = {"next": runs.append_logs(tx, run_id, LogChunk.model_validate_json(body), now=now)}
             elif verb == "artifacts":
                 wanted = ArtifactRequest.model_validate_json(body)
                 data = runs.register_artifact(tx, run_id, wanted, store=self.store, now=now)

@@ -138,7 +138,7 @@ def test_artifact_is_taken_in_again_after_a_rollback(shelf: Any, published: str,
         runs.finish(tx, run_id, outcome, store=shelf.store, now=NOW)
     assert b"model byte" == shelf.read(f"runs/{run_id}/model.onnx")
     with pytest.raises(NotFoundError):
-        shelf.store.stat(f"staged/runs/{run_id}/model.onnx")
+        shelf.store.stat(f"staged/runs/{run_id}/{hashlib.sha256(b'model byte').hexdigest()}/model.onnx")
 
 
 @pytest.mark.parametrize("suffix", ["html", "ipynb"])

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mp_kit.contracts.training import ArtifactAnnouncement, ArtifactRequest, PartTarget
-from mp_kit.errors import InvalidInputError, MarketplaceError, UnavailableError
+from mp_kit.errors import InvalidInputError, MarketplaceError, NetworkError, UnavailableError
 from mp_kit.trainer.api import RunApi, insist
 
 __all__ = ["MULTIPART_BYTES", "upload_all"]
@@ -26,7 +26,7 @@ MULTIPART_BYTES = 64 << 20
 """A file of this size or more is offered in parts."""
 
 _THREADS = 4
-_PART_SECONDS = 60.0
+_PART_WAITS = (0.25, 1.0, 4.0)
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 15.0
 
@@ -109,13 +109,18 @@ class _Sender:
 
     def _part(self, part: PartTarget) -> MarketplaceError | None:
         """Sends a part; its trouble is returned, so that one part's end does not throw away the others' work."""
-        until = min(self._until, time.monotonic() + _PART_SECONDS)
-        try:
-            self._check()
-            insist(lambda: self._api.upload_part(part, self._path), until=until, pause=self._pause)
-        except MarketplaceError as error:
-            return error
-        return None
+        for wait in (*_PART_WAITS, 0.0):
+            try:
+                self._check()
+                self._api.upload_part(part, self._path)
+            except NetworkError as error:
+                trouble: MarketplaceError = error
+                self._pause(wait)
+            except MarketplaceError as error:
+                return error  # the store has answered: as a rule the URL is over, and a fresh announcement mends it
+            else:
+                return None
+        return trouble
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -14,7 +14,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from mp_kit.contracts import (
     IDEMPOTENCY_KEY_HEADER,
-    ArtifactRequest,
+    ArtifactAnnouncement,
     ArtifactTarget,
     Listing,
     LogChunk,
@@ -111,7 +111,7 @@ def heartbeat(house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBod
     """Progress from inside the job; the answer says whether to go on."""
     own_run(who, run_id)
     with house.db.begin() as tx:
-        return ok(runs_reports.heartbeat(tx, run_id, data, now=datetime.now(UTC)))
+        return ok(runs_reports.heartbeat(tx, run_id, data, now=datetime.now(UTC), store=house.store))
 
 
 @post(f"{RUN}/logs", guards=[allow("run")], before_request=require_json, **_OPTIONS)
@@ -121,14 +121,14 @@ def append_logs(
     """Numbered log lines, stored exactly once; ``next`` is the number wanted next."""
     own_run(who, run_id)
     with house.db.begin() as tx:
-        return ok({"next": runs_reports.append_logs(tx, run_id, data)})
+        return ok({"next": runs_reports.append_logs(tx, run_id, data, now=datetime.now(UTC))})
 
 
 @post(f"{RUN}/artifacts", guards=[allow("run")], before_request=require_json, **_OPTIONS)
 def register_artifact(
-    house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBody[ArtifactRequest]
+    house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBody[ArtifactAnnouncement]
 ) -> Success[ArtifactTarget]:
-    """Where to PUT an artifact's bytes."""
+    """Where to PUT an artifact's bytes, in parts where they are many; asked again, what is still missing."""
     own_run(who, run_id)
     with house.db.begin() as tx:
         return ok(runs_reports.register_artifact(tx, run_id, data, store=house.store, now=datetime.now(UTC)))

@@ -20,7 +20,8 @@ from sqlalchemy import Row
 
 from mp_kit.contracts.training import TrainingSpec
 from mp_kit.server.providers.base import Handle, LaunchOrder
-from mp_kit.server.services import connections, datasets, money, rounds
+from mp_kit.server.services import connections, money
+from mp_kit.server.services.runs_files import job_files
 from mp_kit.server.services.runs_moves import facts_of, handle_of, move
 from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, RunFacts, State, Step
 from mp_kit.server.storage import ObjectStore
@@ -36,7 +37,6 @@ LEASE_SECONDS = 60.0
 """Longer than a look at a run may take; a supervisor that died holds its runs up for no longer."""
 
 TOKEN_GRACE = timedelta(hours=1)
-_TRAINER_ROLES = frozenset({"train", "validation"})
 
 
 @dataclass(frozen=True)
@@ -228,21 +228,12 @@ def launch_order(
         "TRAINING_SPEC": spec.model_dump_json(),
         "ROUND_ID": row.round_id,
         "TASK": row.task,
-        "DATASET_URLS": _signed(tx, run, row.round_id, store),
+        "DATASET_URLS": json.dumps(
+            job_files(tx, store, run_id=run.run_id, vendor_id=run.vendor_id, round_id=row.round_id)
+        ),
         "MP_API_URL": api_url,
         "MP_RUN_TOKEN": mint(run.run_id, run.vendor_id, row.deadline_at + TOKEN_GRACE),
         **connections.job_env(tx, vault, run.vendor_id, spec),
     }
     usd = row.provider_data.get("left_usd")
     return LaunchOrder(run.run_id, row.attempt, run.vendor_id, env, row.deadline_at, dict(row.machine), usd)
-
-
-def _signed(tx: Tx, run: Claimed, round_id: str, store: ObjectStore) -> str:
-    names = _trainer_files(tx, round_id)
-    signed = datasets.sign(tx, store, round_id, names, grantee=f"run:{run.run_id}", vendor_id=run.vendor_id)
-    return json.dumps([url.model_dump(mode="json", exclude={"expires_at"}) for url in signed.urls])
-
-
-def _trainer_files(tx: Tx, round_id: str) -> Sequence[str]:
-    found = rounds.get(tx, round_id)
-    return [file.name for file in found.files if file.type in _TRAINER_ROLES]

@@ -1,6 +1,8 @@
 """What a job tells about its own run: heartbeats, log lines, artifacts, the outcome.
 
-The caller is known by its run token: ``run_id`` is the token's subject, nothing else. Each verb may be repeated.
+1. The caller is known by its run token: ``run_id`` is the token's subject, nothing else. Each verb may be repeated.
+2. What a job may leave behind is bounded: names and bytes of metrics, bytes of log, number of artifacts.
+3. An outcome closes the run's artifacts at once, and its log a quarter of an hour after the run is final.
 """
 
 from __future__ import annotations
@@ -15,34 +17,46 @@ from mp_kit.contracts.training import (
     ArtifactRequest,
     ArtifactTarget,
     LogChunk,
+    LogChunkLine,
     RunHeartbeat,
     RunOrders,
     RunOutcome,
 )
-from mp_kit.errors import ConflictError, NotFoundError
+from mp_kit.errors import ConflictError, NotFoundError, TooLargeError
+from mp_kit.server.services import runs_artifacts
+from mp_kit.server.services.runs_artifacts import artifact_key
+from mp_kit.server.services.runs_files import job_files
 from mp_kit.server.services.runs_moves import cost_so_far, move
 from mp_kit.server.services.runs_states import FINAL, State
-from mp_kit.server.storage import STAGED, ObjectStore, UploadBound
+from mp_kit.server.storage import ObjectStore
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
+from mp_kit.trainer.limits import merged
 from mp_kit.trainer.report import clean
 
-__all__ = ["append_logs", "artifact_key", "finish", "heartbeat", "register_artifact"]
+__all__ = ["LOG_GRACE", "MAX_LOG_BYTES", "append_logs", "artifact_key", "finish", "heartbeat", "register_artifact"]
 
-UPLOAD_TTL = timedelta(minutes=15)
 HEARTBEAT_SECONDS: Mapping[str, float] = {"local": 2.0}
 _HEARTBEAT_SECONDS = 10.0
+
+LOG_GRACE = timedelta(minutes=15)
+"""A run that is over still takes log lines for this long: those that an outage held up."""
+
+MAX_LOG_BYTES = 64 << 20
+"""Text of a run's log. The wrapper stops at half of it, so this is met by jobs that speak for themselves."""
+
 _ALIVE = frozenset({State.LAUNCHING, State.RUNNING})
 
 
-def heartbeat(tx: Tx, run_id: str, beat: RunHeartbeat, *, now: datetime) -> RunOrders:
+def heartbeat(tx: Tx, run_id: str, beat: RunHeartbeat, *, now: datetime, store: ObjectStore | None = None) -> RunOrders:
     """Takes a sign of life; the first one makes the run ``running``.
 
     Args:
         tx: The caller's transaction.
         run_id: Of the run token.
-        beat: Progress so far.
+        beat: Progress so far. Metrics beyond the bounds of :mod:`mp_kit.trainer.limits` are left out and counted.
         now: An aware instant.
+        store: Signs fresh URLs of the round's files, for a job that asks for them.
 
     Returns:
         Whether to go on, until when, and when to report again. A run that is cancelled or over is told to stop.
@@ -56,67 +70,78 @@ def heartbeat(tx: Tx, run_id: str, beat: RunHeartbeat, *, now: datetime) -> RunO
         return RunOrders(command="stop", deadline=row.deadline_at, heartbeat_seconds=pause)
     if State(row.state) is State.LAUNCHING:
         move(tx, row, "b", now, values={"started_at": row.started_at or now})
+    metrics, left_out = merged(row.metrics, _tidy(beat.metrics))
+    values = {
+        "last_heartbeat_at": now,
+        "progress": row.progress | _progress(beat, left_out),
+        "metrics": metrics,
+        "cost_usd": cost_so_far(row, now),
+    }
+    rows.change(tx, run_id, values)
+    urls = None
+    if beat.renew_urls and store is not None:
+        urls = job_files(tx, store, run_id=run_id, vendor_id=row.vendor_id, round_id=row.round_id)
+    return RunOrders(command="continue", deadline=row.deadline_at, heartbeat_seconds=pause, dataset_urls=urls)
+
+
+def _progress(beat: RunHeartbeat, left_out: int) -> dict[str, Any]:
     progress = {"step": beat.step, "total_steps": beat.total_steps, "started_count": beat.started_count}
-    rows.change(
-        tx,
-        run_id,
-        {
-            "last_heartbeat_at": now,
-            "progress": {**row.progress, **progress},
-            "metrics": {**row.metrics, **_tidy(beat.metrics)},
-            "cost_usd": cost_so_far(row, now),
-        },
-    )
-    return RunOrders(command="continue", deadline=row.deadline_at, heartbeat_seconds=pause)
+    if beat.machine is not None:
+        progress["machine"] = _tidy(beat.machine.model_dump(mode="json"))
+    return progress | ({"metrics_left_out": left_out} if left_out else {})
 
 
-def append_logs(tx: Tx, run_id: str, chunk: LogChunk) -> int:
+def append_logs(tx: Tx, run_id: str, chunk: LogChunk, *, now: datetime) -> int:
     """Stores log lines exactly once, without gaps.
 
     Args:
         tx: The caller's transaction.
         run_id: Of the run token.
         chunk: Numbered lines. One that begins beyond the next number is not stored; an empty one only asks.
+        now: An aware instant.
 
     Returns:
         The number of the line that is wanted next.
 
     Raises:
         NotFoundError: No such run.
+        ConflictError: The run has been over for too long.
+        TooLargeError: The run's log has its largest size; a line of the system's says so at its end.
     """
-    _locked(tx, run_id)
+    row = _locked(tx, run_id)
     wanted = rows.next_log_number(tx, run_id)
     ends = chunk.seq + len(chunk.lines)
     if chunk.seq > wanted or ends <= wanted:
         return wanted
+    _check_log_open(row, now)
     rows.append_logs(tx, run_id, chunk)
-    return ends
+    size = row.progress.get("log_bytes", 0) + sum(len(line.text.encode()) + 1 for line in chunk.lines)
+    rows.change(tx, run_id, {"progress": {**row.progress, "log_bytes": size}})
+    if size < MAX_LOG_BYTES:
+        return ends
+    note = f"The log ends here: the marketplace keeps {MAX_LOG_BYTES >> 20} MiB of a run's log."
+    rows.append_logs(tx, run_id, LogChunk(seq=ends, lines=[LogChunkLine(at=now, stream="system", text=note)]))
+    return ends + 1
+
+
+def _check_log_open(row: Row[Any], now: datetime) -> None:
+    if State(row.state) in FINAL and now - row.finished_at > LOG_GRACE:
+        minutes = int(LOG_GRACE.total_seconds() // 60)
+        raise ConflictError(f"Run {row.id} has been {row.state} for over {minutes} minutes: its log is closed.")
+    if row.progress.get("log_bytes", 0) >= MAX_LOG_BYTES:
+        raise TooLargeError(f"The log of run {row.id} has its largest size, {MAX_LOG_BYTES >> 20} MiB.")
 
 
 def register_artifact(
     tx: Tx, run_id: str, request: ArtifactRequest, *, store: ObjectStore, now: datetime
 ) -> ArtifactTarget:
-    """Notes an artifact and says where to PUT exactly its bytes.
+    """Notes an artifact and says where to PUT exactly its bytes; see :mod:`.runs_artifacts`.
 
     Raises:
         NotFoundError: No such run.
-        ConflictError: The run is over.
+        ConflictError: The run's outcome is known, or it has announced too many.
     """
-    row = _locked(tx, run_id)
-    if State(row.state) in FINAL:
-        raise ConflictError(f"Run {run_id} is {row.state}: it takes no more artifacts.")
-    key = artifact_key(run_id, request.name)
-    if not store.binds_uploads:
-        key = f"{STAGED}/{key}"
-    expires_at = now.replace(microsecond=0) + UPLOAD_TTL
-    url = store.presign("PUT", key, expires_at, UploadBound(request.size_bytes, request.sha256))
-    rows.upsert_artifact(tx, {"run_id": run_id, "object_key": key, **request.model_dump()})
-    return ArtifactTarget(name=request.name, url=url, expires_at=expires_at)
-
-
-def artifact_key(run_id: str, name: str) -> str:
-    """Where a run's artifact lies. By run, never by content: a hash must not open somebody else's file."""
-    return f"runs/{run_id}/{name}"
+    return runs_artifacts.announce(tx, _locked(tx, run_id), request, store=store, now=now)
 
 
 def finish(
@@ -154,13 +179,15 @@ def finish(
 
 
 def _outcome_values(tx: Tx, row: Row[Any], outcome: RunOutcome, store: ObjectStore, now: datetime) -> dict[str, Any]:
-    files = _confirmed(tx, row.id, outcome, store, now)
+    files = runs_artifacts.confirm(tx, row.id, outcome, store, now)
+    metrics, left_out = merged(row.metrics, _tidy(outcome.metrics))
+    extra = {"metrics_left_out": left_out} if left_out else {}
     return {
-        "metrics": {**row.metrics, **_tidy(outcome.metrics)},
+        "metrics": metrics,
         "artifacts": {"files": files},
         "exit_code": outcome.exit_code,
         "failure": _failure(outcome),
-        "progress": {**row.progress, "outcome": outcome.status},
+        "progress": {**row.progress, **extra, "outcome": outcome.status},
         "last_heartbeat_at": now,
     }
 
@@ -169,45 +196,6 @@ def _failure(outcome: RunOutcome) -> str | None:
     if outcome.status != "failed":
         return None
     return str(_tidy(outcome.failure or "The job failed and gave no reason; its log may."))
-
-
-def _confirmed(tx: Tx, run_id: str, outcome: RunOutcome, store: ObjectStore, now: datetime) -> list[dict[str, Any]]:
-    known = {row.name: row for row in rows.list_artifacts(tx, run_id)}
-    for artifact in outcome.artifacts:
-        row = known.get(artifact.name)
-        if row is None or row.sha256 != artifact.sha256 or not _taken_in(store, row):
-            raise ConflictError(
-                f"The artifact {artifact.name!r} of run {run_id} was never uploaded as announced.",
-                hint="Announce it, PUT its bytes to the given URL, then send the outcome again.",
-            )
-    rows.confirm_artifacts(tx, run_id, [artifact.name for artifact in outcome.artifacts], now)
-    return [artifact.model_dump() for artifact in outcome.artifacts]
-
-
-def _taken_in(store: ObjectStore, row: Row[Any]) -> bool:
-    """Whether the announced bytes lie where the artifact is given out."""
-    key = artifact_key(row.run_id, row.name)
-    try:
-        if row.object_key == key:
-            return bool(store.stat(key).size_bytes == row.size_bytes)
-        return _promoted(store, row, key)
-    except NotFoundError:
-        return False
-
-
-def _promoted(store: ObjectStore, row: Row[Any], key: str) -> bool:
-    """Moves a staged upload; copied first and checked then, because its signed URL may still be written to."""
-    try:
-        if store.stat(row.object_key).size_bytes != row.size_bytes:
-            return False
-        store.copy(row.object_key, key)
-    except NotFoundError:
-        pass  # it was moved before, in a transaction that did not last: the digest tells
-    if store.digest(key) != str(row.sha256):
-        store.delete(key)
-        return False
-    store.delete(row.object_key)
-    return True
 
 
 def _locked(tx: Tx, run_id: str) -> Row[Any]:

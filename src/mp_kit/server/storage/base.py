@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
@@ -45,6 +45,31 @@ class UploadBound:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of an upload.
+
+    Args:
+        number: From 1.
+        offset: Of its first byte in the file.
+        size_bytes: Its size.
+        url: Where to PUT it; bears its proof, so it stays out of the repr.
+    """
+
+    number: int
+    offset: int
+    size_bytes: int
+    url: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class PartsPlan:
+    """An upload in parts: those that are missing, or that it is complete."""
+
+    missing: tuple[Part, ...] = ()
+    complete: bool = False
+
+
 class ObjectStore(Protocol):
     """Where objects lie."""
 
@@ -78,6 +103,9 @@ class ObjectStore(Protocol):
 
     def presign_many(self, method: Method, keys: Sequence[str], expires_at: datetime) -> list[str]:
         """A URL per key, in their order, signed in one go."""
+
+    def plan_parts(self, key: str, size_bytes: int, expires_at: datetime) -> PartsPlan | None:
+        """What is missing of an upload in parts, joined once nothing is; None where uploads come whole only."""
 
     @property
     def tidy(self) -> Tidy:

@@ -23,7 +23,8 @@ from obstore.store import S3Store as Signer
 
 from mp_kit.errors import IntegrityError, InvalidInputError, NotFoundError, SetupError, UnavailableError
 from mp_kit.server.storage.access import Place
-from mp_kit.server.storage.base import Method, ObjectInfo, UploadBound, content_of, digest_of
+from mp_kit.server.storage.base import Method, ObjectInfo, PartsPlan, UploadBound, content_of, digest_of
+from mp_kit.server.storage.s3_parts import S3Parts
 from mp_kit.server.storage.s3_tidy import S3Tidy
 
 if TYPE_CHECKING:  # obstore has it for type checkers only
@@ -146,6 +147,16 @@ class S3Store:
         names = [self._place.name(key) for key in keys]
         return list(obstore.sign(self._signer, method, names, timedelta(seconds=left))) if names else []
 
+    def plan_parts(self, key: str, size_bytes: int, expires_at: datetime) -> PartsPlan:
+        """What is missing of an upload in parts; the object is there once nothing is.
+
+        Raises:
+            InvalidInputError: The key is bad.
+        """
+        parts = S3Parts(self._fs, self._place.bucket, self._place.name(key), self._part_bytes)
+        with self._translated():
+            return parts.plan(size_bytes, expires_at)
+
     @property
     def tidy(self) -> S3Tidy:
         """Clears what nobody will finish."""
@@ -225,6 +236,7 @@ def _filesystem(place: Place) -> Any:
         client_kwargs={"region_name": place.region},
         config_kwargs={
             "connect_timeout": _CONNECT_SECONDS,
+            "signature_version": "s3v4",  # else URLs of parts would be signed in the way of 2006
             "retries": {"max_attempts": 1},  # s3fs tries again itself
             # The newer checksum trailers are unknown to servers that are otherwise fine; rule 2 checks more.
             "request_checksum_calculation": "when_required",
