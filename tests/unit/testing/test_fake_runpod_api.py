@@ -143,6 +143,16 @@ def test_list_comes_in_pages(api: httpx.Client, fake: FakeRunPod) -> None:
     fake.violations.check()
 
 
+def test_list_goes_on_although_a_pod_ends_between_two_pages(api: httpx.Client) -> None:
+    """No pod is missed; what is no cursor or limit is refused."""
+    ids = [api.post("/pods", json=order(name)).json()["id"] for name in "abcd"]
+    cursor = api.get("/pods", params={"limit": 2}).json()["pagination"]["nextCursor"]
+    api.delete(f"/pods/{ids[0]}")
+    assert ids[2:] == [pod["id"] for pod in api.get("/pods", params={"cursor": cursor}).json()["pods"]]
+    assert 400 == api.get("/pods", params={"cursor": "x"}).status_code
+    assert {422} == {api.get("/pods", params={"limit": limit}).status_code for limit in ("0", "1001", "x")}
+
+
 def test_actions_follow_the_status(fake: FakeRunPod, api: httpx.Client) -> None:
     """Illegal ones are 409; a stopped pod starts again; terminate is a delete."""
     pod_id = api.post("/pods", json=order()).json()["id"]

@@ -167,6 +167,15 @@ def test_vanished_pods_container_ends(live: FakeRunPod, rent: httpx.Client) -> N
     assert "TERMINATED" == live.pods[0].status
 
 
+def test_container_ends_when_the_money_does_though_nobody_asks(live: FakeRunPod, rent: httpx.Client) -> None:
+    """The kill is RunPod's own."""
+    live.set_credit("rp-key", 1)
+    script = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    pid = int(first_line(live, rent.post("/pods", json=order(script=script)).json()["id"]))
+    live.clock.advance(3 * 3_600)
+    assert eventually(lambda: not is_alive(pid))
+
+
 def test_a_program_of_its_own_whose_containers_die_with_it() -> None:
     """``python -m mp_kit.testing.fake_runpod`` says where it listens; kill -9 leaves nothing behind."""
     command = [sys.executable, "-m", "mp_kit.testing.fake_runpod", "--keys", "mine=5", "--pull", "0"]

@@ -27,6 +27,7 @@ __all__ = ["Call", "PodRoutes"]
 
 _MAX_BODY = 102_400
 _MIN_CPU_DISK = 20
+_MAX_PAGE = 1_000
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -98,12 +99,16 @@ class PodRoutes:
     def list(self, call: Call) -> Reply:
         """``GET /v2/pods``: everything of the account, in pages; no filter is known."""
         now = self._cloud.clock.now()
-        pods = self._cloud.visible(call.owner)
-        start = int(call.query.get("cursor") or 0)
-        size = min(int(call.query.get("limit") or 1_000), self._page)
-        more = len(pods) > start + size
-        pagination = {"nextCursor": str(start + size) if more else None, "hasNextPage": more}
-        return ok({"pods": [pod.view(now) for pod in pods[start : start + size]], "pagination": pagination})
+        cursor, limit = call.query.get("cursor", ""), call.query.get("limit", "1000")
+        if not limit.isdigit() or not 1 <= int(limit) <= _MAX_PAGE:
+            return refuse(call, [f"limit: must be 1..{_MAX_PAGE}"])
+        if cursor and cursor not in self._cloud.pods:
+            return problem(400, "unknown cursor")
+        pods = self._cloud.visible(call.owner, cursor)
+        shown = pods[: min(int(limit), self._page)]
+        more = len(pods) > len(shown)
+        pagination = {"nextCursor": shown[-1].id if more else None, "hasNextPage": more}
+        return ok({"pods": [pod.view(now) for pod in shown], "pagination": pagination})
 
     def get(self, call: Call, pod_id: str) -> Reply:
         """``GET /v2/pods/{id}``."""

@@ -105,7 +105,6 @@ class Cloud:
         )
         pod.hidden_from_get = _until(now, met, Fault.HIDDEN, Fault.HIDDEN_FROM_GET)
         pod.hidden_from_list = _until(now, met, Fault.HIDDEN, Fault.HIDDEN_FROM_LIST)
-        pod.vanished = Fault.VANISHES in met
         self.pods[pod.id] = pod
         self._plan(pod, now)
         self.on_create(pod)
@@ -118,10 +117,12 @@ class Cloud:
             return kind.price(wanted.cloud) * wanted.gpu.count if kind else Decimal(0)
         return self.catalogue.cpu_price * wanted.cpu.vcpuCount
 
-    def visible(self, owner: str) -> list[Pod]:
-        """The pods that a list shows, oldest first."""
+    def visible(self, owner: str, after: str = "") -> list[Pod]:
+        """The pods that a list shows, oldest first; those made after a certain one, if it is named."""
         now = self.clock.now()
-        return [pod for pod in self.pods.values() if self._shown(pod, owner, now, pod.hidden_from_list)]
+        pods = list(self.pods.values())
+        start = list(self.pods).index(after) + 1 if after else 0
+        return [pod for pod in pods[start:] if self._shown(pod, owner, now, pod.hidden_from_list)]
 
     def find(self, owner: str, pod_id: str) -> Pod | None:
         """A pod of this account that is neither gone nor hidden."""

@@ -143,6 +143,7 @@ class FakeRunPod:
             self._cloud.on_create = self._launch
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
+        threading.Thread(target=self._collect, daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -247,6 +248,12 @@ class FakeRunPod:
             pod = self._pod(pod_id)
             pod.catch_up(self.clock.now())
         return [f"{line.source}: {line.text}" for line in pod.log.lines]
+
+    def _collect(self) -> None:
+        """Ends the pods of accounts that run out of money while nobody asks."""
+        while not self._server.closing.wait(1.0):
+            with self._cloud.lock:
+                self._cloud.settle()
 
     def _pod(self, pod_id: str) -> Pod:
         if pod_id not in self._cloud.pods:

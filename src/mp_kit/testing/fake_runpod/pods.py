@@ -90,7 +90,6 @@ class Pod:
     troubles: tuple[Trouble, ...] = ()
     hidden_from_get: datetime | None = None
     hidden_from_list: datetime | None = None
-    vanished: bool = False
     place: str = "EU-RO-1"
     locked: bool = False
     added_env: dict[str, str] = field(default_factory=dict, repr=False)
