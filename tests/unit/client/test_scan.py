@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from misbehaving import Handler, Store, once, serve
 
@@ -359,6 +359,7 @@ def serve_several(request: httpx.Request) -> httpx.Response:
     return httpx.Response(206, content=content[first : last + 1], headers=headers)
 
 
+@settings(max_examples=40)  # each opens files and threads
 @given(
     columns=st.none() | st.lists(st.sampled_from([*COLUMNS, "symbol"]), min_size=1, unique=True),
     symbols=st.lists(st.sampled_from(sorted(SEVERAL)), min_size=1, unique=True).map(sorted),
