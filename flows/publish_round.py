@@ -56,7 +56,7 @@ def publish_round(order: RoundOrder = RoundOrder()) -> dict[str, Any]:  # noqa: 
         order: Source, symbols, timeframe, labels and splits.
     """
     with workspace() as folder:
-        checks = [check_symbol.submit(order, symbol, folder) for symbol in publication.source_of(order).symbols()]
+        checks = [check_symbol.submit(order, symbol, folder) for symbol in publication.survey(order, folder)]
         inspected = [check.result() for check in checks]
         create_table_artifact(key="quality", table=accounts.quality(inspected), description="What the check found")
         cuts = publication.plan(order, inspected)

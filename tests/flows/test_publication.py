@@ -150,3 +150,15 @@ def test_publish_real_hourly_bars(house: House):
     done = publish(house, RoundOrder(source=str(folder)))
     assert 148_890 == done.input_bars
     assert done.splits["train_end"] < done.splits["train_ends"] < done.splits["validation_start"]
+
+
+def test_publish_one_file_of_many_symbols(house: House, bars: Path, tmp_path: Path):
+    """A file of all symbols is divided once, and gives the same bytes as a file per symbol."""
+    lines = [f"{path.stem},{line}" for path in sorted(bars.glob("*.csv")) for line in path.read_text().splitlines()[1:]]
+    together = tmp_path / "together" / "all.csv"
+    together.parent.mkdir()
+    together.write_text("\n".join(["symbol,timestamp,open,high,low,close,volume", *lines]))
+    apart = publish(house, RoundOrder(source=str(bars), name="apart", barrier_width=0.8))
+    done = publish(house, RoundOrder(source=str(together), name="together", barrier_width=0.8))
+    assert apart.round_id != done.round_id
+    assert (True, 0) == (done.created, done.stored)

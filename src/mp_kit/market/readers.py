@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 from mp_kit.errors import BarsError, InvalidInputError
 from mp_kit.market.sniff import NAMES, canonical
 
-__all__ = ["SUFFIXES", "column_names", "public_where", "read"]
+__all__ = ["SUFFIXES", "as_text", "column_names", "is_parquet", "public_where", "read", "reading"]
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 """What a folder is searched for."""
@@ -34,9 +36,25 @@ def public_where(text: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def is_parquet(path: str) -> bool:
+    """Whether a file's name says so; all others are CSV."""
+    return public_where(path).lower().endswith(".parquet")
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turns what decoders say about a file into a BarsError with its name."""
+    try:
+        yield
+    except (pa.ArrowInvalid, EOFError, UnicodeDecodeError, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # the system's or the network's, not a decoder's
+        raise BarsError(f"{public_where(path)}: cannot be read: {error}") from error
+
+
 def column_names(filesystem: Any, path: str) -> list[str]:
     """A file's column names without reading the file; ``0``, ``1`` … where it has no header."""
-    if public_where(path).lower().endswith(".parquet"):
+    if is_parquet(path):
         with filesystem.open(path, "rb") as file:
             names: list[str] = pq.read_schema(file).names
             return names
@@ -60,12 +78,32 @@ def read(filesystem: Any, path: str) -> pa.Table:
     """
     with filesystem.open(path, "rb") as file:
         content = file.read()
-    try:
-        if public_where(path).lower().endswith(".parquet"):
+    with reading(path):
+        if is_parquet(path):
             return pq.read_table(io.BytesIO(content))
         return _read_csv(gzip.decompress(content) if content[:2] == _GZIP else content, path)
-    except (pa.ArrowInvalid, EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise BarsError(f"{public_where(path)}: cannot be read: {error}") from error
+
+
+def as_text(file: Any, path: str, columns: list[str] | None) -> pa_csv.CSVStreamingReader:
+    """A CSV file's record batches, one after the other, every value as it is written.
+
+    Args:
+        file: Opened for reading bytes, and seekable.
+        path: Where it comes from, for errors.
+        columns: Only these; all where None.
+    """
+    head = file.read(_HEAD)
+    file.seek(0)
+    delimiter, names, skip = _layout(_plain_head(head), path)
+    plain = pa.CompressedInputStream(pa.PythonFile(file, "r"), "gzip") if head[:2] == _GZIP else file
+    return pa_csv.open_csv(
+        plain,
+        read_options=pa_csv.ReadOptions(column_names=names, skip_rows=skip),
+        parse_options=pa_csv.ParseOptions(delimiter=delimiter),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), include_columns=columns, strings_can_be_null=False
+        ),
+    )
 
 
 def _read_csv(content: bytes, path: str) -> pa.Table:

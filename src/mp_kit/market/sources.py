@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,11 +20,12 @@ import pyarrow.compute as pc
 
 from mp_kit.errors import BarsError, MissingExtraError
 from mp_kit.market.bars import Bars, make_table, resample, times_of
+from mp_kit.market.partition import partition, symbols_of
 from mp_kit.market.readers import SUFFIXES, column_names, public_where, read
 from mp_kit.market.sniff import sniff, symbol_column
 from mp_kit.market.timeframes import Timeframe, seconds, sniff_timeframe
 
-__all__ = ["ECB_CURRENCIES", "EcbSource", "FilesSource", "Loaded", "Source", "open_source"]
+__all__ = ["ECB_CURRENCIES", "EcbSource", "FilesSource", "Loaded", "Source", "Survey", "open_source"]
 
 ECB_CURRENCIES = ("USD", "JPY", "GBP", "CHF", "AUD", "CAD", "NZD", "SEK")
 """Quoted against the euro: EURUSD is dollars for a euro."""
@@ -64,13 +66,20 @@ class Source(Protocol):
         ...
 
 
-def open_source(text: str, *, symbols: Sequence[str] | None = None, timeframe: Timeframe | None = None) -> Source:
+def open_source(
+    text: str,
+    *,
+    symbols: Sequence[str] | None = None,
+    timeframe: Timeframe | None = None,
+    survey: Survey | None = None,
+) -> Source:
     """Opens a source from what an operator types.
 
     Args:
         text: ``ecb``, or a file, folder, glob or URL that fsspec reads.
         symbols: Only these; all of them by default.
         timeframe: Bars are resampled to this one; the source's own by default.
+        survey: What ``FilesSource.survey`` found before; nothing is listed then.
 
     Returns:
         The source. Files are listed on first use, not here.
@@ -79,10 +88,23 @@ def open_source(text: str, *, symbols: Sequence[str] | None = None, timeframe: T
         BarsError: The ECB's fixings are daily and another timeframe was asked for.
     """
     if text.strip().lower() != "ecb":
-        return FilesSource(text, symbols=symbols, timeframe=timeframe)
+        return FilesSource(text, symbols=symbols, timeframe=timeframe, survey=survey)
     if timeframe not in {None, "1d"}:
         raise BarsError(f"The ECB's fixings are daily: there are no {timeframe} bars.", hint="Use 1d.")
     return EcbSource(symbols=symbols)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Where the bars of each symbol are, looked up once: JSON values that every worker can be given.
+
+    Attributes:
+        files: Symbol to its files.
+        parts: A file of several symbols to what it was divided into: symbol to local path.
+    """
+
+    files: dict[str, list[str]]
+    parts: dict[str, dict[str, str]]
 
 
 class EcbSource:
@@ -155,8 +177,16 @@ class FilesSource:
 
     name = "files"
 
-    def __init__(self, where: str, *, symbols: Sequence[str] | None = None, timeframe: Timeframe | None = None) -> None:
+    def __init__(
+        self,
+        where: str,
+        *,
+        symbols: Sequence[str] | None = None,
+        timeframe: Timeframe | None = None,
+        survey: Survey | None = None,
+    ) -> None:
         self._where = where
+        self._survey = survey
         self._wanted = symbols
         self._timeframe = timeframe
         if timeframe is not None:
@@ -179,6 +209,19 @@ class FilesSource:
             bars = resample(bars, self._timeframe)
             notes.append(f"Resampled from {own} to {self._timeframe}.")
         return Loaded(bars, list(dict.fromkeys(notes)))
+
+    def survey(self, folder: Path) -> Survey:
+        """Lists the files and divides those of several symbols, each in one pass.
+
+        Args:
+            folder: Gets the parts; it has to stay as long as the survey is used.
+        """
+        filesystem, wanted, parts = self._filesystem[0], self.symbols(), {}
+        holders = Counter(path for symbol in wanted for path in self._files[symbol])
+        for number, path in enumerate(sorted(path for path, symbols in holders.items() if symbols > 1)):
+            column = str(symbol_column(column_names(filesystem, path)))
+            parts[path] = partition(filesystem, path, column, folder / str(number), wanted)
+        return Survey({symbol: self._files[symbol] for symbol in wanted}, parts)
 
     def describe(self) -> dict[str, Any]:
         """What a manifest says about it; user, password and query are left out of a URL."""
@@ -207,11 +250,13 @@ class FilesSource:
     @cached_property
     def _files(self) -> dict[str, list[str]]:
         """Symbol to its files; a file with a symbol column stands under each of its symbols."""
+        if self._survey is not None:
+            return self._survey.files
         filesystem, _ = self._filesystem
         files: dict[str, list[str]] = {}
         for path in self._paths():
             name = symbol_column(column_names(filesystem, path))
-            here = [symbol_of(path)] if name is None else _symbols_in(read(filesystem, path), name)
+            here = [symbol_of(path)] if name is None else symbols_of(filesystem, path, name)
             for symbol in here:
                 files.setdefault(symbol, []).append(path)
         return files
@@ -236,11 +281,22 @@ class FilesSource:
         return paths
 
     def _mapped(self, path: str, symbol: str, notes: list[str]) -> pa.Table:
-        mapped = sniff(read(self._filesystem[0], path), PurePosixPath(public_where(path)).name)
+        mapped = sniff(self._read(path, symbol), PurePosixPath(public_where(path)).name)
         notes.extend(mapped.assumptions)
         if mapped.symbols is None:
             return mapped.table
         return mapped.table.filter(pc.equal(pc.utf8_upper(mapped.symbols), symbol))
+
+    def _read(self, path: str, symbol: str) -> pa.Table:
+        if self._survey is None or path not in self._survey.parts:
+            return read(self._filesystem[0], path)
+        return read(_local_files(), self._survey.parts[path][symbol])
+
+
+def _local_files() -> Any:
+    from fsspec.implementations.local import LocalFileSystem
+
+    return LocalFileSystem()
 
 
 def symbol_of(path: str) -> str:
@@ -251,10 +307,6 @@ def symbol_of(path: str) -> str:
     words = [word for word in re.split(r"[_\-\s.=]+", stem) if word and word not in _NOT_A_SYMBOL]
     pair = next((match[1] for word in words if (match := re.fullmatch(r"([A-Z]{6})\d*", word))), None)
     return pair or (words[0] if words else stem)
-
-
-def _symbols_in(table: pa.Table, name: str) -> list[str]:
-    return sorted(str(one).upper() for one in pc.unique(table.column(name)).to_pylist() if one is not None)
 
 
 def _selected(known: list[str], wanted: Sequence[str] | None, where: str) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import fsspec
@@ -16,10 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mp_kit.errors import BarsError, MissingExtraError
+from mp_kit.market import partition
 from mp_kit.market.bars import Bars, column
 from mp_kit.market.quality import check
 from mp_kit.market.readers import public_where, read
-from mp_kit.market.sources import EcbSource, FilesSource, open_source, symbol_of
+from mp_kit.market.sources import EcbSource, FilesSource, Survey, open_source, symbol_of
 
 
 def test_files_source_no_files(tmp_path: Path):
@@ -132,6 +135,50 @@ def test_files_source_any_filesystem(make_bars: Callable[..., Bars]):
     with fsspec.open("memory://bars/EURUSD.csv", "wb") as file:
         pa_csv.write_csv(make_bars(20).table, file)
     assert make_bars(20).table == open_source("memory://bars").load("EURUSD").bars.table
+
+
+def together(bars: dict[str, pa.Table]) -> pa.Table:
+    """Rows of all symbols in turn, as an export of a database has them, told apart by a column in small letters."""
+    named = [table.append_column("ticker", pa.array([name.lower()] * table.num_rows)) for name, table in bars.items()]
+    return pa.concat_tables(named).sort_by("timestamp")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_survey_divides_a_file_of_many_symbols(
+    tmp_path: Path, make_bars: Callable[..., Bars], monkeypatch: pytest.MonkeyPatch, suffix: str
+):
+    """The parts have the bars that the whole file has, types and notes too, and the file is not opened again."""
+    monkeypatch.setattr(partition, "_BATCH", 7)
+    whole = together({name: make_bars(50, seed=seed).table for seed, name in enumerate(("EURUSD", "GBPUSD", "USDJPY"))})
+    path = tmp_path / f"all{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(whole, path)
+    else:
+        pa_csv.write_csv(whole, path.with_suffix(""))
+        content = path.with_suffix("").read_bytes()
+        path.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
+    plain = FilesSource(str(path))
+    expected = {symbol: plain.load(symbol) for symbol in plain.symbols()}
+    survey = FilesSource(str(path), symbols=["EURUSD", "USDJPY"]).survey(tmp_path / "parts")
+    path.unlink()
+    divided = FilesSource(str(path), survey=Survey(**json.loads(json.dumps(asdict(survey)))))
+    assert ["EURUSD", "USDJPY"] == divided.symbols()
+    for symbol in divided.symbols():
+        assert expected[symbol].bars.table.equals(divided.load(symbol).bars.table)
+        assert expected[symbol].assumptions == divided.load(symbol).assumptions
+
+
+def test_survey_of_a_broken_file_names_it(tmp_path: Path, make_bars: Callable[..., Bars]):
+    """A file that ends in the middle is refused by name."""
+    whole = together({name: make_bars(50).table for name in ("EURUSD", "GBPUSD")})
+    pq.write_table(whole, tmp_path / "all.parquet")
+    source = FilesSource(str(tmp_path / "all.parquet"))
+    assert 2 == len(source.symbols())
+    content = bytearray((tmp_path / "all.parquet").read_bytes())
+    content[100:900] = bytes(800)
+    (tmp_path / "all.parquet").write_bytes(content)
+    with pytest.raises(BarsError, match=r"all\.parquet"):
+        source.survey(tmp_path / "parts")
 
 
 @pytest.mark.parametrize(

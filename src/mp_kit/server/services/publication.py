@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +29,7 @@ from mp_kit.market.build import RoundSpec, SymbolFiles, build_symbol, plan_round
 from mp_kit.market.indicators import FEATURES
 from mp_kit.market.parquet import Written
 from mp_kit.market.quality import Checked, QualityReport
-from mp_kit.market.sources import Source, open_source
+from mp_kit.market.sources import FilesSource, Source, Survey, open_source
 from mp_kit.market.splits import Cuts
 from mp_kit.market.timeframes import Timeframe
 from mp_kit.server.services import rounds
@@ -51,11 +52,14 @@ __all__ = [
     "run",
     "source_of",
     "store_files",
+    "survey",
 ]
 
 
 WORKERS = 2
 """Symbols in work at once: memory holds so many of them."""
+
+_SURVEY = "survey.json"
 
 
 class RoundOrder(RoundSpec):
@@ -113,9 +117,36 @@ class Publication:
     stored: int
 
 
-def source_of(order: RoundOrder) -> Source:
-    """The source that an order names; resampling is left to the round."""
-    return open_source(order.source, symbols=order.symbols)
+def source_of(order: RoundOrder, folder: Path | None = None) -> Source:
+    """The source that an order names; resampling is left to the round.
+
+    Args:
+        order: Names it.
+        folder: Where :func:`survey` looked it over already; nothing is listed again then.
+    """
+    found = folder / _SURVEY if folder is not None else None
+    known = Survey(**json.loads(found.read_text())) if found is not None and found.exists() else None
+    return open_source(order.source, symbols=order.symbols, survey=known)
+
+
+def survey(order: RoundOrder, folder: Path) -> list[str]:
+    """Lists the source once, and divides files of several symbols, so that no file is read once per symbol.
+
+    Args:
+        order: Names the source.
+        folder: The publication's own; what was found stays there for :func:`inspect`.
+
+    Returns:
+        The symbols, sorted.
+
+    Raises:
+        BarsError: There is no such source, or it lacks a symbol.
+    """
+    source = source_of(order)
+    if isinstance(source, FilesSource):
+        found = source.survey(folder / "parts")
+        (folder / _SURVEY).write_text(json.dumps(asdict(found)))
+    return source.symbols()
 
 
 def inspect(order: RoundOrder, symbol: str, folder: Path) -> Inspected:
@@ -124,7 +155,7 @@ def inspect(order: RoundOrder, symbol: str, folder: Path) -> Inspected:
     Raises:
         BarsError: The bars are faulty or too few; the message names the symbol.
     """
-    checked = prepare(source_of(order), symbol, order)
+    checked = prepare(source_of(order, folder), symbol, order)
     path = folder / f"bars-{symbol.replace('/', '-').replace(':', '-')}.arrow"
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, checked.bars.table.schema) as writer:
         writer.write_table(checked.bars.table)
@@ -222,7 +253,7 @@ def run(
         workers: Symbols in work at once: so many fill the memory.
     """
     with workspace() as folder, ThreadPoolExecutor(workers) as pool:
-        inspected = list(pool.map(lambda symbol: inspect(order, symbol, folder), source_of(order).symbols()))
+        inspected = list(pool.map(lambda symbol: inspect(order, symbol, folder), survey(order, folder)))
         cuts = plan(order, inspected)
         built = list(pool.map(lambda one: build(order, one, cuts, folder), inspected))
         stored = sum(pool.map(lambda files: store_files(store, files), built))
