@@ -37,8 +37,9 @@ def key_of(vendor_id: str) -> str:
 
 def provider_of(fake: FakeRunPod, **options: Any) -> RunPodProvider:
     """A provider over a fake, by the fake's clock: waiting moves it."""
-    given = {"image": "mp-trainer:1", "prefix": PREFIX, "list_seconds": 0.0, "log_seconds": 0.3, **options}
-    return RunPodProvider(key_of, base_url=fake.url, clock=fake.clock.now, sleep=fake.clock.advance, **given)
+    given: dict[str, Any] = {"image": "mp-trainer:1", "prefix": PREFIX, "list_seconds": 0.0, "log_seconds": 0.3}
+    given |= {"clock": fake.clock.now, "sleep": fake.clock.advance}
+    return RunPodProvider(key_of, base_url=fake.url, **given | options)
 
 
 @dataclass

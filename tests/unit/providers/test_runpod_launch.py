@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from decimal import Decimal
 
@@ -18,7 +19,7 @@ from mp_kit.errors import (
     SetupError,
     UnavailableError,
 )
-from mp_kit.testing.fake_runpod import Fault
+from mp_kit.testing.fake_runpod import FakeRunPod, Fault, Pace
 
 CREATED_WITHOUT_AN_ANSWER = [
     Fault.CREATED_BUT_500,
@@ -317,3 +318,21 @@ def test_offers_of_a_sold_out_gpu(runpod: Pair):
     """What the catalogue calls sold out is offered all the same, and says so."""
     (offer,) = runpod.provider.offers("vnd_a", {"gpu": "B200"})
     assert "none" == offer.stock
+
+
+def test_command_reaches_the_container():
+    """Its arguments arrive as they were, quotes and spaces included; so does the environment."""
+    words = 'it\'s a "quoted" $HOME'
+    code = "import os, sys; print(sys.argv[1], os.environ['TASK'], os.environ['MP_RUNPOD_URL'])"
+    with FakeRunPod({KEY: None}, pace=Pace(0.0, 0.0)) as fake:
+        both = Pair(fake, provider_of(fake, command=["python", "-c", code, words], sleep=time.sleep))
+        handle = both.provider.launch(both.order())
+        wanted = f"container: {words} signal {fake.url}"
+        for _ in range(200):
+            if wanted in fake.logs(handle.ref):
+                break
+            time.sleep(0.05)
+        assert wanted in fake.logs(handle.ref)
+        both.provider.terminate(handle)
+        both.provider.close()
+        fake.violations.check()

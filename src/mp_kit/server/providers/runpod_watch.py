@@ -24,7 +24,7 @@ from mp_kit.server.providers.runpod_wire import Pod, instant
 
 __all__ = ["PodLists", "Watch"]
 
-MISSED_SECONDS = 6.0
+MISSED_SECONDS = 4.5
 """A pod that was seen, and is missing in every list for this long, is looked up by its id."""
 
 _MAX_REMEMBERED = 20_000
