@@ -321,6 +321,17 @@ def test_finish_of_a_cancelled_run_keeps_the_numbers(tx: Tx, house: House, vendo
     assert (state(tx, run_id), runs.get(tx, vendor, run_id).metrics) == (State.CANCELLING, {"x": 1})
 
 
+def test_finish_tells_where_the_model_was_pushed(tx: Tx, house: House, vendor: str):
+    """The job's ``hf_repo`` and ``hf_commit`` show among the artifacts; what is no text does not."""
+    run_id = order(tx, vendor).run_id
+    launched(tx, run_id)
+    metrics = {"hf_repo": "vendor/blend", "hf_commit": "c" * 40}
+    outcome = RunOutcome(status="succeeded", exit_code=0, metrics=metrics)
+    runs.finish(tx, run_id, outcome, store=house.store, now=NOW)
+    shown = runs.get(tx, vendor, run_id).artifacts
+    assert ("vendor/blend", "c" * 40, None) == (shown.hf_repo, shown.commit, shown.files)
+
+
 def test_artifact_of_a_final_run_is_refused(tx: Tx, house: House, vendor: str):
     """Nothing is added to a run that is over."""
     run_id = order(tx, vendor).run_id

@@ -45,6 +45,7 @@ LOG_GRACE = timedelta(minutes=15)
 MAX_LOG_BYTES = 64 << 20
 """Text of a run's log. The wrapper stops at half of it, so this is met by jobs that speak for themselves."""
 
+_LONGEST_NAME = 200
 _ALIVE = frozenset({State.LAUNCHING, State.RUNNING})
 
 
@@ -184,12 +185,18 @@ def _outcome_values(tx: Tx, row: Row[Any], outcome: RunOutcome, store: ObjectSto
     extra = {"metrics_left_out": left_out} if left_out else {}
     return {
         "metrics": metrics,
-        "artifacts": {"files": files},
+        "artifacts": {"files": files, **_published(outcome)},
         "exit_code": outcome.exit_code,
         "failure": _failure(outcome),
         "progress": {**row.progress, **extra, "outcome": outcome.status},
         "last_heartbeat_at": now,
     }
+
+
+def _published(outcome: RunOutcome) -> dict[str, str]:
+    """Where the job pushed its model to, which it tells among its metrics."""
+    told = {"hf_repo": outcome.metrics.get("hf_repo"), "commit": outcome.metrics.get("hf_commit")}
+    return {name: str(_tidy(value))[:_LONGEST_NAME] for name, value in told.items() if isinstance(value, str)}
 
 
 def _failure(outcome: RunOutcome) -> str | None:

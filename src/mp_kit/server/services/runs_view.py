@@ -44,7 +44,9 @@ def to_wire(row: Row[Any], view: View | None = None) -> TrainingRun:
         started_at=row.started_at,
         finished_at=row.finished_at,
         logs_url=logs_url(row.id, view),
-        artifacts=Artifacts(hf_repo=row.artifacts.get("hf_repo"), files=files or None),
+        artifacts=Artifacts(
+            hf_repo=row.artifacts.get("hf_repo"), commit=row.artifacts.get("commit"), files=files or None
+        ),
         metrics=row.metrics,
         cost_usd=float(row.cost_usd) if row.cost_usd is not None else None,
         failure=row.failure,
