@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 import runpod_orders
@@ -216,3 +218,9 @@ def test_scripted_lives() -> None:
             seen.append({pod.status for pod in fake.pods})
             clock.advance(110)
         assert [{"PROVISIONING"}, {"RUNNING"}, {"EXITED"}, {"ERROR"}] == seen
+
+
+def test_every_fault_is_on_the_page() -> None:
+    """docs/testing.md lists what can go wrong."""
+    page = (Path(__file__).parents[3] / "docs" / "testing.md").read_text()
+    assert [] == [fault.name for fault in Fault if fault.name not in page]

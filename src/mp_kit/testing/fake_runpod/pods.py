@@ -152,12 +152,14 @@ class Pod:
 
     def cost(self, now: datetime, since: datetime | None = None) -> Amounts:
         """What it has cost up to now, or since an instant."""
-        total = Amounts()
+        held = stopped = 0
         for start, end, status in self._pieces(now):
             begin = max(start, since) if since else start
-            if begin < end:
-                total += self._amounts(Decimal(self._second(end) - self._second(begin)), status)
-        return total
+            if begin >= end or status is Status.TERMINATED:
+                continue
+            seconds = self._second(end) - self._second(begin)
+            held, stopped = (held, stopped + seconds) if status is Status.EXITED else (held + seconds, stopped)
+        return self._amounts(held, stopped)
 
     def view(self, now: datetime) -> dict[str, Any]:
         """The pod as the API tells it, environment in clear as there."""
@@ -200,14 +202,10 @@ class Pod:
         """Seconds begun since the creation: pieces and buckets always add up to the whole."""
         return math.ceil((at - self.created_at).total_seconds())
 
-    def _amounts(self, seconds: Decimal, status: Status) -> Amounts:
-        volume = Decimal(self.spec["mounts"].get("persistent", {}).get("size", 0))
-        if status is Status.TERMINATED:
-            return Amounts()
-        if status is Status.EXITED:
-            return Amounts(disk=seconds * volume * STOPPED_DISK / _MONTH)
-        disk = Decimal(self.spec["disk"]) + volume
-        return Amounts(seconds * self.price / _HOUR, seconds * disk * DISK / _MONTH)
+    def _amounts(self, held: int, stopped: int) -> Amounts:
+        volume = self.spec["mounts"].get("persistent", {}).get("size", 0)
+        disk = held * (self.spec["disk"] + volume) * DISK + stopped * volume * STOPPED_DISK
+        return Amounts(held * self.price / _HOUR, disk / _MONTH)
 
 
 _SYSTEM = {
