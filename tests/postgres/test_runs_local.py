@@ -224,13 +224,13 @@ def test_no_secret_reaches_the_log_or_the_arguments(house: House, edge: Edge, ve
     assert "MP_JWT_SECRET" not in log
 
 
-def test_tasks_without_a_trainer_fail_with_a_sentence(house: House, edge: Edge, vendor: str):
-    """An optimizer run ends as failed and says which task it was."""
-    run_id = order(house, vendor, task="optimizer")
+def test_hyperparameters_that_nobody_knows_fail_with_a_sentence(house: House, edge: Edge, vendor: str):
+    """An optimizer has no epochs: the run ends as failed and says which names there are."""
+    run_id = order(house, vendor, task="optimizer", hyperparams={"epochs": 3})
     supervise(desk_of(house, edge), lambda: look(house, vendor, run_id).status.is_final)
     run = look(house, vendor, run_id)
     assert run.status is RunStatus.FAILED
-    assert "no reference trainer for the task 'optimizer'" in (run.failure or "")
+    assert "Hyperparameter epochs is not known here. Use some of model_type, lookback" in (run.failure or "")
 
 
 def test_cancel_ends_a_running_job(house: House, edge: Edge, vendor: str):
