@@ -16,6 +16,7 @@ from mp_kit.server.services.runs_states import (
     OVERDUE_GRACE,
     SILENCE,
     SOFT_END,
+    STOPPED_PATIENCE,
     TRANSITIONS,
     Act,
     RunFacts,
@@ -25,6 +26,7 @@ from mp_kit.server.services.runs_states import (
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 AGO = NOW - timedelta(seconds=1)
+MINUTES_AGO = NOW - STOPPED_PATIENCE - timedelta(seconds=1)
 LONG_AGO = NOW - timedelta(hours=9)
 DONE = RunOutcome(status="succeeded", exit_code=0)
 
@@ -44,8 +46,10 @@ RUNS = {
     "launching, answer lost": RunFacts(State.LAUNCHING, deadline=NOW + timedelta(hours=1), launching_since=AGO),
     "launching, answer lost for long": RunFacts(State.LAUNCHING, deadline=NOW, launching_since=LONG_AGO),
     "launching": RunFacts(State.LAUNCHING, **ALIVE),
+    "launching, unheard": RunFacts(State.LAUNCHING, **{**ALIVE, "launching_since": MINUTES_AGO}),
     "launching too long": RunFacts(State.LAUNCHING, **{**ALIVE, "launching_since": LONG_AGO}),
     "running": RunFacts(State.RUNNING, heartbeat_at=AGO, **ALIVE),
+    "running, unheard": RunFacts(State.RUNNING, heartbeat_at=MINUTES_AGO, **ALIVE),
     "running, no handle": RunFacts(State.RUNNING, heartbeat_at=AGO, **{**ALIVE, "launched": False}),
     "running, silent": RunFacts(State.RUNNING, heartbeat_at=NOW - SILENCE - timedelta(seconds=1), **ALIVE),
     "running, overdue": RunFacts(State.RUNNING, heartbeat_at=AGO, **{**ALIVE, "deadline": LONG_AGO}),
@@ -68,8 +72,10 @@ TABLE = {
     "launching, answer lost": ("find",) * 7,
     "launching, answer lost for long": ("wait f",) * 7,
     "launching": (*WAIT, "wait g", "wait h"),
+    "launching, unheard": (*WAIT[1:], "terminate f", "wait g", "wait h"),
     "launching too long": (*("terminate f",) * 5, "wait g", "wait h"),
     "running": (*WAIT, "wait g", "wait h"),
+    "running, unheard": (*WAIT[1:], "terminate f", "wait g", "wait h"),
     "running, no handle": ("find",) * 7,
     "running, silent": (*("terminate f",) * 5, "wait g", "wait h"),
     "running, overdue": (*("terminate f",) * 5, "wait g", "wait h"),

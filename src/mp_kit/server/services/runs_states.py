@@ -66,7 +66,7 @@ TRANSITIONS = _arrows(
     ("c", (_L,), _Q, "The provider has no place for it now; it is tried again later."),
     ("d", (_L,), State.FAILED, "It could not be launched; nothing was started."),
     ("e", (_R,), _F, "The job told its outcome."),
-    ("f", (_L, _R), _F, "It is overdue or silent; it counts as failed and is being ended."),
+    ("f", (_L, _R), _F, "It is overdue, silent or stopped; it counts as failed and is being ended."),
     ("g", (_L, _R), State.FAILED, "It is gone and told no outcome."),
     ("h", (_L, _R), _F, "It is gone; its outcome was read from what it left behind."),
     ("i", (_F,), State.SUCCEEDED, "Nothing of it is left, and its outcome was good."),
@@ -139,6 +139,9 @@ SILENCE = timedelta(minutes=30)
 OVERDUE_GRACE = timedelta(seconds=60)
 """The job's own watchdog has this long before the supervisor steps in."""
 
+STOPPED_PATIENCE = timedelta(seconds=60)
+"""A machine that has stopped is given up when its job was not heard for this long: an outcome may be on its way."""
+
 SOFT_END = timedelta(seconds=10)
 """A job that is told to stop, or has told its outcome, has this long to end by itself."""
 
@@ -184,7 +187,7 @@ def _ends_softly(run: RunFacts, now: datetime) -> bool:
 
 
 def _alive(run: RunFacts, observed: Observed | None, now: datetime) -> Step:
-    failure = _overdue(run, now)
+    failure = _overdue(run, now) or _stopped(run, observed, now)
     if not run.launched:
         return Step(letter="f", failure=failure) if failure else Step(Act.FIND)
     if observed and observed.phase is Phase.GONE:
@@ -200,6 +203,14 @@ def _gone(observed: Observed) -> Step:
     code = "" if observed.exit_code is None else f" with exit code {observed.exit_code}"
     detail = f" Its last words: {observed.detail}" if observed.detail else ""
     return Step(letter="g", failure=f"The job ended{code} and told no outcome.{detail}")
+
+
+def _stopped(run: RunFacts, observed: Observed | None, now: datetime) -> str | None:
+    """Its main process has ended and its machine still costs money."""
+    heard = run.heartbeat_at or run.launching_since
+    if observed is None or observed.phase is not Phase.EXITED or heard is None or now - heard <= STOPPED_PATIENCE:
+        return None
+    return f"The job's machine has stopped, and the job told no outcome. {observed.detail}".strip()
 
 
 def _overdue(run: RunFacts, now: datetime) -> str | None:
