@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mp_kit.errors import ConflictError, SetupError
-from mp_kit.server import bundle, first_round, leftovers
+from mp_kit.server import bundle, first_round, leftovers, task_runners
 from mp_kit.server.listening import listens
 from mp_kit.server.processes import Child, Supervisor, free_port, http_probe
 from mp_kit.server.settings import STATE_FILE, ensure_secrets, write_private
@@ -84,8 +84,9 @@ def run(home: Path, port: int, *, source: str, say: Callable[[str], None], ready
 
     Raises:
         ConflictError: Another `mp up` runs over the home, or the port is taken.
-        SetupError: A part does not start; the message has its last log lines.
+        SetupError: A part does not start (the message has its last log lines), or MP_TASK_RUNNER names no task runner.
     """
+    task_runners.parse(os.environ.get("MP_TASK_RUNNER"))  # its worker would die of a wrong one, minutes later
     home = home.absolute()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(home):
