@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,12 +184,28 @@ def test_a_program_of_its_own_whose_containers_die_with_it() -> None:
     assert process.stdout is not None
     word, url = process.stdout.readline().split()
     assert "ready" == word
-    script = "import os, time; open(os.environ['WHERE'], 'w').write(str(os.getpid())); time.sleep(60)"
-    where = Path(process.stdout.readline().split()[1]) / "pid"
+    where = Path(process.stdout.readline().split()[1]) / "pids"
+    script = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], process_group=0)\n"
+        "open(os.environ['WHERE'], 'w').write(f'{os.getpid()} {child.pid}')\n"
+        "time.sleep(60)"
+    )
     with httpx.Client(headers={"Authorization": "Bearer mine", "User-Agent": "tests"}) as client:
         client.post(f"{url}/pods", json=order(script=script, env={"WHERE": str(where)}))
     assert eventually(lambda: where.exists() and bool(where.read_text()))
+    pids = [int(pid) for pid in where.read_text().split()]
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert eventually(lambda: not is_alive(int(where.read_text())))
+    assert eventually(lambda: not any(is_alive(pid) for pid in pids))
+    shutil.rmtree(where.parent)
+
+
+def test_real_trainer_ends_its_pod(live: FakeRunPod, rent: httpx.Client) -> None:
+    """Without a command the image's own runs; one that is told nothing says so, and its first process ends the pod."""
+    pod_id = rent.post("/pods", json=order(args="", env={"MP_RUNPOD_URL": live.url})).json()["id"]
+    assert eventually(lambda: live.pods[0].status == "TERMINATED", 60)
+    assert any("MP_RUN_TOKEN is missing" in line for line in told(live, pod_id))
+    assert ["delete"] == [request.operation for request in live.requests[1:]]
+    live.violations.check()

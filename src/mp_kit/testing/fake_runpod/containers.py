@@ -2,8 +2,8 @@
 
 1. A main process that ends is started again, whatever its exit code, as long as its pod is RUNNING.
 2. A container's end is the end of everything in it: SIGTERM, a grace, SIGKILL to the whole session.
-3. A container dies with the fake, even on ``kill -9`` (Linux). The thread that starts it lives as long as it does,
-   because the kernel watches the starting thread, not the process.
+3. A container dies with the fake, even on ``kill -9`` (Linux): its main process by the kernel's hand, all else by the
+   warden's. The thread that starts it lives as long as it does, because the kernel watches that thread.
 4. Its environment is the pod's, what RunPod adds, and a few harmless variables of this machine.
 """
 
@@ -25,6 +25,7 @@ from mp_kit.testing.fake_runpod.cloud import Cloud, Pace
 from mp_kit.testing.fake_runpod.commands import command_of
 from mp_kit.testing.fake_runpod.faults import Fault
 from mp_kit.testing.fake_runpod.pods import Pod, Status
+from mp_kit.testing.fake_runpod.warden import Warden, kill_session
 
 __all__ = ["Container"]
 
@@ -44,9 +45,10 @@ class Container(threading.Thread):
         cloud: Where it lives.
         folder: Its disk.
         image_command: What runs if the pod names no command.
+        warden: Ends it if the fake is killed.
     """
 
-    def __init__(self, pod: Pod, cloud: Cloud, folder: Path, image_command: tuple[str, ...]) -> None:
+    def __init__(self, pod: Pod, cloud: Cloud, folder: Path, image_command: tuple[str, ...], warden: Warden) -> None:
         super().__init__(name=f"container-{pod.id}", daemon=True)
         self._pod = pod
         self._cloud = cloud
@@ -54,6 +56,7 @@ class Container(threading.Thread):
         self._pace: Pace = cloud.pace
         self._folder = folder
         self._image_command = image_command
+        self._warden = warden
         self._changed = threading.Condition()
         self._news = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -130,6 +133,7 @@ class Container(threading.Thread):
             self._say(f"failed to start container: {error.strerror}: {error.filename}")
             self._not_before = self._clock.now() + timedelta(seconds=self._pace.restart)
             return
+        self._warden.begin(self._process.pid)
         self._watch(self._process)
 
     def _popen(self) -> subprocess.Popen[bytes]:
@@ -188,10 +192,10 @@ class Container(threading.Thread):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(grace)
         if process.poll() is None:
-            _kill(process.pid)
-        for pid in _session(process.pid):
-            _kill(pid)
+            process.kill()
+        kill_session([process.pid])
         process.wait()
+        self._warden.end(process.pid)
         self._reader.join(_READ_SECONDS)
 
     def _say(self, text: str) -> None:
@@ -201,22 +205,6 @@ class Container(threading.Thread):
 def _signal(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):  # it has ended: what was wanted
         os.killpg(group, number)
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has ended: what was wanted
-        os.kill(pid, signal.SIGKILL)
-
-
-def _session(leader: int) -> list[int]:
-    """All processes of a session; none where the system does not tell."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader:
-                found.append(int(path.parent.name))
-    return found
 
 
 def _die_with_parent() -> None:

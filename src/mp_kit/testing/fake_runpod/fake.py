@@ -26,6 +26,7 @@ from mp_kit.testing.fake_runpod.proxy import LoadBalancer
 from mp_kit.testing.fake_runpod.records import Records, RequestRecord, Violations
 from mp_kit.testing.fake_runpod.router import Route, Router
 from mp_kit.testing.fake_runpod.server import Server
+from mp_kit.testing.fake_runpod.warden import Warden
 
 __all__ = ["EndpointSnapshot", "FakeRunPod", "PodSnapshot"]
 
@@ -139,6 +140,7 @@ class FakeRunPod:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="fake-runpod-"))
         self._image_command = image_command
         self._containers: list[Container] = []
+        self._warden = Warden()
         if run_containers:
             self._cloud.on_create = self._launch
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -162,6 +164,7 @@ class FakeRunPod:
         self._server.server_close()
         for container in self._containers:
             container.join()
+        self._warden.close()
         self._balancer.close()
         if self._own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -261,7 +264,7 @@ class FakeRunPod:
         return self._cloud.pods[pod_id]
 
     def _launch(self, pod: Pod) -> None:
-        container = Container(pod, self._cloud, self.folder / pod.id, self._image_command)
+        container = Container(pod, self._cloud, self.folder / pod.id, self._image_command, self._warden)
         self._containers.append(container)
         container.start()
 
