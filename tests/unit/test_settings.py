@@ -246,3 +246,25 @@ def test_write_private_replaces_an_open_file(tmp_path: Path):
     assert 0o600 == stat.S_IMODE(path.stat().st_mode)
     assert {"a": "1"} == json.loads(path.read_text())
     assert [path] == list(tmp_path.iterdir())
+
+
+RUNPOD = [
+    ({}, True, 120, ""),
+    ({"MP_RUNPOD": "0"}, False, 120, ""),
+    ({"MP_RUNPOD_SETTLE_SECONDS": "5", "MP_TRAINER_IMAGE": "mp-trainer:1"}, True, 5, "mp-trainer:1"),
+]
+
+
+@pytest.mark.parametrize(("env", "allowed", "settle", "image"), RUNPOD)
+def test_runpod(tmp_path: Path, env: dict[str, str], allowed: bool, settle: int, image: str):
+    """RunPod is on offer unless it is turned off; the image has no default, for nobody vouches for one."""
+    settings = load(tmp_path, ENV | env)
+    found = (settings.allow_runpod, settings.runpod_settle_seconds, settings.trainer_image)
+    assert (allowed, settle, image) == found
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "1.5"])
+def test_runpod_settles_for_whole_seconds(tmp_path: Path, value: str):
+    """A settling time of nothing would call new pods absent."""
+    with pytest.raises(SetupError, match="MP_RUNPOD_SETTLE_SECONDS"):
+        load(tmp_path, ENV | {"MP_RUNPOD_SETTLE_SECONDS": value})
