@@ -24,14 +24,14 @@ def pod(fake: FakeRunPod, api: httpx.Client) -> str:
 
 
 def read(
-    api: httpx.Client, pod_id: str, *, lines: int, after: str = "", **query: str | int
+    api: httpx.Client, pod_id: str, *, lines: int, after: str = "", patience: float = 10.0, **query: str | int
 ) -> list[tuple[str, str, str]]:
     """The first lines of a stream: id, source, text; fewer if it ends before."""
     found: list[tuple[str, str, str]] = []
     headers = {"Last-Event-ID": after} if after else {}
     with (
         contextlib.suppress(httpx.ReadTimeout, httpx.RemoteProtocolError),
-        api.stream("GET", f"/pods/{pod_id}/logs", params=query, headers=headers, timeout=0.5) as answer,
+        api.stream("GET", f"/pods/{pod_id}/logs", params=query, headers=headers, timeout=patience) as answer,
     ):
         for event in events(answer.iter_lines()):
             found.append(event)
@@ -70,7 +70,7 @@ def test_source_tail_and_since(fake: FakeRunPod, api: httpx.Client, pod: str) ->
     now = fake.clock.now().isoformat()
     fake.say(pod, "four")
     assert ["four"] == texts(read(api, pod, lines=1, since=now))
-    assert [] == read(api, pod, lines=1, tail=0)
+    assert [] == read(api, pod, lines=1, patience=0.3, tail=0)
     fake.violations.check()
 
 
@@ -85,7 +85,7 @@ def test_resume_gives_each_line_once(fake: FakeRunPod, api: httpx.Client, pod: s
     fake.faults.always("logs", Fault.SSE_CUT, count=2)
     found: list[tuple[str, str, str]] = []
     while len(found) < 7:
-        found += read(api, pod, lines=9, after=found[-1][0] if found else "")
+        found += read(api, pod, lines=7 - len(found), after=found[-1][0] if found else "")
     assert ["one", "two", "three"] == texts(found)[4:]
     assert 7 == len({event_id for event_id, _, _ in found})
 

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 from mp_kit.testing.fake_runpod.clock import Clock
 from mp_kit.testing.fake_runpod.cloud import Pace
-from mp_kit.testing.fake_runpod.fake import EndpointSnapshot, FakeRunPod, PodSnapshot
+from mp_kit.testing.fake_runpod.fake import FakeRunPod
 from mp_kit.testing.fake_runpod.faults import OPERATIONS, Fault, Faults, Trouble
 from mp_kit.testing.fake_runpod.records import RequestRecord, Violation, Violations
 from mp_kit.testing.fake_runpod.replies import NO_CAPACITY
+from mp_kit.testing.fake_runpod.snapshots import EndpointSnapshot, PodSnapshot
 
 __all__ = [
     "NO_CAPACITY",

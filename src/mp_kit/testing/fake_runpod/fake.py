@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +13,7 @@ from mp_kit.errors import NotFoundError
 from mp_kit.testing.fake_runpod.catalog import Catalogue
 from mp_kit.testing.fake_runpod.clock import Clock
 from mp_kit.testing.fake_runpod.cloud import Account, Cloud, Pace
-from mp_kit.testing.fake_runpod.containers import Container
-from mp_kit.testing.fake_runpod.endpoints import Endpoint, Fleet
+from mp_kit.testing.fake_runpod.endpoints import Fleet
 from mp_kit.testing.fake_runpod.endpoints_api import EndpointRoutes
 from mp_kit.testing.fake_runpod.faults import Faults
 from mp_kit.testing.fake_runpod.pods import Pod, Status
@@ -26,59 +21,12 @@ from mp_kit.testing.fake_runpod.proxy import LoadBalancer
 from mp_kit.testing.fake_runpod.records import Records, RequestRecord, Violations
 from mp_kit.testing.fake_runpod.router import Route, Router
 from mp_kit.testing.fake_runpod.server import Server
-from mp_kit.testing.fake_runpod.warden import Warden
+from mp_kit.testing.fake_runpod.snapshots import EndpointSnapshot, PodSnapshot, endpoint_snapshot, pod_snapshot
+from mp_kit.testing.fake_runpod.yard import Yard
 
-__all__ = ["EndpointSnapshot", "FakeRunPod", "PodSnapshot"]
+__all__ = ["FakeRunPod"]
 
 IMAGE_COMMAND = ("python", "-m", "mp_kit.trainer")
-
-
-@dataclass(frozen=True)
-class PodSnapshot:
-    """A pod as it is now, or was at its end.
-
-    Attributes:
-        id: Its id.
-        name: Its name.
-        status: PROVISIONING, STARTING, RUNNING, EXITED, ERROR or TERMINATED.
-        created_at: When it was ordered.
-        ended_at: When it was terminated or vanished; None while it is there.
-        price: US dollars per hour.
-        cost: US dollars so far.
-        starts: How often its container was started.
-        gpu: The GPU type's id; None for a CPU pod.
-    """
-
-    id: str
-    name: str
-    status: str
-    created_at: datetime
-    ended_at: datetime | None
-    price: Decimal
-    cost: Decimal
-    starts: int
-    gpu: str | None
-
-
-@dataclass(frozen=True)
-class EndpointSnapshot:
-    """A serverless endpoint as it is now, or was at its end.
-
-    Attributes:
-        id: Its id.
-        name: Its name.
-        deleted: Whether it is gone.
-        workers: Statuses of its workers.
-        started: How many workers it ever had.
-        cost: US dollars so far.
-    """
-
-    id: str
-    name: str
-    deleted: bool
-    workers: tuple[str, ...]
-    started: int
-    cost: Decimal
 
 
 class FakeRunPod:
@@ -126,26 +74,16 @@ class FakeRunPod:
         self._cloud = Cloud(self.clock, credits_, pace or Pace())
         self._cloud.life = lives or (lambda _pod: ())
         self._records = Records()
-        router = Router(self._cloud, self.faults, later=later, page=page, openapi=openapi)
-        self._server = Server(port, router, self._records, per_minute)
+        self._router = Router(self._cloud, self.faults, later=later, page=page, openapi=openapi)
+        self._server = Server(port, self._router, self._records, per_minute)
         self._fleet = Fleet(self._cloud)
-        endpoints = EndpointRoutes(self._cloud, self._fleet, lambda: self._server.root, later=later)
-        cold_start, processing = patience
-        self._balancer = LoadBalancer(
-            self._cloud, self._fleet, self._server.closing, cold_start=cold_start, processing=processing
-        )
-        forward = Route("*", r"/\./lb/([^/]+)(/.*)?", "endpoint_request", self._balancer.forward, waits=True)
-        router.add(*endpoints.routes(Route), forward)
-        self._own_folder = folder is None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="fake-runpod-"))
-        self._image_command = image_command
-        self._containers: list[Container] = []
-        self._warden = Warden()
+        self._balancer = LoadBalancer(self._cloud, self._fleet, self._server.closing, patience)
+        self._add_serverless(later=later)
+        self._yard = Yard(self._cloud, folder, image_command)
         if run_containers:
-            self._cloud.on_create = self._launch
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        threading.Thread(target=self._collect, daemon=True).start()
+            self._cloud.on_create = self._yard.launch
+        for work in (self._listen, self._collect):
+            threading.Thread(target=work, daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -156,18 +94,17 @@ class FakeRunPod:
     def close(self) -> None:
         """Ends the server and all containers, and removes their disks."""
         self._server.closing.set()
-        for container in self._containers:
-            container.close()
         for pod in (*self._cloud.pods.values(), *self._cloud.workers.values()):
             pod.log.close()
         self._server.shutdown()
         self._server.server_close()
-        for container in self._containers:
-            container.join()
-        self._warden.close()
+        self._yard.close()
         self._balancer.close()
-        if self._own_folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def folder(self) -> Path:
+        """The containers' disks, one folder per pod id."""
+        return self._yard.folder
 
     @property
     def url(self) -> str:
@@ -185,7 +122,7 @@ class FakeRunPod:
         with self._cloud.lock:
             self._cloud.settle()
             now = self.clock.now()
-            return [_snapshot(pod, now) for pod in self._cloud.pods.values()]
+            return [pod_snapshot(pod, now) for pod in self._cloud.pods.values()]
 
     @property
     def endpoints(self) -> list[EndpointSnapshot]:
@@ -193,7 +130,7 @@ class FakeRunPod:
         with self._cloud.lock:
             self._cloud.settle()
             now = self.clock.now()
-            return [_endpoint_snapshot(endpoint, now) for endpoint in self._fleet.endpoints.values()]
+            return [endpoint_snapshot(endpoint, now) for endpoint in self._fleet.endpoints.values()]
 
     @property
     def requests(self) -> list[RequestRecord]:
@@ -252,6 +189,14 @@ class FakeRunPod:
             pod.catch_up(self.clock.now())
         return [f"{line.source}: {line.text}" for line in pod.log.lines]
 
+    def _add_serverless(self, *, later: bool) -> None:
+        endpoints = EndpointRoutes(self._cloud, self._fleet, lambda: self._server.root, later=later)
+        forward = Route("*", r"/\./lb/([^/]+)(/.*)?", "endpoint_request", self._balancer.forward, waits=True)
+        self._router.add(*endpoints.routes(Route), forward)
+
+    def _listen(self) -> None:
+        self._server.serve_forever(poll_interval=0.05)
+
     def _collect(self) -> None:
         """Ends the pods of accounts that run out of money while nobody asks."""
         while not self._server.closing.wait(1.0):
@@ -262,33 +207,3 @@ class FakeRunPod:
         if pod_id not in self._cloud.pods:
             raise NotFoundError(f"The fake never had a pod {pod_id!r}.")
         return self._cloud.pods[pod_id]
-
-    def _launch(self, pod: Pod) -> None:
-        container = Container(pod, self._cloud, self.folder / pod.id, self._image_command, self._warden)
-        self._containers.append(container)
-        container.start()
-
-
-def _snapshot(pod: Pod, now: datetime) -> PodSnapshot:
-    return PodSnapshot(
-        id=pod.id,
-        name=pod.name,
-        status=pod.status(now).value,
-        created_at=pod.created_at,
-        ended_at=pod.ended_at(now),
-        price=pod.price,
-        cost=pod.cost(now).total,
-        starts=sum(status is Status.RUNNING and at <= now for at, status in pod.timeline),
-        gpu=pod.spec.get("gpu", {}).get("id"),
-    )
-
-
-def _endpoint_snapshot(endpoint: Endpoint, now: datetime) -> EndpointSnapshot:
-    return EndpointSnapshot(
-        id=endpoint.id,
-        name=str(endpoint.spec["name"]),
-        deleted=endpoint.deleted,
-        workers=tuple(worker.status(now) for worker in endpoint.alive(now)),
-        started=len(endpoint.workers),
-        cost=sum((worker.pod.cost(now).total for worker in endpoint.workers), Decimal(0)),
-    )

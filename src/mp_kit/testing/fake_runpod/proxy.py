@@ -36,17 +36,14 @@ class LoadBalancer:
         cloud: The state.
         fleet: The endpoints.
         closing: Set when the fake is being closed.
-        cold_start: Seconds that a request waits for a worker.
-        processing: Seconds that a worker may take.
+        patience: Seconds that a request waits for a worker, and that the worker may take.
     """
 
-    def __init__(
-        self, cloud: Cloud, fleet: Fleet, closing: threading.Event, *, cold_start: float, processing: float
-    ) -> None:
+    def __init__(self, cloud: Cloud, fleet: Fleet, closing: threading.Event, patience: tuple[float, float]) -> None:
         self._cloud = cloud
         self._fleet = fleet
         self._closing = closing
-        self._cold_start = cold_start
+        self._cold_start, processing = patience
         timeout = httpx.Timeout(processing, connect=_PROBE_SECONDS)
         plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # no worker speaks TLS: reading certificates would be waste
         self._http = httpx.Client(timeout=timeout, trust_env=False, verify=plain)
