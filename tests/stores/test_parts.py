@@ -36,6 +36,7 @@ class Market(RunApi):
         self.puts: list[str] = []
 
     def artifact(self, request: ArtifactAnnouncement) -> ArtifactTarget:
+        """Plans as the edge does."""
         self._trouble("announce")
         end = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=300)
         key = f"big/{request.sha256}/{request.name}"

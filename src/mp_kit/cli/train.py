@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,10 +46,11 @@ def start(  # noqa: PLR0913, PLR0917 - each option of the command is an argument
     max_cost: Annotated[float | None, typer.Option("--max-cost", "--max-cost-usd", help="Bound of its cost.")] = None,
     idempotency_key: IdempotencyKey = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit 0 only if it succeeded.")] = False,
+    env_file: Annotated[Path | None, typer.Option("--env-file", help="byoc: write the job's environment here.")] = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
-    """Starts a training run and prints its id."""
+    """Starts a training run and prints its id; with --provider byoc the environment to run it with."""
     from mp_kit.client.training import make_request
 
     request = make_request(
@@ -62,6 +64,11 @@ def start(  # noqa: PLR0913, PLR0917 - each option of the command is an argument
     if dry_run:
         return _quote(session().train.estimate(request), request, as_json=json)
     run = session().train.submit(request, idempotency_key=idempotency_key)
+    if request.provider.value == "byoc" and not wait:
+        from mp_kit.cli import environments
+
+        environments.started(run, env_file, as_json=json)
+        return OK
     if wait:
         say(f"run {run.run_id}")
         run.watch()
@@ -104,6 +111,18 @@ def status(run_id: RunId, json: Json = False) -> None:
     """Shows a run."""
     run = session().train.get(run_id)
     emit(run.record, as_json=json, text=repr(run))
+
+
+@app.command("env")
+def env(
+    run_id: RunId,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write, mode 0600.")] = None,
+    json: Json = False,
+) -> None:
+    """Prints the environment of a byoc run, with its token, as NAME=value lines."""
+    from mp_kit.cli import environments
+
+    environments.hand_over(session().train.get(run_id).environment(), output, as_json=json)
 
 
 @app.command("logs")

@@ -19,7 +19,7 @@ from mp_kit.client.progress import OnProgress
 from mp_kit.client.results import Shown
 from mp_kit.client.transfer import Transfer
 from mp_kit.client.urls import Signed, UrlBook
-from mp_kit.contracts.training import ArtifactFile, Artifacts, LogLine, RunLogs, RunStatus, TrainingRun
+from mp_kit.contracts.training import ArtifactFile, Artifacts, LogLine, RunEnvironment, RunLogs, RunStatus, TrainingRun
 from mp_kit.errors import ConflictError, IntegrityError, TimeoutExceededError
 
 if TYPE_CHECKING:
@@ -89,6 +89,15 @@ class Run(Shown):
         )
         return self
 
+    def environment(self) -> RunEnvironment:
+        """What the job of a ``byoc`` run needs in its environment, with its run token: treat it as a secret.
+
+        Raises:
+            ConflictError: The run runs elsewhere, or it is over.
+        """
+        where = path("training", "runs", self.run_id, "environment")
+        return read(RunEnvironment, self._api.send(Call("POST", where, repeatable=True)), where)
+
     def logs(self, after: int = 0) -> RunLogs:
         """A page of the log; pass the page's ``next`` as ``after`` to go on."""
         return self._api.get(RunLogs, path("training", "runs", self.run_id, "logs"), after=after)
@@ -142,7 +151,8 @@ class Run(Shown):
         """
         files = self.refresh().artifacts.files or []
         if not files:
-            raise ConflictError(f"Run {self.run_id} is {self.status.value} and has no files to download.")
+            why = f": {self._seen.failure}" if self._seen.failure else ""
+            raise ConflictError(f"Run {self.run_id} is {self.status.value} and has no files to download{why}")
         target = Path(folder) if folder is not None else Path("runs") / self.run_id
         wanted = [Wanted(_flat(file), file.size_bytes, file.sha256, target / file.name) for file in files]
         opener = self._opener()

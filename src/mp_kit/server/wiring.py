@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from mp_kit.contracts import ConnectionName
 from mp_kit.server import redaction
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Provider
+from mp_kit.server.providers.byoc import ByocProvider, Heard
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.providers.runpod import RunPodProvider
-from mp_kit.server.services import connections
+from mp_kit.server.services import connections, runs_environment
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings, load
 from mp_kit.server.storage import open_store
@@ -30,6 +31,7 @@ def build(settings: Settings) -> House:
     if settings.allow_local:
         providers["local"] = LocalProvider(settings.home / "runs")
     db = Database(settings.database_url, pool_size=settings.edge_threads)
+    providers["byoc"] = ByocProvider(_ears(db))
     vault = Vault(settings.master_key, settings.retired_master_keys)
     signer = Signer(settings.signing_seed_bytes)
     runpod = _runpod(settings, signer, runpod_keys(db, vault))
@@ -48,6 +50,14 @@ def build(settings: Settings) -> House:
         providers=providers,
         on_close=(runpod.close,),
     )
+
+
+def _ears(db: Database) -> Callable[[Sequence[str]], Mapping[str, Heard]]:
+    def hear(run_ids: Sequence[str]) -> Mapping[str, Heard]:
+        with db.begin() as tx:
+            return runs_environment.heard(tx, run_ids)
+
+    return hear
 
 
 def _runpod(settings: Settings, signer: Signer, keys: Callable[[str], str]) -> RunPodProvider:

@@ -18,6 +18,7 @@ from mp_kit.contracts import (
     ArtifactTarget,
     Listing,
     LogChunk,
+    RunEnvironment,
     RunHeartbeat,
     RunLogs,
     RunOrders,
@@ -31,7 +32,7 @@ from mp_kit.contracts import (
 from mp_kit.server.edge.auth import allow, own_run
 from mp_kit.server.edge.parts import AnyRequest, Caller, TheHouse, listing, ok, require_json
 from mp_kit.server.house import House
-from mp_kit.server.services import runs, runs_reports
+from mp_kit.server.services import runs, runs_environment, runs_reports
 from mp_kit.server.services.tokens import Principal
 
 RUN = "/api/training/runs/{run_id:str}"
@@ -88,6 +89,23 @@ def cancel(house: TheHouse, who: Caller, run_id: FromPath[str]) -> Success[Train
     """Ends a run; may be repeated."""
     with house.db.begin() as tx:
         return ok(runs.cancel(tx, who.vendor_id or "", run_id, now=datetime.now(UTC), view=_view(house)))
+
+
+@post(f"{RUN}/environment", guards=[allow("vendor")], **_OPTIONS)
+def environment(house: TheHouse, who: Caller, run_id: FromPath[str]) -> Success[RunEnvironment]:
+    """What a byoc run's job needs in its environment, with a fresh run token; each handing out is on record."""
+    with house.db.begin() as tx:
+        made = runs_environment.hand_out(
+            tx,
+            who.vendor_id or "",
+            run_id,
+            store=house.store,
+            mint=house.tokens.run_token,
+            api_url=house.settings.base_url,
+            vault=house.vault,
+            now=datetime.now(UTC),
+        )
+    return ok(made)
 
 
 @get(f"{RUN}/logs", guards=[allow("vendor")], **_OPTIONS)
@@ -167,6 +185,7 @@ HANDLERS = [
     list_own,
     get_one,
     cancel,
+    environment,
     logs,
     heartbeat,
     append_logs,

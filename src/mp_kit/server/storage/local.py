@@ -137,7 +137,7 @@ class LocalStore:
         return LocalTidy(self._root)
 
     def plan_parts(self, key: str, size_bytes: int, expires_at: datetime) -> None:
-        """Nothing: an upload is one stream, which is hashed on its way and becomes a file only if it is the right one."""
+        """Nothing: an upload is one stream, hashed on its way, and becomes a file only if it is the right one."""
 
     def admit(self, method: str, key: str, query: Mapping[str, str], now: datetime) -> UploadBound | None:
         """Checks a signed request as it arrived; a HEAD passes with a GET's signature.

@@ -1,7 +1,7 @@
 """Uploads in parts to a bucket: planned by what lies there already, joined once nothing is missing.
 
-1. The bucket is the memory. An upload that was begun is found by its key, its parts are listed, and only what is missing
-   gets a URL: a sender that was restarted, and a server that was, go on where the bytes are.
+1. The bucket is the memory. An upload that was begun is found by its key, its parts are listed, and only what is
+   missing gets a URL: a sender that was restarted, and a server that was, go on where the bytes are.
 2. The size of the parts follows from the size of the file, so every plan for a file cuts it alike.
 3. A part counts when its size is right; the bytes are proved by the SHA-256 of the joined object, as for every upload.
 4. Nothing is joined that has a hole, and an upload that was joined stays joined.

@@ -34,6 +34,11 @@ def find(tx: Tx, run_id: str, vendor_id: str | None = None, *, lock: bool = Fals
     return tx.execute(statement.with_for_update() if lock else statement).one_or_none()
 
 
+def find_many(tx: Tx, run_ids: Sequence[str]) -> list[Row[Any]]:
+    """Runs by id, whoever's they are; one that is not there is missing."""
+    return list(tx.execute(select(training_runs).where(training_runs.c.id.in_(list(run_ids)))))
+
+
 def find_by_key(tx: Tx, vendor_id: str, idempotency_key: str) -> Row[Any]:
     """The run that a vendor's idempotency key names."""
     columns = training_runs.c
