@@ -219,7 +219,10 @@ def test_catalogue_tells_stock_only_when_asked(fake: FakeRunPod, api: httpx.Clie
     plain = {gpu["id"]: gpu for gpu in api.get("/catalog/gpus").json()["gpus"]}
     assert "availability" not in plain[L4]
     assert 400 == api.get("/catalog/gpus", params={"include": "AVAILABILITY"}).status_code
-    query = {"include": "AVAILABILITY", "product": "POD", "count": "1", "cloud": "SECURE"}
+    query = {"include": "AVAILABILITY", "product": "POD", "count": "many", "cloud": "SECURE"}
+    assert 422 == api.get("/catalog/gpus", params=query).status_code
+    fake.violations.clear()
+    query["count"] = "1"
     stocked = {gpu["id"]: gpu for gpu in api.get("/catalog/gpus", params=query).json()["gpus"]}
     assert ("LOW", 0.5) == (stocked[L4]["availability"], stocked[L4]["price"]["secure"])
     assert L4 == api.get("/catalog/gpus/NVIDIA%20L4").json()["id"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
-from mp_kit.testing.fake_runpod.api import Call, read_body, resolve
+from mp_kit.testing.fake_runpod.api import Call, read_body, refuse, resolve
 from mp_kit.testing.fake_runpod.billing import pod_bill
 from mp_kit.testing.fake_runpod.cloud import Cloud
 from mp_kit.testing.fake_runpod.replies import Reply, ok, problem
@@ -44,6 +44,8 @@ class CatalogRoutes:
         """``GET /v2/catalog/gpus``."""
         if "include" in call.query and "product" not in call.query:
             return problem(400, "product is required with include=AVAILABILITY")
+        if not call.query.get("count", "1").isdigit():
+            return refuse(call, ["count: must be a number"])
         return ok({"gpus": self._cloud.catalogue.gpus(call.query)})
 
     def gpu(self, call: Call, name: str) -> Reply:
