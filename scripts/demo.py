@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ class Story:
     provider: str
     symbols: list[str]
     api_url: str = ""
+    runpod_url: str = ""
+    runpod_key: str = field(default_factory=lambda: f"rpa_{secrets.token_hex(16)}", repr=False)
     rows: list[tuple[str, float, str]] = field(default_factory=list)
 
     @property
@@ -94,27 +97,40 @@ class Story:
         return response.json()["data"]
 
 
-def start(story: Story) -> subprocess.Popen[str]:
-    """Starts `mp up` and waits for its ready line."""
-    command = [MP, "up", "--home", str(story.home), "--port", "0", "--source", "none"]
-    marketplace = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=(story.folder / "up.log").open("w"), text=True
-    )
-    line = marketplace.stdout.readline() if marketplace.stdout else ""
-    if not line.startswith("ready "):
-        marketplace.wait(timeout=READY_SECONDS)
-        raise DemoError(f"mp up did not get ready:\n{(story.folder / 'up.log').read_text()}")
-    story.api_url = line.split()[1]
-    return marketplace
-
-
-def stop(marketplace: subprocess.Popen[str]) -> None:
-    """Stops it as Ctrl-C would."""
-    marketplace.send_signal(signal.SIGINT)
+@contextmanager
+def running(story: Story, name: str, command: list[str], env: dict[str, str] | None = None) -> Iterator[str]:
+    """A program that prints ``ready URL`` when it is; stopped at the end as Ctrl-C would."""
+    log = story.folder / f"{name}.log"
+    with log.open("w") as out:
+        program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, text=True, env=env)
+    line = program.stdout.readline() if program.stdout else ""
     try:
-        marketplace.wait(timeout=60)
-    except subprocess.TimeoutExpired:
-        marketplace.kill()
+        if not line.startswith("ready "):
+            program.wait(timeout=READY_SECONDS)
+            raise DemoError(f"{name} did not get ready:\n{log.read_text()}")
+        yield line.split()[1]
+    finally:
+        program.send_signal(signal.SIGINT)
+        try:
+            program.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            program.kill()
+
+
+def runpod_command(story: Story) -> list[str]:
+    """A server of ours that speaks RunPod's REST v2 and runs the containers as processes of this machine."""
+    openapi = ROOT.parent / "shared/facts/runpod-openapi-v2.json"
+    checked = ["--openapi", str(openapi)] if openapi.exists() else []
+    keys = ["--keys", f"{story.runpod_key}=25"]
+    return [sys.executable, "-m", "mp_kit.testing.fake_runpod", "--folder", str(story.folder / "pods"), *keys, *checked]
+
+
+def runpod(story: Story, path: str, **params: str) -> Any:
+    """What RunPod answers to the vendor's own key."""
+    headers = {"Authorization": f"Bearer {story.runpod_key}"}
+    answer = httpx.get(f"{story.runpod_url}{path}", params=params, headers=headers, timeout=30)
+    answer.raise_for_status()
+    return answer.json()
 
 
 def publish(story: Story) -> None:
@@ -138,6 +154,21 @@ def enrol(story: Story) -> None:
         login = ["login", "--api-url", story.api_url, "--api-key", "-", "--json"]
         story.mp(*login, env=story.vendor_env, stdin=vendor["api_key"])
         proved.append(f"vendor {vendor['vendor_id']} signed in with its vk_ key; the key was piped, never printed")
+        if story.provider == "runpod":
+            connect(story, proved)
+
+
+def connect(story: Story, proved: list[str]) -> None:
+    """The vendor's RunPod account: the key goes into the vault; prices are asked before anything is ordered."""
+    story.mp("connections", "set", "runpod", env=story.vendor_env, stdin=story.runpod_key)
+    checked = json.loads(story.mp("connections", "test", "runpod", "--json", env=story.vendor_env))
+    expect(checked["status"] == "ok", "RunPod takes the key")
+    wanted = ["train", "start", "--gpu", "RTX4090", "--max-hours", "1", "--max-cost", "1"]
+    quoted = json.loads(story.mp(*wanted, "--dry-run", "--json", env=story.vendor_env))["estimate"]
+    proved += [
+        "RunPod connected: the key lies in the vault, and RunPod (a stand-in on this machine) takes it",
+        f"an hour on an RTX 4090 would cost ${quoted['worst_case_usd']:.2f} at most; nothing was ordered",
+    ]
 
 
 def quickstart(story: Story) -> dict[str, Any]:
@@ -170,6 +201,20 @@ def quickstart(story: Story) -> dict[str, Any]:
         expect(told["accepted"] == refused > 0, "the second push must store nothing")
         expect(told["accepted_on_second_push"] == 0, "the second push must store nothing")
     return told
+
+
+def settle(story: Story, told: dict[str, Any]) -> None:
+    """What the training cost, and that nothing of it is left."""
+    with story.step("Look at the money: the pod is gone, its bill is the run's cost") as proved:
+        run = json.loads(story.mp("train", "status", told["run_id"], "--json", env=story.vendor_env))
+        expect(runpod(story, "/pods")["pods"] == [], "no pod is left on the account")
+        swept = story.operator("sweep")
+        expect(swept["strays"] == [], "nothing was astray")
+        billed = json.loads(story.mp("train", "status", told["run_id"], "--json", env=story.vendor_env))["cost_usd"]
+        proved += [
+            f"the run ended as {run['status']} and cost ${billed:.4f}, by RunPod's bill; no pod is left",
+            f"mp admin sweep: {len(swept['strays'])} stray machines, {swept['bills']} bills came",
+        ]
 
 
 def blend(story: Story, told: dict[str, Any]) -> None:
@@ -239,20 +284,25 @@ def tell(story: Story, began: float) -> None:
     story.console.print(table)
 
 
-def play(story: Story, keep: Path) -> None:
-    """The whole story."""
+def play(story: Story, keep: Path, stack: ExitStack) -> None:
+    """The whole story; what it starts, the stack ends."""
     began = time.monotonic()
+    env = dict(os.environ)
+    if story.provider == "runpod":
+        story.runpod_url = stack.enter_context(running(story, "runpod", runpod_command(story)))
+        env |= {"MP_RUNPOD_URL": story.runpod_url, "MP_TRAINER_IMAGE": "mp-kit/trainer:demo"}
     with story.step("Start the marketplace (mp up): Postgres, migrations, Prefect, worker, edge") as proved:
-        marketplace = start(story)
+        command = [MP, "up", "--home", str(story.home), "--port", "0", "--source", "none"]
+        story.api_url = stack.enter_context(running(story, "up", command, env))
         proved.append(f"ready at {story.api_url}, healthy: {httpx.get(f'{story.api_url}/api/health').json()['status']}")
-    try:
-        publish(story)
-        enrol(story)
-        told = quickstart(story)
-        blend(story, told)
-        report(story, keep)
-    finally:
-        stop(marketplace)
+    publish(story)
+    enrol(story)
+    told = quickstart(story)
+    if story.provider == "runpod":
+        settle(story, told)
+    blend(story, told)
+    report(story, keep)
+    stack.close()
     tell(story, began)
 
 
@@ -261,7 +311,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", default=os.environ.get("SOURCE", "ecb"), help="ecb, or a path of OHLCV CSV/Parquet")
     parser.add_argument("--symbols", action="append", default=[], help="only these; may be repeated")
-    parser.add_argument("--provider", default="local", help="where to train")
+    parser.add_argument(
+        "--provider", default="runpod", help="where to train: runpod (a stand-in on this machine) or local"
+    )
     parser.add_argument("--keep", type=Path, default=ROOT / "build/demo", help="where the report is kept")
     chosen = parser.parse_args()
     console = Console(soft_wrap=False)
@@ -269,7 +321,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mp-demo-", ignore_cleanup_errors=True) as folder:
         story = Story(Path(folder), console, source, chosen.provider, chosen.symbols)
         try:
-            play(story, chosen.keep.absolute())
+            with ExitStack() as stack:
+                play(story, chosen.keep.absolute(), stack)
         except DemoError as error:
             kept = chosen.keep.absolute() / "logs"
             shutil.copytree(story.home / "logs", kept, dirs_exist_ok=True)

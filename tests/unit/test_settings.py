@@ -42,6 +42,14 @@ def write_home(home: Path, secrets: dict[str, str], state: dict[str, str]) -> No
     (home / STATE_FILE).write_text(json.dumps(state))
 
 
+def test_operators_commands_mean_the_places_of_the_home(tmp_path: Path):
+    """What `mp up` had holds for commands over its home; the environment wins; for another database it means nothing."""
+    write_home(tmp_path, SECRETS, {"database_url": "postgresql://home/mp", "MP_RUNPOD_URL": "http://127.0.0.1:1/v2"})
+    assert load(tmp_path, {}).runpod_url == "http://127.0.0.1:1/v2"
+    assert load(tmp_path, {"MP_RUNPOD_URL": "https://other/v2"}).runpod_url == "https://other/v2"
+    assert load(tmp_path, DATABASE).runpod_url == Settings.runpod_url
+
+
 def test_no_marketplace_is_told(tmp_path: Path):
     """With the command that starts one."""
     with pytest.raises(SetupError, match="No marketplace is found") as caught:

@@ -3,7 +3,7 @@
 Rules:
 
 1. Only :mod:`mp_kit.server.wiring` reads settings; everything else gets what it needs as an argument.
-2. The environment wins over the home's ``secrets.json`` (0600) and ``state.json``.
+2. The environment wins over the home's ``secrets.json`` (0600) and ``state.json``, where `mp up` notes what it had.
 3. A secret is never shown: its field has no repr, and errors name the variable, never the value.
 """
 
@@ -48,6 +48,18 @@ STORE_NAMES = (
     "CLOUDFLARE_R2_ACCOUNT_ID",
 )
 """What a store in S3 or R2 takes from the environment (:mod:`mp_kit.server.storage.access`)."""
+
+
+NOTED_NAMES = (
+    "MP_STORE_URL",
+    "MP_RUNPOD",
+    "MP_RUNPOD_URL",
+    "MP_RUNPOD_SETTLE_SECONDS",
+    "MP_TRAINER_IMAGE",
+    "HF_ENDPOINT",
+    "WANDB_BASE_URL",
+)
+"""No secrets: what `mp up` notes in its home, so that the operator's commands over that home mean the same places."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +149,8 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
     env = os.environ if env is None else env
     home = (home or default_home(env)).absolute()
     state = _read(home / STATE_FILE)
+    if not env.get("MP_DATABASE_URL"):  # the home's notes are about the home's own database
+        env = {**{name: state[name] for name in NOTED_NAMES if name in state}, **env}
     kept = _read(home / SECRETS_FILE)
     url = env.get("MP_DATABASE_URL") or state.get("database_url")
     if not url:

@@ -25,7 +25,7 @@ from mp_kit.errors import ConflictError, SetupError
 from mp_kit.server import bundle, first_round, leftovers, task_runners
 from mp_kit.server.listening import listens
 from mp_kit.server.processes import Child, Supervisor, free_port, http_probe
-from mp_kit.server.settings import STATE_FILE, ensure_secrets, write_private
+from mp_kit.server.settings import NOTED_NAMES, STATE_FILE, ensure_secrets, write_private
 from mp_kit.server.spawning import tail
 from mp_kit.server.store import embedded, migrate
 from mp_kit.server.store.embedded import Server
@@ -312,7 +312,8 @@ def _prepare(server: Server, place: Place) -> None:
         "prefect_api_url": place.prefect_api_url,
         "allow_local": "1",
     }
-    write_private(place.home / STATE_FILE, state)
+    noted = {name: os.environ[name] for name in NOTED_NAMES if os.environ.get(name)}
+    write_private(place.home / STATE_FILE, state | noted)
     database = Database(url, pool_size=1)
     try:
         with database.begin() as tx:
