@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,13 @@ _LIBRARIES = ("numpy", "scikit-learn", "scipy", "onnx", "onnxruntime", "skl2onnx
 
 
 def card_of(
-    task: str, files: Sequence[Path], params: BaseModel, *, round_id: str, libraries: Sequence[str] = ()
+    task: str,
+    files: Sequence[Path],
+    params: BaseModel,
+    *,
+    round_id: str,
+    known: Collection[str] | None = None,
+    libraries: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What every card says.
 
@@ -38,11 +44,12 @@ def card_of(
         files: All files that the training read.
         params: The hyperparameters as used.
         round_id: Of the round.
+        known: The hyperparameters that mean something to the model; all by default.
         libraries: Distributions to name besides the usual ones.
     """
     hashes = {path.name: sha256_of(path) for path in sorted(files, key=lambda path: path.name)}
     lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
-    used = params.model_dump()
+    used = params.model_dump(include=None if known is None else set(known))
     return {
         "card_version": 1,
         "task": task,

@@ -124,13 +124,14 @@ def train_consensus(
     _check_names(names)
     training, validation = (load_voices(roles[role], experts, signals) for role in ("train", "validation"))
     telemetry.say(f"{len(training.direction)} training rows, {len(validation.direction)} validation rows")
+    params = _with_rate(params, training)
     telemetry.say(f"{len(names)} voices: {', '.join(names)}")
     with one_blas_thread():
         blender, losses = _learn(training, params, telemetry)
         judged = _judge(blender, training, validation, names)
     difference = _export(blender, target, validation.scores[:_COMPARED_ROWS])
     used = [path for role in ("train", "validation", SIGNALS) for path in roles.get(role, [])]
-    card = card_of("consensus", used, params, round_id=round_id)
+    card = card_of("consensus", used, params, round_id=round_id, known=_ALLOWED[params.model_type])
     card |= {
         "features": names,
         "experts": {expert.name: {"features": list(expert.features), "source": expert.source} for expert in experts},
@@ -162,6 +163,18 @@ def _check_names(names: Sequence[str]) -> None:
         raise InvalidInputError("Two voices have one name; a foreign voice must not be called as an expert is.")
 
 
+def _with_rate(params: ConsensusParams, training: VoiceSplit) -> ConsensusParams:
+    """The hyperparameters as they are used: Hedge's rate depends on how many voices and bars there are."""
+    if params.model_type != "hedge" or params.lr is not None:
+        return params
+    rate = hedge_rate(training.scores.shape[1], len(np.unique(training.times)))
+    return params.model_copy(update={"lr": rate})
+
+
+def _rate(params: ConsensusParams) -> float:
+    return STACKING_RATE if params.lr is None else params.lr
+
+
 def _learn(training: VoiceSplit, params: ConsensusParams, telemetry: Telemetry) -> tuple[Blender, list[float]]:
     voices = training.scores.shape[1]
     if len(np.unique(training.direction)) < 2:  # noqa: PLR2004 - fewer than two classes
@@ -169,8 +182,7 @@ def _learn(training: VoiceSplit, params: ConsensusParams, telemetry: Telemetry) 
     if params.model_type == "equal":
         return calibrate(training.scores, training.direction, np.full(voices, 1 / voices)), []
     if params.model_type == "hedge":
-        rate = params.lr or hedge_rate(voices, len(np.unique(training.times)))
-        weights = hedge(training.scores, training.direction, training.times, rate)
+        weights = hedge(training.scores, training.direction, training.times, _rate(params))
         return calibrate(training.scores, training.direction, weights), []
     return _stack(training, params, telemetry)
 
@@ -181,7 +193,7 @@ def _stack(training: VoiceSplit, params: ConsensusParams, telemetry: Telemetry) 
     for epoch, loss, blender in descend(  # noqa: B007 - the last blender is kept
         training.scores,
         training.direction,
-        lr=params.lr or STACKING_RATE,
+        lr=_rate(params),
         epochs=params.epochs,
         batch_size=params.batch_size,
         l2=params.l2,

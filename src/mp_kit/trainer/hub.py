@@ -44,7 +44,9 @@ def push(folder: Path, card: Mapping[str, Any], *, repo_id: str, token: str, end
     if find_spec("huggingface_hub") is None:
         raise MissingExtraError.for_extra("hub", "Pushing to the Hugging Face Hub")
     from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    disable_progress_bars()  # they would be hundreds of log lines
     api = HfApi(endpoint=endpoint, token=token, library_name="mp-kit")
     repo = api.create_repo(repo_id, private=True, exist_ok=True).repo_id
     files: dict[str, str | bytes] = {

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mp_kit.contracts.training import HyperParam
 from mp_kit.trainer.hyper import read_hyperparams
 
-__all__ = ["TORCH", "Hyperparams", "SignalModel", "TrainedModel", "one_blas_thread", "train"]
+__all__ = ["ALLOWED", "TORCH", "Hyperparams", "SignalModel", "TrainedModel", "one_blas_thread", "train"]
 
 HIDDEN = {"mlp": (64, 32), "logistic": ()}
 """Sizes of the hidden layers."""

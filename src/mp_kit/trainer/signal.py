@@ -22,7 +22,7 @@ from mp_kit.errors import InvalidInputError, MissingExtraError
 from mp_kit.trainer.card import CARD, MODEL, card_of, write_card
 from mp_kit.trainer.data import Windows, feature_names, load_windows, sort_files
 from mp_kit.trainer.measure import Evaluation, evaluate
-from mp_kit.trainer.models import TORCH, Hyperparams, SignalModel, one_blas_thread, train
+from mp_kit.trainer.models import ALLOWED, TORCH, Hyperparams, SignalModel, one_blas_thread, train
 from mp_kit.trainer.telemetry import Telemetry
 
 __all__ = ["CARD", "DECISIONS", "MODEL", "Result", "check_signal", "train_signal"]
@@ -77,7 +77,7 @@ def train_signal(
     difference = _export(model, target / MODEL, validation)
     verdict = _verdict(evaluation)
     used, libraries = roles["train"] + roles["validation"], ["torch"] if params.model_type in TORCH else []
-    card = card_of("signal", used, params, round_id=round_id, libraries=libraries)
+    card = card_of("signal", used, params, round_id=round_id, known=ALLOWED[params.model_type], libraries=libraries)
     card |= {
         "features": features,
         "window_bars": params.window,

@@ -61,7 +61,9 @@ def test_the_voice_that_knows_gets_the_weight(files: list[Path], tmp_path: Path,
     """Momentum foretells the labels: it outweighs every other voice, and the blend beats the class frequencies."""
     params = SMALL if model_type == "stacking" else {"model_type": "hedge"}
     result = train_consensus(files, tmp_path, hyperparams=params, round_id="r")
-    weights, metrics = result.card["weights"], result.card["metrics"]
+    weights, metrics, used = result.card["weights"], result.card["metrics"], result.card["hyperparams"]
+    assert ({"epochs", "batch_size", "l2"} & set(used) == set()) is (model_type == "hedge")
+    assert used["lr"] > 0
     assert max(weights, key=weights.__getitem__) == "momentum"
     assert sum(weights.values()) == pytest.approx(1)
     assert min(weights.values()) >= 0
