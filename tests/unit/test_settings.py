@@ -43,7 +43,7 @@ def write_home(home: Path, secrets: dict[str, str], state: dict[str, str]) -> No
 
 
 def test_operators_commands_mean_the_places_of_the_home(tmp_path: Path):
-    """What `mp up` had holds for commands over its home; the environment wins; for another database it means nothing."""
+    """What `mp up` had holds for commands over its home; the environment wins; another database has no notes here."""
     write_home(tmp_path, SECRETS, {"database_url": "postgresql://home/mp", "MP_RUNPOD_URL": "http://127.0.0.1:1/v2"})
     assert load(tmp_path, {}).runpod_url == "http://127.0.0.1:1/v2"
     assert load(tmp_path, {"MP_RUNPOD_URL": "https://other/v2"}).runpod_url == "https://other/v2"
