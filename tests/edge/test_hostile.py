@@ -12,8 +12,8 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from mp_kit.contracts.signal_rules import MAX_ROWS
 from mp_kit.server.edge.bodies import ARROW, NDJSON
-from mp_kit.server.services.signal_rows import MAX_ROWS
 
 NUL = "\x00"
 INSTANT = "2026-01-05T10:00:00Z"

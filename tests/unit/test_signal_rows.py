@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mp_kit.contracts.signal_rules import FUTURE, MAX_EXTRA_BYTES, MAX_ROWS
 from mp_kit.errors import AttributionError, InvalidInputError
-from mp_kit.server.services.signal_rows import FUTURE, MAX_EXTRA_BYTES, MAX_ROWS, Read, check_claims, read_batch
+from mp_kit.server.services.signal_rows import Read, check_claims, read_batch
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 GRACE = timedelta(seconds=90)

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 from pydantic_core import from_json
 
+from mp_kit.contracts.signal_rules import MAX_ROWS
 from mp_kit.errors import InvalidInputError, MalformedJsonError, TooLargeError, UnsupportedMediaError
 from mp_kit.server.edge.arrow_sizes import unpacked_bytes
 from mp_kit.server.edge.parts import JSON_TYPES
-from mp_kit.server.services.signal_rows import MAX_ROWS
 
 NDJSON = "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"

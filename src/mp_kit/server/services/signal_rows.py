@@ -6,8 +6,6 @@ the database.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,16 +14,9 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from mp_kit.contracts import SignalWrite, translate
+from mp_kit.contracts.signal_rules import MAX_ROWS, check_future, extra_json
 from mp_kit.errors import AttributionError, InvalidInputError
 
-FUTURE = timedelta(minutes=5)
-"""How far ahead of our clock a bar may lie before its signal is refused."""
-
-MAX_ROWS = 100_000
-MAX_EXTRA_BYTES = 16_384
-"""Largest rationale or metadata of one signal, as JSON."""
-
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _BATCH = TypeAdapter(list[SignalWrite])
 
 
@@ -128,9 +119,7 @@ def _sentence(finding: Any) -> str:
 
 def _admit(row_no: int, signal: SignalWrite, now: datetime, grace: timedelta, symbols: Sequence[str] | None) -> Row:
     bar: datetime = signal.bar_time
-    if bar > now + FUTURE:
-        msg = f"event_time: {bar:%Y-%m-%dT%H:%M:%SZ} is more than 5 minutes in the future"
-        raise ValueError(msg)
+    check_future(bar, now)
     if symbols is not None and signal.symbol not in symbols:
         msg = f"symbol: the token does not cover {signal.symbol}"
         raise ValueError(msg)
@@ -139,28 +128,6 @@ def _admit(row_no: int, signal: SignalWrite, now: datetime, grace: timedelta, sy
         row_no,
         signal,
         late=now > ends + grace,
-        rationale=_json("rationale", signal.rationale),
-        metadata=_json("metadata", signal.metadata),
+        rationale=extra_json("rationale", signal.rationale),
+        metadata=extra_json("metadata", signal.metadata),
     )
-
-
-def _json(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    try:
-        rendered = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:  # what Arrow can hold and JSON cannot
-        msg = f"{name}: cannot be kept as JSON ({error})"
-        raise ValueError(msg) from error
-    try:
-        size = len(rendered.encode())
-    except UnicodeEncodeError as error:
-        msg = f"{name}: holds half a surrogate pair, which is no text"
-        raise ValueError(msg) from error
-    if size > MAX_EXTRA_BYTES:
-        msg = f"{name}: {size} bytes are more than the {MAX_EXTRA_BYTES} that are kept"
-        raise ValueError(msg)
-    if _NUL.search(rendered):
-        msg = f"{name}: holds a NUL character, which the database cannot keep"
-        raise ValueError(msg)
-    return rendered
