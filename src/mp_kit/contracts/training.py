@@ -160,6 +160,7 @@ class RunHeartbeat(Model):
     started_count: int | None = Field(default=None, description="Times the container's main process was started.")
     machine: MachineUse | None = None
     renew_urls: bool = Field(default=False, description="Ask for fresh URLs of the round's files.")
+    machine_ref: str | None = Field(default=None, max_length=200, description="The provider's id of the machine.")
 
 
 class RunOrders(Model):
@@ -244,4 +245,5 @@ class RunOutcome(Model):
     metrics: dict[str, Any] = Field(default_factory=dict)
     artifacts: list[ArtifactRequest] = Field(default_factory=list)
     failure: str | None = Field(default=None, max_length=4_000)
+    machine_ref: str | None = Field(default=None, max_length=200, description="The provider's id of the machine.")
     title: Name | None = None

@@ -61,6 +61,7 @@ class RunApi:
     ) -> None:
         self._seconds = seconds
         self._base = env.api_url
+        self._machine = {"machine_ref": env.machine_ref}
         self._path = f"/api/training/runs/{quote(env.run_id, safe='')}"
         self._client = httpx.Client(
             base_url=env.api_url,
@@ -73,7 +74,7 @@ class RunApi:
 
     def heartbeat(self, beat: RunHeartbeat) -> RunOrders:
         """Tells the progress and learns whether to go on."""
-        return RunOrders.model_validate(self._post("heartbeat", beat))
+        return RunOrders.model_validate(self._post("heartbeat", beat.model_copy(update=self._machine)))
 
     def logs(self, chunk: LogChunk) -> int:
         """Hands in log lines; returns the number of the line that the marketplace wants next."""
@@ -104,7 +105,7 @@ class RunApi:
 
     def finish(self, outcome: RunOutcome) -> None:
         """Tells the outcome."""
-        self._post("finish", outcome)
+        self._post("finish", outcome.model_copy(update=self._machine))
 
     def close(self) -> None:
         """Closes the connections."""

@@ -61,6 +61,7 @@ class JobEnv:
         folder: Where the job keeps its files; survives a restart of the container.
         deadline: When the job has to be over, whatever happens; None if only the spec's budget bounds it.
         secrets: Values that must never show up in a log.
+        machine_ref: The provider's id of the machine that this is, where the provider tells it.
     """
 
     run_id: str
@@ -73,6 +74,7 @@ class JobEnv:
     folder: Path
     deadline: datetime | None
     secrets: tuple[str, ...] = field(repr=False, default=())
+    machine_ref: str | None = None
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> JobEnv:
@@ -99,6 +101,7 @@ class JobEnv:
             folder=_folder(environ, str(claims["sub"])),
             deadline=_deadline(environ.get("MP_DEADLINE"), claims),
             secrets=tuple(environ[name] for name in _SECRETS if environ.get(name)),
+            machine_ref=environ.get("RUNPOD_POD_ID") or None,
         )
 
 

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -36,6 +36,7 @@ class LaunchOrder:
         deadline: When it has to be over.
         machine: ``gpu``, ``cpu``, ``memory``, ``disk`` and ``base_image`` as ordered; each may be missing.
         max_cost_usd: Upper bound of the whole run's cost, if there is one.
+        on_made: Told of a machine as soon as it exists, also of one that is ended at once because it costs too much.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class LaunchOrder:
     deadline: datetime
     machine: Mapping[str, Any] = field(default_factory=dict)
     max_cost_usd: float | None = None
+    on_made: Callable[[Handle], None] = field(default=lambda _: None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

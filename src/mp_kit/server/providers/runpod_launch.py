@@ -86,8 +86,10 @@ class Launcher:
             check_hours(order, self._clock())
             choice = affordable(self._market.candidates(account, wanted), cap)
             pod, candidate = self._place(account, body, choice)
+        handle = self.handle(account, pod, candidate)
+        order.on_made(handle)
         self._check_price(account, pod, candidate, cap)
-        return self.handle(account, pod, candidate)
+        return handle
 
     def search(self, account: Account, name: str, max_age: float = 0.0) -> Pod | None:
         """The pod of a name, the oldest living one of several.

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from decimal import ROUND_UP, Decimal
 from typing import Any
 
+from sqlalchemy import Row
+
 from mp_kit.errors import BudgetError
 from mp_kit.server.providers.base import Handle
 from mp_kit.server.services import audit, vendors
@@ -27,6 +29,7 @@ __all__ = [
     "DEFAULT_USD",
     "Left",
     "bound",
+    "enter_told",
     "hours",
     "left",
     "month_began",
@@ -150,6 +153,25 @@ def started(tx: Tx, provider: str, handle: Handle, *, run_id: str, attempt: int,
         "since": since,
     }
     ledger.open_machine(tx, values)
+
+
+def enter_told(tx: Tx, row: Row[Any], now: datetime) -> None:
+    """Enters the machine that a run's job named, where nobody else saw it.
+
+    Its launch's answer was lost, and it was over before it was looked for. Its price is unknown until its bill comes.
+
+    Args:
+        tx: Holds the run's row.
+        row: The run.
+        now: An aware instant.
+    """
+    ref = row.progress.get("machine_ref")
+    if not ref or row.provider not in CHARGING:
+        return
+    since = row.provider_data.get("launching_since")
+    handle = Handle(ref, row.vendor_id, float(row.price_per_hour or 0))
+    begun = datetime.fromisoformat(since) if since else now
+    started(tx, row.provider, handle, run_id=row.id, attempt=row.attempt, since=begun)
 
 
 def worst_case(price_per_hour: Decimal, hours: float) -> Decimal:

@@ -29,7 +29,7 @@ from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.vault import Vault
 
-__all__ = ["Claimed", "apply", "claim", "launch_order", "note", "record_handle", "release", "release_all"]
+__all__ = ["Claimed", "apply", "claim", "enter", "launch_order", "note", "record_handle", "release", "release_all"]
 
 log = logging.getLogger(__name__)
 
@@ -149,8 +149,7 @@ def record_handle(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> None:
     The ledger has it in any case. The hours of the budget shrink to what its money buys at this price.
     """
     row = rows.find(tx, run.run_id, lock=True)
-    since = run.facts.launching_since or now
-    money.started(tx, run.provider, handle, run_id=run.run_id, attempt=run.attempt, since=since)
+    since = enter(tx, run, handle, now)
     if row is None or row.attempt != run.attempt or row.provider_ref is not None or State(row.state) in FINAL:
         return
     data = {**row.provider_data, "handle": dict(handle.data), "launched_at": since.isoformat()}
@@ -165,8 +164,16 @@ def record_handle(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> None:
             "deadline_at": deadline,
         },
     )
-    detail = {"provider": run.provider, "ref": handle.ref, "attempt": row.attempt}
+    detail = {"provider": run.provider, "ref": handle.ref, "attempt": row.attempt, "gpu": handle.data.get("gpu")}
+    detail["price_per_hour_usd"] = handle.price_per_hour
     rows.add_event(tx, run.run_id, "launched", at=now, detail=detail)
+
+
+def enter(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> datetime:
+    """Enters a machine into the ledger, as from the beginning of its launch, which is returned; repeatable."""
+    since = run.facts.launching_since or now
+    money.started(tx, run.provider, handle, run_id=run.run_id, attempt=run.attempt, since=since)
+    return since
 
 
 def _affordable(deadline: datetime, price: float, usd: float | None, since: datetime) -> datetime:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from mp_kit.contracts.training import RunOutcome
 from mp_kit.errors import ConflictError, DatabaseDownError, MarketplaceError, ProviderError, UnavailableError
-from mp_kit.server.providers.base import Observed, Provider
+from mp_kit.server.providers.base import Handle, Observed, Provider
 from mp_kit.server.services import runs_claims as claims
 from mp_kit.server.services import runs_reports as reports
 from mp_kit.server.services.runs_claims import Claimed
-from mp_kit.server.services.runs_states import Act, State, Step, decide, settling
+from mp_kit.server.services.runs_states import Act, Limits, State, Step, decide, settling
 from mp_kit.server.storage import ObjectStore
 from mp_kit.server.store.engine import Database
 from mp_kit.server.vault import Vault
@@ -46,6 +47,8 @@ class Desk:
         mint: Makes a run token from run, vendor and end.
         api_url: Where jobs find the marketplace.
         vault: Opens the vendors' credentials that jobs need.
+        limits: How long a run may do what.
+        lease_seconds: How long a supervisor that died holds its runs up.
     """
 
     db: Database
@@ -54,6 +57,8 @@ class Desk:
     mint: Callable[[str, str, datetime], str]
     api_url: str
     vault: Vault
+    limits: Limits = field(default_factory=Limits)
+    lease_seconds: float = claims.LEASE_SECONDS
 
 
 def paced(run: Claimed, look_in: float) -> float:
@@ -81,7 +86,7 @@ def look(desk: Desk, run: Claimed, observed: Observed | None) -> None:
 
 
 def _look(desk: Desk, run: Claimed, observed: Observed | None) -> None:
-    step = decide(run.facts, observed, now())
+    step = decide(run.facts, observed, now(), desk.limits)
     if step.letter == "h" and observed and observed.outcome:
         _finish(desk, run, observed.outcome)
         return
@@ -132,12 +137,18 @@ def _launch(desk: Desk, provider: Provider, run: Claimed) -> float | None:
             order = claims.launch_order(
                 tx, run, store=desk.store, mint=desk.mint, api_url=desk.api_url, vault=desk.vault
             )
-        handle = provider.launch(order)
+        handle = provider.launch(replace(order, on_made=partial(_entered, desk, run)))
     except MarketplaceError as error:
         return _refused(desk, run, error)
     with desk.db.begin() as tx:
         claims.record_handle(tx, run, handle, now())
     return paced(run, 1.0)
+
+
+def _entered(desk: Desk, run: Claimed, handle: Handle) -> None:
+    """What exists is in the ledger at once: a machine that turns out too dear, and is ended, has cost money too."""
+    with desk.db.begin() as tx:
+        claims.enter(tx, run, handle, now())
 
 
 def _refused(desk: Desk, run: Claimed, error: MarketplaceError) -> float | None:

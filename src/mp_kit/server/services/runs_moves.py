@@ -11,6 +11,7 @@ from sqlalchemy import Row
 
 from mp_kit.errors import ConflictError
 from mp_kit.server.providers.base import Handle
+from mp_kit.server.services import money
 from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, RunFacts, State
 from mp_kit.server.store import ledger
 from mp_kit.server.store import runs as rows
@@ -54,6 +55,7 @@ def cost_so_far(row: Row[Any], now: datetime) -> float | None:
 
 def _final_cost(tx: Tx, row: Row[Any], now: datetime) -> Decimal | None:
     """Ends the run's machines in the ledger; None if there never was one."""
+    money.enter_told(tx, row, now)
     ledger.close_machines(tx, row.id, now)
     return ledger.cost(tx, row.id, now) if ledger.of_run(tx, row.id) else None
 

@@ -86,7 +86,9 @@ def heartbeat(tx: Tx, run_id: str, beat: RunHeartbeat, *, now: datetime, store: 
 
 
 def _progress(beat: RunHeartbeat, left_out: int) -> dict[str, Any]:
-    progress = {"step": beat.step, "total_steps": beat.total_steps, "started_count": beat.started_count}
+    progress: dict[str, Any] = {"step": beat.step, "total_steps": beat.total_steps, "started_count": beat.started_count}
+    if beat.machine_ref is not None:
+        progress["machine_ref"] = _tidy(beat.machine_ref)
     if beat.machine is not None:
         progress["machine"] = _tidy(beat.machine.model_dump(mode="json"))
     return progress | ({"metrics_left_out": left_out} if left_out else {})
@@ -182,7 +184,9 @@ def finish(
 def _outcome_values(tx: Tx, row: Row[Any], outcome: RunOutcome, store: ObjectStore, now: datetime) -> dict[str, Any]:
     files = runs_artifacts.confirm(tx, row.id, outcome, store, now)
     metrics, left_out = merged(row.metrics, _tidy(outcome.metrics))
-    extra = {"metrics_left_out": left_out} if left_out else {}
+    extra: dict[str, Any] = {"metrics_left_out": left_out} if left_out else {}
+    if outcome.machine_ref is not None:
+        extra["machine_ref"] = _tidy(outcome.machine_ref)
     return {
         "metrics": metrics,
         "artifacts": {"files": files, **_published(outcome)},

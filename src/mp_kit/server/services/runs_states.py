@@ -15,7 +15,7 @@ from typing import Literal
 
 from mp_kit.server.providers.base import Observed, Phase
 
-__all__ = ["FINAL", "TRANSITIONS", "Act", "RunFacts", "State", "Step", "Transition", "decide"]
+__all__ = ["FINAL", "TRANSITIONS", "Act", "Limits", "RunFacts", "State", "Step", "Transition", "decide"]
 
 
 class State(StrEnum):
@@ -146,13 +146,36 @@ SOFT_END = timedelta(seconds=10)
 """A job that is told to stop, or has told its outcome, has this long to end by itself."""
 
 
-def decide(run: RunFacts, observed: Observed | None, now: datetime) -> Step:
+@dataclass(frozen=True)
+class Limits:
+    """How long a run may do what; rehearsals have shorter ones.
+
+    Attributes:
+        launch: From the provider's yes to the first heartbeat.
+        silence: Without a heartbeat.
+        overdue: Behind the deadline, for the job's own watchdog.
+        stopped: On a machine that has stopped, without being heard.
+        soft_end: To end by itself, once it was told to stop or has told its outcome.
+    """
+
+    launch: timedelta = LAUNCH_PATIENCE
+    silence: timedelta = SILENCE
+    overdue: timedelta = OVERDUE_GRACE
+    stopped: timedelta = STOPPED_PATIENCE
+    soft_end: timedelta = SOFT_END
+
+
+_LIMITS = Limits()
+
+
+def decide(run: RunFacts, observed: Observed | None, now: datetime, limits: Limits = _LIMITS) -> Step:
     """What to do with a run.
 
     Args:
         run: What is stored of it.
         observed: What the provider sees; None if it was not asked or could not tell.
         now: An aware instant.
+        limits: How long a run may do what.
 
     Returns:
         The step; a run that only has to go on gets one that waits.
@@ -163,16 +186,16 @@ def decide(run: RunFacts, observed: Observed | None, now: datetime) -> Step:
     if run.state is State.QUEUED:
         return Step(Act.LAUNCH, "a")
     if run.state in {State.FINISHING, State.CANCELLING}:
-        return _ending(run, phase, now)
-    return _alive(run, observed, now)
+        return _ending(run, phase, now, limits)
+    return _alive(run, observed, now, limits)
 
 
-def _ending(run: RunFacts, phase: Phase, now: datetime) -> Step:
+def _ending(run: RunFacts, phase: Phase, now: datetime, limits: Limits) -> Step:
     if not run.launched:
         return Step(Act.FIND)
     if phase is Phase.GONE:
         return Step(letter=settling(run))
-    return Step(Act.WAIT if _ends_softly(run, now) else Act.TERMINATE, look_in=0.5)
+    return Step(Act.WAIT if _ends_softly(run, now, limits.soft_end) else Act.TERMINATE, look_in=0.5)
 
 
 def settling(run: RunFacts) -> str:
@@ -180,14 +203,14 @@ def settling(run: RunFacts) -> str:
     return "n" if run.state is State.CANCELLING else _SETTLES[run.outcome or "failed"]
 
 
-def _ends_softly(run: RunFacts, now: datetime) -> bool:
+def _ends_softly(run: RunFacts, now: datetime, limit: timedelta) -> bool:
     """A job that is heard gets a moment to end by itself; one that never spoke has nobody to ask."""
     since = run.cancel_requested_at if run.state is State.CANCELLING else run.heartbeat_at
-    return run.heartbeat_at is not None and since is not None and now - since < SOFT_END
+    return run.heartbeat_at is not None and since is not None and now - since < limit
 
 
-def _alive(run: RunFacts, observed: Observed | None, now: datetime) -> Step:
-    failure = _overdue(run, now) or _stopped(run, observed, now)
+def _alive(run: RunFacts, observed: Observed | None, now: datetime, limits: Limits) -> Step:
+    failure = _overdue(run, now, limits) or _stopped(run, observed, now, limits.stopped)
     if not run.launched:
         return Step(letter="f", failure=failure) if failure else Step(Act.FIND)
     if observed and observed.phase is Phase.GONE:
@@ -205,19 +228,19 @@ def _gone(observed: Observed) -> Step:
     return Step(letter="g", failure=f"The job ended{code} and told no outcome.{detail}")
 
 
-def _stopped(run: RunFacts, observed: Observed | None, now: datetime) -> str | None:
+def _stopped(run: RunFacts, observed: Observed | None, now: datetime, limit: timedelta) -> str | None:
     """Its main process has ended and its machine still costs money."""
     heard = run.heartbeat_at or run.launching_since
-    if observed is None or observed.phase is not Phase.EXITED or heard is None or now - heard <= STOPPED_PATIENCE:
+    if observed is None or observed.phase is not Phase.EXITED or heard is None or now - heard <= limit:
         return None
     return f"The job's machine has stopped, and the job told no outcome. {observed.detail}".strip()
 
 
-def _overdue(run: RunFacts, now: datetime) -> str | None:
-    if run.deadline and now > run.deadline + OVERDUE_GRACE:
+def _overdue(run: RunFacts, now: datetime, limits: Limits) -> str | None:
+    if run.deadline and now > run.deadline + limits.overdue:
         return "The hours of the budget are used up; the job was ended."
-    if run.state is State.LAUNCHING and run.launching_since and now - run.launching_since > LAUNCH_PATIENCE:
-        return f"The job gave no sign of life within {LAUNCH_PATIENCE.seconds // 60} minutes of its launch."
-    if run.state is State.RUNNING and run.heartbeat_at and now - run.heartbeat_at > SILENCE:
-        return f"The job was silent for {SILENCE.seconds // 60} minutes."
+    if run.state is State.LAUNCHING and run.launching_since and now - run.launching_since > limits.launch:
+        return f"The job gave no sign of life within {limits.launch.seconds // 60} minutes of its launch."
+    if run.state is State.RUNNING and run.heartbeat_at and now - run.heartbeat_at > limits.silence:
+        return f"The job was silent for {limits.silence.seconds // 60} minutes."
     return None

@@ -24,7 +24,7 @@ from mp_kit.server.services.runs_states import FINAL, OVERDUE_GRACE, State
 from mp_kit.server.store import ledger
 from mp_kit.server.store.engine import Database, Tx
 
-__all__ = ["Stray", "SweepReport", "accounts_of", "reconcile", "stray_because", "sweep"]
+__all__ = ["Stray", "SweepReport", "Walls", "accounts_of", "reconcile", "stray_because", "sweep"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,19 @@ BILLED_DAYS = 3
 """Providers bill by the hour at best and correct themselves; after this a bill is final."""
 
 _BILLS = 500
+
+
+@dataclass(frozen=True)
+class Walls:
+    """When a machine is a stray; rehearsals have shorter times.
+
+    Attributes:
+        young: Below this age it is left alone.
+        grace: Behind its run's deadline.
+    """
+
+    young: timedelta = YOUNG
+    grace: timedelta = SWEEP_GRACE
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,7 @@ def sweep(
     now: datetime,
     dry_run: bool = False,
     actor: str = "operator",
+    walls: Walls = Walls(),
 ) -> SweepReport:
     """Looks at every account and ends strays.
 
@@ -101,6 +115,7 @@ def sweep(
         now: An aware instant.
         dry_run: Only look.
         actor: For the audit.
+        walls: When a machine is a stray.
     """
     seen, strays, unreachable = 0, list[Stray](), list[str]()
     for name, vendor_id in accounts:
@@ -110,20 +125,21 @@ def sweep(
             unreachable.append(f"{name}/{vendor_id}: {error}")
             continue
         seen += len(found)
-        for machine, stray in _judged(db, name, found, now):
+        for machine, stray in _judged(db, name, found, now, walls):
             strays.append(stray if dry_run else _end(db, providers[name], machine, stray, now, actor))
     return SweepReport(seen, strays, unreachable)
 
 
-def stray_because(machine: Found, run: Row[Any] | None, now: datetime) -> str | None:
+def stray_because(machine: Found, run: Row[Any] | None, now: datetime, walls: Walls = Walls()) -> str | None:
     """Why a machine should not be there; None if it may be.
 
     Args:
         machine: As its provider shows it.
         run: ``state``, ``attempt``, ``provider_ref``, ``deadline_at`` and ``vendor_id`` of the run in its name, if any.
         now: An aware instant.
+        walls: When it is one.
     """
-    if now - machine.created_at < YOUNG:
+    if now - machine.created_at < walls.young:
         return None
     if run is None or run.vendor_id != machine.handle.vendor_id:
         return "No run of this marketplace is called so."
@@ -131,21 +147,23 @@ def stray_because(machine: Found, run: Row[Any] | None, now: datetime) -> str | 
         return f"Its run is {run.state}."
     if machine.attempt != run.attempt or State(run.state) is State.QUEUED:
         return "Its launch was given up."
-    return _unwanted(machine, run, now)
+    return _unwanted(machine, run, now, walls)
 
 
-def _unwanted(machine: Found, run: Row[Any], now: datetime) -> str | None:
+def _unwanted(machine: Found, run: Row[Any], now: datetime, walls: Walls) -> str | None:
     if run.provider_ref is not None and run.provider_ref != machine.handle.ref:
         return "Its run has another machine."
-    if run.deadline_at is not None and now > run.deadline_at + SWEEP_GRACE:
+    if run.deadline_at is not None and now > run.deadline_at + walls.grace:
         return "Its budget is used up."
     return None
 
 
-def _judged(db: Database, provider: str, found: Sequence[Found], now: datetime) -> list[tuple[Found, Stray]]:
+def _judged(
+    db: Database, provider: str, found: Sequence[Found], now: datetime, walls: Walls
+) -> list[tuple[Found, Stray]]:
     with db.begin() as tx:
         runs = ledger.facts_of(tx, [machine.run_id for machine in found])
-    judged = [(machine, stray_because(machine, runs.get(machine.run_id), now)) for machine in found]
+    judged = [(machine, stray_because(machine, runs.get(machine.run_id), now, walls)) for machine in found]
     return [(machine, _stray(provider, machine, why)) for machine, why in judged if why]
 
 

@@ -37,6 +37,8 @@ _BATCH = 1_000
 _THREADS = 16
 _BACKLOG = 64
 _SHORTEST_WAIT = 0.05
+_WHILE_AT_WORK = 0.1
+"""A look that ends may want another one soon, and rings no bell."""
 
 
 class _Crew:
@@ -61,6 +63,11 @@ class _Crew:
     def is_busy(self) -> bool:
         """Whether more claims would only lie about until their leases end."""
         return self._waiting >= _BACKLOG
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether any look is under way."""
+        return self._waiting > 0
 
     def do(self, task: Callable[[], None]) -> None:
         """Has a thread do something as soon as one is free."""
@@ -117,7 +124,7 @@ def _listen(desk: Desk, over: Callable[[], bool], on_cycle: Callable[[int], None
             looked_at = 0 if crew.is_busy else _cycle(desk, crew)
             on_cycle(looked_at)
             if looked_at < _BATCH:
-                bell.wait(_SHORTEST_WAIT if crew.is_busy else _pause(desk, poll()))
+                bell.wait(min(_pause(desk, poll()), _WHILE_AT_WORK if crew.is_at_work else poll()))
 
 
 def _pause(desk: Desk, poll: float) -> float:
@@ -134,7 +141,7 @@ def cycle(desk: Desk) -> int:
 
 def _cycle(desk: Desk, crew: _Crew) -> int:
     with desk.db.begin() as tx:
-        claimed = claims.claim(tx, providers=desk.providers, limit=_BATCH)
+        claimed = claims.claim(tx, providers=desk.providers, limit=_BATCH, lease_seconds=desk.lease_seconds)
     accounts: dict[tuple[str, str], list[Claimed]] = defaultdict(list)
     for run in claimed:
         if run.handle is None:
@@ -152,7 +159,7 @@ def _look_at(desk: Desk, crew: _Crew, name: str, group: Sequence[Claimed]) -> No
     quiet: dict[float, list[Claimed]] = defaultdict(list)
     for run in group:
         observed = seen.get(run.handle.ref) if run.handle else None
-        step = decide(run.facts, observed, now())
+        step = decide(run.facts, observed, now(), desk.limits)
         if step.act is Act.WAIT and step.letter is None:
             quiet[paced(run, step.look_in)].append(run)
         else:
