@@ -7,7 +7,7 @@ Invariants that the database itself holds:
    idempotency key of a vendor names one run. No arrow but those of that page can be made (trigger).
 3. A signal's identity is unique, time first, so that the live edge of the index stays hot; its vendor is the vendor
    of its deployment (composite foreign key), so that wrong attribution cannot be stored.
-4. The audit log and the history of stages can only grow (triggers, at the end of the first migration).
+4. The audit log, the history of stages and the receipts of signals can only grow (triggers, in the migrations).
 
 Money is in US dollars, times are ``timestamptz``, ids are text made in Python.
 """
@@ -28,7 +28,13 @@ from mp_kit.server.store.tables.runs import (
     run_mirrors,
     training_runs,
 )
-from mp_kit.server.store.tables.signals import consensus, signal_batches, signals
+from mp_kit.server.store.tables.signals import (
+    consensus,
+    signal_batches,
+    signal_chains,
+    signal_receipts,
+    signals,
+)
 from mp_kit.server.store.tables.vendors import marketplace_vendors, vendor_keys
 
 __all__ = [
@@ -52,6 +58,8 @@ __all__ = [
     "run_machines",
     "run_mirrors",
     "signal_batches",
+    "signal_chains",
+    "signal_receipts",
     "signals",
     "signing_keys",
     "training_runs",

@@ -69,6 +69,29 @@ signals = Table(
     Index(None, "vendor_id", "event_time"),
 )
 
+signal_chains = Table(
+    "signal_chains",
+    metadata,
+    Column("deployment_id", Text, ForeignKey("deployments.id"), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("head", Text, nullable=False),
+    Column("key_id", Text, ForeignKey("signing_keys.id")),
+)
+"""The end of each deployment's chain of receipts; its row's lock is what puts batches in an order."""
+
+signal_receipts = Table(
+    "signal_receipts",
+    metadata,
+    Column("deployment_id", Text, ForeignKey("deployments.id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("key_id", Text, ForeignKey("signing_keys.id"), nullable=False),
+    Column("signature", Text, nullable=False),
+    UniqueConstraint("batch_id"),
+    CheckConstraint("seq > 0", name="seq"),
+)
+
 consensus = Table(
     "consensus",
     metadata,
