@@ -138,7 +138,7 @@ def _unlike(body: ReceiptBody, rows: Mapping[int, Signal]) -> str:
             body.deployment_id,
         ):
             return f"{signal.signal_id} has another time of receipt, vendor or deployment"
-    if rows_sha256(_columns(rows)) != body.rows_sha256:
+    if rows_sha256(columns_of(rows)) != body.rows_sha256:
         return f"the signals of batch {body.batch} are not those that were stored"
     return ""
 
@@ -147,7 +147,8 @@ def _sender(signal: Signal) -> str:
     return signal.deployment_id or "house"
 
 
-def _columns(rows: Mapping[int, Signal]) -> dict[str, list[object]]:
+def columns_of(rows: Mapping[int, Signal]) -> dict[str, list[object]]:
+    """A batch's signals, by row number, as :func:`mp_kit.receipts.rows_sha256` takes them."""
     numbers = sorted(rows)
     signals = [rows[number] for number in numbers]
     return {
