@@ -67,6 +67,7 @@ def _runpod(settings: Settings, signer: Signer, keys: Callable[[str], str]) -> R
         image=settings.trainer_image,
         prefix=f"mp-{signer.key_id[:8].lower()}",
         base_url=settings.runpod_url,
+        api_url=settings.base_url,
         env=_addresses(settings),
         settle_seconds=settings.runpod_settle_seconds,
     )

@@ -16,7 +16,6 @@ from mp_kit.errors import (
     InvalidInputError,
     MarketplaceError,
     ProviderError,
-    SetupError,
     UnavailableError,
 )
 from mp_kit.testing.fake_runpod import FakeRunPod, Fault, Pace
@@ -290,7 +289,7 @@ def test_bad_orders_are_refused_before_they_are_sent(runpod: Pair, changes: dict
 def test_no_image_anywhere():
     """A marketplace without a trainer image says so, and orders nothing; an order may bring one."""
     with pair(image="") as both:
-        with pytest.raises(SetupError, match="names no trainer image"):
+        with pytest.raises(InvalidInputError, match="names no trainer image"):
             both.provider.launch(both.order())
         both.provider.launch(both.order(machine={"gpu": "L4", "base_image": "trainers/own:1"}))
 

@@ -55,7 +55,7 @@ def create(house: TheHouse, who: Caller, request: AnyRequest, data: JSONBody[Tra
             data,
             idempotency_key=key,
             now=datetime.now(UTC),
-            providers=house.providers.keys(),
+            providers=house.providers,
             view=_view(house),
         )
     return ok(run)

@@ -132,6 +132,13 @@ class Observed:
 class Provider(Protocol):
     """A place where trainings run."""
 
+    def check(self, machine: Mapping[str, Any]) -> None:
+        """Refuses an order that no launch could carry out; asks nobody.
+
+        Raises:
+            InvalidInputError: Why, and what would do.
+        """
+
     def offers(self, vendor_id: str, machine: Mapping[str, Any]) -> Sequence[Offer]:
         """What would do for a machine as ordered, in the order in which a launch tries it.
 

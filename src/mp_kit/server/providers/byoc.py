@@ -49,6 +49,9 @@ class ByocProvider:
     def __init__(self, hear: Callable[[Sequence[str]], Mapping[str, Heard]]) -> None:
         self._hear = hear
 
+    def check(self, machine: Mapping[str, Any]) -> None:
+        """Takes every order."""
+
     def offers(self, vendor_id: str, machine: Mapping[str, Any]) -> Sequence[Offer]:  # noqa: ARG002 - the protocol's
         """A machine of the vendor's own, which costs nothing here."""
         return [Offer("a machine of your own", Decimal(0))]

@@ -54,6 +54,9 @@ class LocalProvider:
         self._root = root
         self._command = tuple(command)
 
+    def check(self, machine: Mapping[str, Any]) -> None:
+        """Takes every order."""
+
     def offers(self, vendor_id: str, machine: Mapping[str, Any]) -> Sequence[Offer]:  # noqa: ARG002 - the protocol's
         """This machine, which costs nothing."""
         return [Offer("this machine", Decimal(0))]

@@ -21,13 +21,13 @@ from typing import Any
 
 import httpx
 
-from mp_kit.errors import MarketplaceError, UnavailableError
+from mp_kit.errors import InvalidInputError, MarketplaceError, UnavailableError
 from mp_kit.server.providers.base import Found, Handle, LaunchOrder, Observed, Offer, Phase
 from mp_kit.server.providers.runpod_api import Account, RunPodApi
 from mp_kit.server.providers.runpod_gpus import read_gpu
 from mp_kit.server.providers.runpod_launch import Launcher
 from mp_kit.server.providers.runpod_market import Market
-from mp_kit.server.providers.runpod_orders import Container, pod_name, read_name
+from mp_kit.server.providers.runpod_orders import Container, image_of, is_loopback, pod_name, read_name
 from mp_kit.server.providers.runpod_watch import PodLists, Watch
 from mp_kit.server.providers.runpod_wire import LogEvent, Pod, instant_text, money
 
@@ -51,6 +51,7 @@ class RunPodProvider:
         image: Docker image with the trainer in it.
         prefix: Begins the name of each pod of this marketplace, and of no other's.
         base_url: RunPod's REST v2.
+        api_url: Where pods call the marketplace back; empty where that is not known.
         command: The container's main process.
         env: Variables that each pod gets beside its order's.
         disk: GB of a pod that names none; small ones find no machine.
@@ -71,6 +72,7 @@ class RunPodProvider:
         image: str,
         prefix: str,
         base_url: str = BASE_URL,
+        api_url: str = "",
         command: Sequence[str] = COMMAND,
         env: Mapping[str, str] | None = None,
         disk: int = 40,
@@ -84,6 +86,8 @@ class RunPodProvider:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._keys = keys
+        self._image = image
+        self._api_url = api_url
         self._prefix = prefix
         self._clock = clock
         self._sleep = sleep
@@ -103,14 +107,30 @@ class RunPodProvider:
         """Closes the connections."""
         self._api.close()
 
+    def check(self, machine: Mapping[str, Any]) -> None:
+        """Refuses an order that no pod could carry out.
+
+        Raises:
+            InvalidInputError: Pods could not call this marketplace back, there is no image for them, or the order's is
+                no image.
+        """
+        if self._api_url and is_loopback(self._api_url) and not is_loopback(self._api.base_url):
+            raise InvalidInputError(
+                f"RunPod's machines could not call this marketplace back: it knows itself as {self._api_url}, "
+                "which is an address of this machine alone.",
+                hint="The operator sets INFRA_BASE_URL to an address that RunPod reaches. Or name another provider.",
+            )
+        image_of(machine, self._image)
+
     def offers(self, vendor_id: str, machine: Mapping[str, Any]) -> Sequence[Offer]:
         """GPUs that fit, at today's prices. CPUs and memory come with a GPU at RunPod: such wishes decide nothing.
 
         Raises:
-            InvalidInputError: No such GPU exists; the message names some that do.
+            InvalidInputError: No such GPU exists; the message names some that do. Or as for :meth:`check`.
             CredentialError: The vendor has not connected an account, or its key is refused.
             ProviderError: RunPod does not answer, or has none of them at present.
         """
+        self.check(machine)
         wanted = read_gpu(machine.get("gpu"))
         return [candidate.offer() for candidate in self._market.candidates(self._account(vendor_id), wanted)]
 
@@ -125,6 +145,7 @@ class RunPodProvider:
             ProviderError: No place now, and nothing was started.
             UnavailableError: It is not known whether something was started.
         """
+        self.check(order.machine)
         return self._launcher.launch(self._account(order.vendor_id), order, self._list_seconds)
 
     def find(self, run_id: str, attempt: int, vendor_id: str, since: datetime) -> Handle | None:

@@ -13,14 +13,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
-from mp_kit.errors import InvalidInputError, SetupError
+from mp_kit.errors import InvalidInputError
 from mp_kit.server.providers.base import LaunchOrder
 from mp_kit.server.providers.runpod_gpus import Candidate
 from mp_kit.server.providers.runpod_wire import instant_text
 
-__all__ = ["Container", "pod_body", "pod_name", "read_name"]
+__all__ = ["Container", "image_of", "is_loopback", "pod_body", "pod_name", "read_name"]
 
 MAX_VARIABLES = 50
 """RunPod's limit of environment variables per pod."""
@@ -71,13 +73,13 @@ def pod_body(order: LaunchOrder, container: Container, prefix: str) -> dict[str,
     """The part of a pod's order that is the same for every GPU.
 
     Raises:
-        SetupError: No image is named anywhere.
-        InvalidInputError: RunPod would refuse it; the message says what is too much, or wrong, and where.
+        InvalidInputError: No image is named anywhere, or RunPod would refuse the order; the message says what is too
+            much, or wrong, and where.
     """
     env = {**order.env, **container.env, "MP_DEADLINE": instant_text(order.deadline)}
     body = {
         "name": pod_name(prefix, order.run_id, order.attempt),
-        "image": _image(str(order.machine.get("base_image") or container.image)),
+        "image": image_of(order.machine, container.image),
         "args": _args(container.command),
         "disk": _disk(order.machine.get("disk") or container.disk),
         "env": env,
@@ -99,11 +101,27 @@ def _args(command: Sequence[str]) -> str:
     return json.dumps({"entrypoint": [first], "cmd": rest} if rest else {"entrypoint": [first]})
 
 
-def _image(image: str) -> str:
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine itself, so that no other machine reaches it."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(host)
+    except ValueError:  # a name
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
+
+
+def image_of(machine: Mapping[str, Any], default: str) -> str:
+    """The image of an order's pod: its own, else the marketplace's.
+
+    Raises:
+        InvalidInputError: Neither is there, or it is no reference of an image.
+    """
+    image = str(machine.get("base_image") or default)
     if not image:
-        raise SetupError(
-            "This marketplace names no trainer image, and the order brings none (`base_image`).",
-            hint="The operator sets MP_TRAINER_IMAGE to an image with mp-kit[train] in it.",
+        raise InvalidInputError(
+            "This marketplace names no trainer image, and the order brings none.",
+            hint="Name one with mp-kit[train] in it: `base_image`. Or the operator sets MP_TRAINER_IMAGE.",
         )
     if not _IMAGE.fullmatch(image):
         raise InvalidInputError(f"base_image: {image!r} is no reference of a Docker image.")

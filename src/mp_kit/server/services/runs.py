@@ -11,7 +11,7 @@ What jobs report is in :mod:`mp_kit.server.services.runs_reports`, what the supe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from sqlalchemy import Row
 from mp_kit.contracts.idempotency import check_idempotency_key
 from mp_kit.contracts.training import LogLine, RunLogs, RunStatus, TrainingRequest, TrainingRun
 from mp_kit.errors import ForbiddenError, IdempotencyError, InvalidInputError, NotFoundError
+from mp_kit.server.providers.base import Provider
 from mp_kit.server.services import audit, money, rounds
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.runs_claims import apply, claim
@@ -59,7 +60,7 @@ def create(
     *,
     idempotency_key: str | None,
     now: datetime,
-    providers: Collection[str],
+    providers: Collection[str] | Mapping[str, Provider],
     view: View | None = None,
 ) -> TrainingRun:
     """Orders a run.
@@ -70,19 +71,21 @@ def create(
         request: What, and where. Its ``dataset_urls`` are not kept: the round's own files are signed at the launch.
         idempotency_key: Names the order, if the client sent one.
         now: An aware instant.
-        providers: Those on offer.
+        providers: Those on offer, by name; each may refuse what it could never launch.
         view: How to show it.
 
     Returns:
         The run, or the first one of this key.
 
     Raises:
-        InvalidInputError: The provider is not on offer.
+        InvalidInputError: The provider is not on offer, or refuses the order.
         NotFoundError: No such round.
         IdempotencyError: The key was used with another body.
         BudgetError: Its bound does not fit under the vendor's monthly ceiling.
     """
     check_provider(request.provider.value, providers)
+    if isinstance(providers, Mapping):
+        providers[request.provider.value].check(machine_of(request))
     body = hashlib.sha256(canonical_bytes(request.model_dump(mode="json"))).hexdigest()
     values = {"id": new_id("run"), "vendor_id": vendor_id, "body_sha256": body, "created_at": now}
     values["idempotency_key"] = check_idempotency_key(idempotency_key)
