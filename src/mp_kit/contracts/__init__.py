@@ -53,6 +53,7 @@ from mp_kit.contracts.envelope import (
 from mp_kit.contracts.estimates import Estimate, MachineOffer
 from mp_kit.contracts.headers import (
     CONTRACTS_VERSION_HEADER,
+    DRY_RUN_HEADER,
     IDEMPOTENCY_KEY_HEADER,
     MANIFEST_KEY_HEADER,
     MANIFEST_SIGNATURE_HEADER,
@@ -139,6 +140,7 @@ from mp_kit.contracts.training import (
     TrainingSpec,
     Wandb,
 )
+from mp_kit.contracts.validation import CheckStatus, LatencyFigures, ValidationCheck, ValidationReport
 from mp_kit.contracts.vendors import (
     ExchangeRequest,
     Introspection,
@@ -161,6 +163,7 @@ __all__ = [
     "CONTRACTS_VERSION",
     "CONTRACTS_VERSION_HEADER",
     "CURRENT",
+    "DRY_RUN_HEADER",
     "IDEMPOTENCY_KEY_HEADER",
     "MANIFEST_KEY_HEADER",
     "MANIFEST_SCHEMA_VERSION",
@@ -181,6 +184,7 @@ __all__ = [
     "Artifacts",
     "Budget",
     "CatalogEntry",
+    "CheckStatus",
     "Confidence",
     "Connection",
     "ConnectionName",
@@ -215,6 +219,7 @@ __all__ = [
     "IssuedKey",
     "IssuedToken",
     "KeyCheck",
+    "LatencyFigures",
     "Listing",
     "LogChunk",
     "LogChunkLine",
@@ -270,6 +275,8 @@ __all__ = [
     "TrainingRequest",
     "TrainingRun",
     "TrainingSpec",
+    "ValidationCheck",
+    "ValidationReport",
     "Vendor",
     "VendorStatus",
     "VersionText",

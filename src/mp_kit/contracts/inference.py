@@ -54,12 +54,13 @@ class ConsensusInferResponse(InferResponse):
 
 
 class OptimizerInferRequest(Model):
-    """POST /infer of an optimizer: assets and constraints."""
+    """POST /infer of an optimizer: assets and constraints, with moments, recent closes, or both."""
 
     assets: list[Symbol] = Field(min_length=1)
     timeframe: Timeframe
     expected_returns: dict[str, float] | None = None
     covariance: list[list[float]] | None = None
+    closes: dict[Symbol, list[float]] | None = Field(default=None, description="Closes by symbol, the newest last.")
     max_weight: float = Field(default=1.0, gt=0, le=1)
 
 
