@@ -22,7 +22,7 @@ from mp_kit.server.edge.parts import Caller, TheHouse, ok, require_json
 from mp_kit.server.services import datasets, rounds, runs
 
 
-@get("/api/rounds", guards=[allow("vendor", "operator", "deployment", "run")], sync_to_thread=True, tags=["rounds"])
+@get("/api/rounds", guards=[allow("vendor", "operator", "deployment")], sync_to_thread=True, tags=["rounds"])
 def list_rounds(house: TheHouse, limit: Annotated[int, QueryParameter(ge=1, le=500)] = 50) -> Success[RoundList]:
     """Published rounds, newest first."""
     with house.db.begin() as tx:
