@@ -20,6 +20,7 @@ from mp_kit.version import __version__
 if TYPE_CHECKING:
     from mp_kit import contracts, errors
     from mp_kit.client.marketplace import Marketplace, connect
+    from mp_kit.contracts.webhook_signatures import verify_webhook
     from mp_kit.errors import (
         AttributionError,
         AuthError,
@@ -91,10 +92,15 @@ __all__ = [
     "connect",
     "contracts",
     "errors",
+    "verify_webhook",
 ]
 
 _MODULES = {"contracts", "errors"}
-_CLIENT = {"Marketplace", "connect"}
+_HOMES = {
+    "Marketplace": "mp_kit.client.marketplace",
+    "connect": "mp_kit.client.marketplace",
+    "verify_webhook": "mp_kit.contracts.webhook_signatures",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -102,7 +108,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"mp_kit.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "mp_kit.client.marketplace" if name in _CLIENT else "mp_kit.errors"
+    home = _HOMES.get(name, "mp_kit.errors")
     return globals().setdefault(name, getattr(importlib.import_module(home), name))
 
 

@@ -158,6 +158,24 @@ from mp_kit.contracts.versions import (
     SUPPORTED_RANGE,
     negotiate,
 )
+from mp_kit.contracts.webhook_signatures import (
+    WEBHOOK_ID_HEADER,
+    WEBHOOK_SIGNATURE_HEADER,
+    WEBHOOK_TIMESTAMP_HEADER,
+    new_webhook_secret,
+    sign_webhook,
+    verify_webhook,
+)
+from mp_kit.contracts.webhooks import (
+    IssuedWebhook,
+    Webhook,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookDeliveryStatus,
+    WebhookEventType,
+    WebhookRequest,
+    WebhookStatus,
+)
 
 __all__ = [
     "CONTRACTS_VERSION",
@@ -176,6 +194,9 @@ __all__ = [
     "SLOT_SECONDS",
     "SUPPORTED_RANGE",
     "TIMEFRAME_SECONDS",
+    "WEBHOOK_ID_HEADER",
+    "WEBHOOK_SIGNATURE_HEADER",
+    "WEBHOOK_TIMESTAMP_HEADER",
     "Allocation",
     "ArtifactAnnouncement",
     "ArtifactFile",
@@ -218,6 +239,7 @@ __all__ = [
     "Introspection",
     "IssuedKey",
     "IssuedToken",
+    "IssuedWebhook",
     "KeyCheck",
     "LatencyFigures",
     "Listing",
@@ -281,10 +303,20 @@ __all__ = [
     "VendorStatus",
     "VersionText",
     "Wandb",
+    "Webhook",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryStatus",
+    "WebhookEventType",
+    "WebhookRequest",
+    "WebhookStatus",
     "check_credential",
     "check_idempotency_key",
     "make_idempotency_key",
     "negotiate",
+    "new_webhook_secret",
     "render_failure",
+    "sign_webhook",
     "translate",
+    "verify_webhook",
 ]
