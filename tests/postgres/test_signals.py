@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from mp_kit.contracts import ReceiptStatus, StoreResult
+from mp_kit.contracts import ReceiptStatus
 from mp_kit.errors import AttributionError, ForbiddenError, InvalidInputError
 from mp_kit.server.house import House
 from mp_kit.server.services import consensus, signals, vendors
+from mp_kit.server.services.signal_outcome import Outcome
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Database, Tx
+from mp_kit.server.store.signals import LARGE
 
 BAR = datetime(2026, 1, 5, 10, tzinfo=UTC)
 
@@ -59,7 +62,7 @@ def who(tx: Tx, house: House) -> Principal:
     return make_deployment(tx, house)
 
 
-def statuses(result: StoreResult) -> list[str]:
+def statuses(result: Outcome) -> list[str]:
     return [receipt.status.value for receipt in result.receipts]
 
 
@@ -208,6 +211,81 @@ def test_batch_sizes(tx: Tx, who: Principal, count: int):
     """An empty or oversized batch is refused with a hint."""
     with pytest.raises(InvalidInputError, match="1 to 100000"):
         signals.store(tx, who, signals.Batch(items=[None] * count, body=b""))
+
+
+def many(count: int, **changes: Any) -> list[dict[str, Any]]:
+    """Signals about bars of their own, with some of everything that a row may have."""
+    return [
+        signal(
+            symbol=f"S{n % 7}",
+            event_time=(BAR - timedelta(minutes=n // 7)).isoformat(),
+            confidence=n / count,
+            decision=("BUY", "SELL", "HOLD")[n % 3],
+            model_id=None if n % 2 else "momentum",
+            rationale=None if n % 5 else [f"because é {n}"],
+            metadata=None if n % 11 else {"n": n},
+            **changes,
+        )
+        for n in range(count)
+    ]
+
+
+STORED = text(
+    "SELECT row_no, event_time, ts, confidence, symbol, timeframe, model_version, decision, model_id, rationale,"
+    " metadata, late, vendor_id, deployment_id FROM signals WHERE deployment_id = :id ORDER BY batch_id, row_no"
+)
+
+
+@pytest.mark.parametrize("count", [LARGE - 1, LARGE])
+def test_large_batch_is_stored_as_it_was_sent(tx: Tx, who: Principal, count: int):
+    """By arrays or through the staging table, every value of every column arrives."""
+    rows = many(count)
+    outcome = signals.store(tx, who, batch(*rows))
+    assert [count, 0, 0, 0] == outcome.counts
+    stored = [tuple(row) for row in tx.execute(STORED, {"id": who.deployment_id})]
+    sent = [
+        (
+            n, datetime.fromisoformat(row["event_time"]), BAR, row["confidence"], row["symbol"], "1h", "1.0.0",
+            row["decision"], row["model_id"], row["rationale"], row["metadata"], True, who.vendor_id, who.deployment_id,
+        )
+        for n, row in enumerate(rows)
+    ]  # fmt: skip
+    assert sent == stored
+
+
+@pytest.mark.parametrize("count", [90, LARGE + 90])
+def test_every_outcome_in_one_batch(tx: Tx, who: Principal, count: int):
+    """Small or large: new, known, contradicting, twin and bad rows are told apart, in place."""
+    first = many(count)
+    signals.store(tx, who, batch(*first[: count // 2], key="first"))
+    changed = first[0] | {"decision": "HOLD"}
+    rows = [*first, first[-1], changed, first[-1] | {"confidence": 0.123}, signal(symbol="")]
+    outcome = signals.store(tx, who, batch(*rows, key="second"))
+    told = statuses(outcome)
+    assert ["duplicate"] * (count // 2) + ["accepted"] * (count - count // 2) == told[:count]
+    assert ["duplicate", "conflict", "conflict", "rejected"] == told[count:]
+    receipts = outcome.receipts
+    assert receipts[count - 1].signal_id == receipts[count].signal_id == receipts[count + 2].signal_id
+    assert "BUY with 0.0 stands: a signal is never rewritten" == receipts[count + 1].error
+    assert (None, "symbol") == (receipts[-1].signal_id, (receipts[-1].error or "")[:6])
+    assert outcome == signals.store(tx, who, batch(*rows, key="second"))
+
+
+def test_two_large_batches_in_one_transaction(tx: Tx, who: Principal):
+    """The staging table is emptied between them."""
+    one, two = many(LARGE), many(LARGE, model_version="2")
+    assert LARGE == signals.store(tx, who, batch(*one)).accepted
+    assert [LARGE, 1, 0, 0] == signals.store(tx, who, batch(*two, two[5])).counts
+    assert 2 * LARGE == tx.execute(text("SELECT count(*) FROM signals")).scalar_one()
+
+
+def test_answers_kept_before_are_given_again(tx: Tx, who: Principal):
+    """An answer that an earlier release kept as JSON is read as well."""
+    outcome = signals.store(tx, who, batch(signal(), signal(), signal(decision="SELL"), signal(symbol=""), key="k"))
+    kept = zlib.compress(outcome.json().encode(), 1)
+    tx.execute(text("UPDATE signal_batches SET answer = :kept"), {"kept": kept})
+    again = signals.store(tx, who, batch(signal(), signal(), signal(decision="SELL"), signal(symbol=""), key="k"))
+    assert outcome.result == again.result
 
 
 PUSHER = """

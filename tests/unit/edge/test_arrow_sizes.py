@@ -47,7 +47,7 @@ def test_a_bomb_is_refused_unopened():
 
 def test_a_compressed_batch_reads_as_any_other():
     """Compression is welcome."""
-    assert TEXTS.to_pylist() == read_rows(stream(TEXTS, "zstd"), ARROW)
+    assert TEXTS == read_rows(stream(TEXTS, "zstd"), ARROW)
 
 
 @pytest.mark.parametrize("cut", range(0, 400, 7))
@@ -58,4 +58,4 @@ def test_a_torn_stream_is_malformed_or_shorter(cut: int):
         rows = read_rows(whole[:cut], ARROW)
     except MalformedJsonError:
         return
-    assert rows in ([], WORDS.to_pylist())
+    assert rows in (WORDS.schema.empty_table(), WORDS)

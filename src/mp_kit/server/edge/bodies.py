@@ -12,14 +12,15 @@ from mp_kit.contracts.signal_rules import MAX_ROWS
 from mp_kit.errors import InvalidInputError, MalformedJsonError, TooLargeError, UnsupportedMediaError
 from mp_kit.server.edge.arrow_sizes import unpacked_bytes
 from mp_kit.server.edge.parts import JSON_TYPES
+from mp_kit.server.services.signal_reading import Items
 
 NDJSON = "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"
 _MAX_UNPACKED = 256 * 1024 * 1024
 
 
-def read_rows(body: bytes, content_type: str) -> list[Any]:
-    """The rows of a body.
+def read_rows(body: bytes, content_type: str) -> Items:
+    """The rows of a body; an Arrow stream stays a table.
 
     Args:
         body: As received.
@@ -62,9 +63,9 @@ def _read_lines(body: bytes) -> list[Any]:
     return [_parse(line, f"Line {number}") for number, line in lines if line.strip()]
 
 
-def _read_arrow(body: bytes) -> list[Any]:
-    rows: list[Any] = []
-    unpacked = 0
+def _read_arrow(body: bytes) -> pa.Table:
+    batches: list[pa.RecordBatch] = []
+    unpacked = count = 0
     try:
         if unpacked_bytes(body) > _MAX_UNPACKED:
             raise TooLargeError(f"A batch has at most {_MAX_UNPACKED} bytes unpacked.")
@@ -72,16 +73,12 @@ def _read_arrow(body: bytes) -> list[Any]:
             for batch in reader:
                 batch.validate(full=True)  # before anything follows its offsets: they are the sender's
                 unpacked += batch.nbytes
-                if unpacked > _MAX_UNPACKED or len(rows) + batch.num_rows > MAX_ROWS:
+                count += batch.num_rows
+                if unpacked > _MAX_UNPACKED or count > MAX_ROWS:
                     raise TooLargeError(f"A batch has at most {MAX_ROWS} signals and {_MAX_UNPACKED} bytes unpacked.")
-                rows.extend(batch.to_pylist())
+                batches.append(batch)
+            return pa.Table.from_batches(batches, reader.schema)
     except (pa.ArrowException, OSError) as error:  # OSError: the body ends in the middle of a message
         raise MalformedJsonError(f"The body is no Arrow stream: {str(error)[:200]}.") from error
-    except (
-        ValueError,
-        OverflowError,
-        LookupError,
-        struct.error,
-    ) as error:  # times beyond the calendar, zones that nobody knows
+    except (ValueError, OverflowError, LookupError, struct.error) as error:
         raise MalformedJsonError(f"The Arrow stream holds a value that cannot be read: {str(error)[:200]}.") from error
-    return rows

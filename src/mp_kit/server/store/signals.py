@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
+import psycopg
 from sqlalchemy import Row, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mp_kit.server.store.engine import Tx, driver
 from mp_kit.server.store.queries import named
+from mp_kit.server.store.signal_columns import Columns
 from mp_kit.server.store.tables import signal_batches
+
+LARGE = 1_500
+"""From so many rows on a batch goes by COPY into a staging table; below, arrays in one statement are quicker."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What all rows of a batch share; the origin is the token's, never the rows'."""
+
+    batch_id: int
+    deployment_id: str
+    vendor_id: str | None
+    received_at: datetime
 
 
 class Stored(NamedTuple):
-    """A signal that was there before: where it lies and what it says."""
+    """A signal that was there before: where it lies, what it says, and whether the new row says the same."""
 
     row_no: int
     batch_id: int
@@ -22,20 +39,36 @@ class Stored(NamedTuple):
     decision: str
     confidence: float
     late: bool
+    same: bool
 
 
-def insert_batch(tx: Tx, columns: Mapping[str, Any]) -> set[int]:
-    """Inserts a batch by columns and returns the numbers of the rows that were new."""
-    with driver(tx).cursor() as cursor:
-        cursor.execute(named("insert_signals").encode(), columns, prepare=True)
-        return {row[0] for row in cursor.fetchall()}
+def insert(tx: Tx, head: Head, columns: Columns) -> list[Stored]:
+    """Inserts a batch, each identity once.
 
-
-def find_stored(tx: Tx, columns: Mapping[str, Any]) -> list[Stored]:
-    """The stored signals of these identities."""
-    with driver(tx).cursor() as cursor:
-        cursor.execute(named("find_stored_signals").encode(), columns, prepare=True)
+    Returns:
+        For each row whose identity was there already (perhaps in this very batch), what is stored under it.
+    """
+    with driver(tx).cursor(binary=True) as cursor:
+        if len(columns) < LARGE:
+            return _by_arrays(cursor, head, columns)
+        cursor.execute(named("stage_signals").encode())
+        cursor.execute(named("empty_stage").encode())
+        with cursor.copy(named("copy_signals").encode()) as copy:
+            copy.write(columns.copy_bytes())
+        cursor.execute(named("insert_staged_signals").encode(), vars(head), prepare=True)
+        if cursor.rowcount == len(columns):
+            return []
+        cursor.execute(named("find_staged_signals").encode(), vars(head), prepare=True)
         return [Stored(*row) for row in cursor.fetchall()]
+
+
+def _by_arrays(cursor: psycopg.Cursor, head: Head, columns: Columns) -> list[Stored]:
+    values = vars(head) | columns.arrays()
+    cursor.execute(named("insert_signals").encode(), values, prepare=True)
+    if cursor.rowcount == len(columns):
+        return []
+    cursor.execute(named("find_stored_signals").encode(), values, prepare=True)
+    return [Stored(*row) for row in cursor.fetchall()]
 
 
 def find_batch(tx: Tx, deployment_id: str, key: str) -> Row[Any] | None:
