@@ -73,6 +73,11 @@ def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
     return _base(env, "XDG_CACHE_HOME", ".cache") / "mp"
 
 
+def state_dir(env: Mapping[str, str] = os.environ) -> Path:
+    """The folder of what must not be lost and is no setting (the outboxes): ``$XDG_STATE_HOME/mp``."""
+    return _base(env, "XDG_STATE_HOME", ".local/state") / "mp"
+
+
 def _base(env: Mapping[str, str], variable: str, fallback: str) -> Path:
     chosen = env.get(variable, "")
     return Path(chosen) if chosen.startswith("/") else _home(env) / fallback

@@ -80,6 +80,7 @@ class Call:
         path: Path under the base URL; parts that came from a user are quoted by :func:`path`.
         params: Query; ``None`` values are left out.
         json: Body.
+        content: Body as exact bytes of JSON, in place of ``json``.
         idempotency_key: Makes repeating harmless.
         repeatable: Repeating is harmless by the resource's identity.
         token: Takes the place of the client's own token; ``None`` means the own one.
@@ -90,6 +91,7 @@ class Call:
     path: str
     params: Mapping[str, Any] | None = None
     json: Any = None
+    content: bytes | None = field(default=None, repr=False)
     idempotency_key: str | None = None
     repeatable: bool = False
     token: SecretStr | None = field(default=None, repr=False)
@@ -141,6 +143,11 @@ class Api:
         """A token is there; whether it is good only the marketplace knows."""
         return self._token is not None
 
+    @property
+    def token(self) -> SecretStr | None:
+        """The client's own token."""
+        return self._token
+
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
@@ -187,7 +194,12 @@ class Api:
         params = {key: value for key, value in (call.params or {}).items() if value is not None}
         with translated(what):
             response = self._http.request(
-                call.method, call.path, params=params, json=call.json, headers=self._headers(call, request_id)
+                call.method,
+                call.path,
+                params=params,
+                json=call.json,
+                content=call.content,
+                headers=self._headers(call, request_id),
             )
         if response.status_code >= FIRST_REFUSAL:
             raise failure_of(what, response.status_code, response.headers, response.content)
@@ -197,6 +209,8 @@ class Api:
 
     def _headers(self, call: Call, request_id: str) -> dict[str, str]:
         headers = {REQUEST_ID_HEADER: request_id}
+        if call.content is not None:
+            headers["Content-Type"] = "application/json"
         token = call.token or self._token
         if token is not None:
             headers["Authorization"] = f"Bearer {token.get_secret_value()}"

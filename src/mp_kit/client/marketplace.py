@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -18,6 +19,7 @@ from mp_kit.client.deployments import Deployments
 from mp_kit.client.http import Api, Call, Patience, read
 from mp_kit.client.models import Models
 from mp_kit.client.opener import Opener, TransportOpener, Urllib3Opener
+from mp_kit.client.outboxes import default_folder
 from mp_kit.client.results import Rows, Shown
 from mp_kit.client.rounds import Rounds
 from mp_kit.client.signals import SignalBox
@@ -51,6 +53,8 @@ class Marketplace:
         timeout: Seconds for each of connect, read, write.
         patience: How long requests go on trying.
         sleep: Waits between attempts and looks; tests pass their own.
+        outbox: Folder of the outboxes of pushed signals; ``$XDG_STATE_HOME/mp/outbox`` by default, and memory where a
+            transport takes the place of the network.
 
     Raises:
         SetupError: No marketplace is configured.
@@ -70,10 +74,12 @@ class Marketplace:
         timeout: float = 30.0,
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        outbox: Path | None = None,
     ) -> None:
         found = config.resolve(api_url, token)
         self._transport = transport
         self._sleep = sleep
+        self._outbox = outbox or (default_folder() if transport is None else None)
         self._api = Api(
             found.api_url, found.token, transport=transport, timeout=timeout, patience=patience, sleep=sleep
         )
@@ -93,7 +99,9 @@ class Marketplace:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections and the outboxes; what waits in them stays on disk."""
+        if "signals" in self.__dict__:
+            self.signals.close()
         self._api.close()
 
     @property
@@ -129,7 +137,7 @@ class Marketplace:
     @cached_property
     def signals(self) -> SignalBox:
         """The vendor's signals."""
-        return SignalBox(self._api)
+        return SignalBox(self._api, self._outbox, self._sleep)
 
     @cached_property
     def connections(self) -> Connections:

@@ -1,117 +1,161 @@
-"""Signals: pushed exactly once, and read back with their attribution."""
+"""Signals: pushed exactly once by way of a durable outbox, and read back with their attribution."""
 
 from __future__ import annotations
 
-import builtins
+import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from mp_kit.client import html
+from mp_kit.client import config
 from mp_kit.client.deployments import Credential, credential
-from mp_kit.client.http import Api, Call, read
+from mp_kit.client.http import Api
 from mp_kit.client.instants import When, instant
-from mp_kit.client.results import Rows, Shown
+from mp_kit.client.letters import letters_of
+from mp_kit.client.outboxes import Outboxes, deployment_of
+from mp_kit.client.pushes import FlushResult, PushResult
+from mp_kit.client.results import Rows
+from mp_kit.client.rows import Reading, signal_writes
 from mp_kit.client.rows import Signals as Given
-from mp_kit.client.rows import signal_writes
-from mp_kit.contracts.signals import ReceiptStatus, Signal, SignalReceipt, SignalWrite, StoreResult
-from mp_kit.errors import InvalidInputError
+from mp_kit.client.sending import Sent, deliver, flush
+from mp_kit.client.settling import add, flush_result, push_result, waiting_error
+from mp_kit.contracts.deployments import Deployment
+from mp_kit.contracts.signals import Signal
 
-STORE = "/api/signals/store"
-CHUNK = 2000
-
-
-@dataclass(frozen=True, repr=False)
-class PushResult(Shown):
-    """What became of a push.
-
-    Args:
-        accepted: Stored now.
-        duplicates: Stored before; harmless.
-        conflicts: Another decision or confidence was stored before; kept out.
-        rejected: Against the contract; the receipts say how.
-        receipts: One per signal, in order.
-    """
-
-    accepted: int
-    duplicates: int
-    conflicts: int
-    rejected: int
-    receipts: list[SignalReceipt] = field(repr=False)
-
-    @property
-    def problems(self) -> list[SignalReceipt]:
-        """The receipts of what was not stored."""
-        kept = {ReceiptStatus.ACCEPTED, ReceiptStatus.DUPLICATE}
-        return [receipt for receipt in self.receipts if receipt.status not in kept]
-
-    def _title(self) -> str:
-        return f"Pushed {len(self.receipts)} signals"
-
-    def _facts(self) -> Mapping[str, Any]:
-        first = self.problems[:1]
-        return {
-            "accepted": self.accepted,
-            "duplicates": self.duplicates,
-            "conflicts": self.conflicts,
-            "rejected": self.rejected,
-            "first problem": f"row {first[0].index}: {first[0].error or first[0].status.value}" if first else None,
-        }
-
-    def _repr_html_(self) -> str:
-        shown = [receipt.model_dump(exclude={"late", "signal_id"}) for receipt in self.problems[:10]]
-        return html.card(self._title(), self._facts(), html.table(shown) if shown else "")
+CHUNK = 10_000
+OTHERS_SECONDS = 90.0
+"""How long a push waits while another process sends."""
 
 
 class SignalBox:
     """The vendor's signals.
+
+    Args:
+        api: The marketplace.
+        folder: Where the outboxes lie; None keeps them in memory.
+        sleep: Waits; tests pass their own.
 
     Example:
         >>> m.signals.push(frame, token=deployment)
         >>> m.signals.list(symbol="EURUSD")
     """
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, folder: Path | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._api = api
+        self._boxes = Outboxes(api.base_url, folder)
+        self._tokens: dict[str, SecretStr] = {}
+        self._sleep = sleep
 
     def __repr__(self) -> str:
-        return f"Signals at {self._api.base_url}: push(frame, token=deployment), list(symbol, timeframe)"
+        return (
+            f"Signals at {self._api.base_url}: push(frame, token=deployment), flush(), pending(), rejected(), "
+            "list(symbol, timeframe), verify()"
+        )
 
     def push(
         self,
         signals: Given,
         token: Credential | None = None,
         *,
+        deployment_id: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        fill: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         atomic: bool = False,
         chunk: int = CHUNK,
     ) -> PushResult:
-        """Sends signals; sending them again is harmless.
+        """Writes signals to disk, then sends them, after those that wait already; sending them again is harmless.
+
+        What cannot be sent now (no network, the marketplace busy or down) waits in the outbox: ``pending`` of the
+        result counts it, and the next push or ``flush`` sends it.
 
         Args:
             signals: A pandas or polars frame, an Arrow table, or an iterable of SignalWrite or dictionaries.
             token: The deployment's token, or the object that holds it; by default the connection's own.
+            deployment_id: Whose token it is, where the token is plain text and not in the profile.
+            columns: Field by column where the names do not say it, such as ``{"yhat": "decision"}``.
+            fill: Fields that no column has, the same for each row, such as ``{"timeframe": "1h"}``.
             idempotency_key: Names this push; a fresh one by default. Chunks after the first get a number added.
             atomic: All or none; then everything goes in one request.
-            chunk: Signals per request.
+            chunk: Most signals per request.
 
         Raises:
-            InvalidInputError: Rows break the contract; nothing was sent, and ``details`` names them all.
-            AttributionError: A vendor or deployment named in a row is not the token's.
+            InvalidInputError: Rows break the contract; nothing was kept or sent, and ``details`` names them all.
+            AttributionError: A vendor or deployment named in a row is not the token's; kept apart with its reason.
+            AuthError: The token is not good any more; what was pushed waits for a good one.
+            SetupError: The outbox is full or its file cannot be used; nothing was kept.
         """
-        if chunk < 1:
-            raise InvalidInputError(f"chunk is {chunk}; it must be at least 1.")
-        writes, who = signal_writes(signals), credential(token)
-        length = max(1, len(writes)) if atomic else chunk
-        key = idempotency_key or uuid.uuid4().hex
-        results = []
-        for start in range(0, len(writes), length):
-            named = key if start == 0 else f"{key}:{start // length}"
-            results.append((start, self._store(writes[start : start + length], who, named, atomic=atomic)))
-        return _sum(results)
+        writes = signal_writes(signals, Reading(columns or {}, fill or {}))
+        who = self._token(token)
+        if not writes:
+            return push_result([], [])
+        name = self._name(token, who, deployment_id)
+        if who is not None:
+            self._tokens[name] = who
+        box = self._boxes.of(name)
+        letters = list(letters_of(writes, idempotency_key or uuid.uuid4().hex, chunk, atomic=atomic))
+        numbers = box.put(letters)
+        send = lambda: flush(box, self._api, who)  # noqa: E731 - the flush of this box, to be called again
+        sent = deliver(box, numbers, send, patience=OTHERS_SECONDS, sleep=self._sleep)
+        told = [(letter, sent.outcomes.get(number)) for number, letter in zip(numbers, letters, strict=True)]
+        return push_result(writes, told, sent)
+
+    def flush(self, token: Credential | None = None, *, deployment_id: str | None = None) -> FlushResult:
+        """Sends what waits, oldest first.
+
+        Args:
+            token: Of one deployment; without it every outbox of this marketplace whose token is known is flushed.
+            deployment_id: Only this deployment's.
+
+        Raises:
+            AuthError: A token is not good any more; what waits stays.
+        """
+        if token is not None or deployment_id is not None:
+            who = self._token(token) if token is not None else self._known(deployment_id or "")
+            names = [self._name(token, who, deployment_id)]
+        else:
+            names = list(self._boxes.all())
+        total = FlushResult()
+        for name in names:
+            who = self._token(token) if token is not None else self._known(name)
+            total = add(total, self._flush(name, who))
+        return total
+
+    def pending(self) -> Rows[Mapping[str, Any]]:
+        """What waits in the outboxes of this marketplace, oldest first, and what kept it from leaving."""
+        found = [
+            {
+                "deployment": name,
+                "signals": one.rows,
+                "since": datetime.fromtimestamp(one.put_at, UTC),
+                "tries": one.tries,
+                "reason": one.why,
+            }
+            for name, box in self._boxes.all().items()
+            for one in box.waiting()
+        ]
+        return Rows(found, "Pending signals", ("deployment", "signals", "since", "tries", "reason"))
+
+    def rejected(self, *, forget: bool = False) -> Rows[Mapping[str, Any]]:
+        """Signals that the marketplace refused for good, with its reasons; they are kept here until forgotten.
+
+        Args:
+            forget: Forget them after they were returned.
+        """
+        boxes = self._boxes.all()
+        found = [
+            {"deployment": name, "status": one.status, "reason": one.reason, "signal": one.signal}
+            | {"at": datetime.fromtimestamp(one.at, UTC)}
+            for name, box in boxes.items()
+            for one in box.refused()
+        ]
+        for box in boxes.values() if forget else ():
+            box.forget_refused()
+        return Rows(found, "Rejected signals", ("at", "deployment", "status", "reason", "signal"))
 
     def list(
         self,
@@ -146,29 +190,38 @@ class SignalBox:
         columns = ("event_time", "symbol", "timeframe", "decision", "confidence", "model_version", "late", "signal_id")
         return Rows(found, "Signals", columns)
 
-    def _store(self, writes: Sequence[SignalWrite], token: SecretStr | None, key: str, *, atomic: bool) -> StoreResult:
-        call = Call(
-            "POST",
-            STORE,
-            params={"atomic": "true"} if atomic else None,
-            json=[write.model_dump(mode="json", exclude_none=True) for write in writes],
-            idempotency_key=key,
-            token=token,
-        )
-        return read(StoreResult, self._api.send(call), STORE)
+    def close(self) -> None:
+        """Closes the outboxes; what waits stays on disk."""
+        self._boxes.close()
 
+    def _flush(self, name: str, who: SecretStr | None) -> FlushResult:
+        box = self._boxes.of(name)
+        if not box.waiting():
+            return FlushResult()
+        if who is None:
+            reason = f"no token for {name} is known: pass token=…, or run `mp link-infra --deployment {name}`"
+            return flush_result(box, Sent(), reason)
+        sent = flush(box, self._api, who)
+        if sent.stopped is not None and not sent.stopped.retryable:
+            raise waiting_error(sent.stopped, box)
+        return flush_result(box, sent, "another process is sending" if sent.busy else None)
 
-def _sum(results: Sequence[tuple[int, StoreResult]]) -> PushResult:
-    receipts: builtins.list[SignalReceipt] = []
-    for start, result in results:
-        receipts += [receipt.model_copy(update={"index": receipt.index + start}) for receipt in result.receipts]
-    return PushResult(
-        accepted=sum(result.accepted for _, result in results),
-        duplicates=sum(result.duplicates for _, result in results),
-        conflicts=sum(result.conflicts for _, result in results),
-        rejected=sum(result.rejected for _, result in results),
-        receipts=receipts,
-    )
+    def _token(self, given: Credential | None) -> SecretStr | None:
+        return credential(given) or self._api.token
+
+    def _name(self, given: Credential | None, who: SecretStr | None, deployment_id: str | None) -> str:
+        if isinstance(given, Deployment):
+            return given.deployment_id
+        return deployment_id or deployment_of(who, self._api.base_url)
+
+    def _known(self, name: str) -> SecretStr | None:
+        if name in self._tokens:
+            return self._tokens[name]
+        stored = config.moved(config.load(), self._api.base_url).deployments.get(name)
+        own = self._api.token
+        if stored is None and own is not None and not own.get_secret_value().startswith("vk_"):
+            return own if deployment_of(own, self._api.base_url) == name else None
+        return stored
 
 
 def _text(value: When) -> str:

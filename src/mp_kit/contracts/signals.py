@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from mp_kit.contracts.common import Confidence, Decision, Identifier, Instant, Model, Symbol, Timeframe, VersionText
+from mp_kit.contracts.receipts import BatchReceipt
 
 
 class SignalWrite(Model):
@@ -95,6 +96,9 @@ class StoreResult(Model):
     rejected: int
     receipts: list[SignalReceipt]
     idempotency_key_reused: bool | None = None
+    batch_receipt: BatchReceipt | None = Field(
+        default=None, description="Signed, of what this batch added; absent where it added nothing."
+    )
 
 
 class Signal(Model):

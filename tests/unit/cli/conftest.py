@@ -37,7 +37,7 @@ Mp = Callable[..., Said]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user of our own, in a folder of our own."""
-    names = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "MP_API_URL", "INFRA_API_URL", "MP_TOKEN")
+    names = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "MP_API_URL", "INFRA_API_URL", "MP_TOKEN")
     for name in (*names, "MARKETPLACE_TOKEN", "DEPLOYMENT_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

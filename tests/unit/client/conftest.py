@@ -13,7 +13,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     """Nothing of this machine's user gets into a test, and nothing of a test to the user."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
-    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "MP_API_URL", "INFRA_API_URL", "MP_TOKEN"):
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "MP_API_URL", "INFRA_API_URL", "MP_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     return home
 
