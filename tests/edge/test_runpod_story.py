@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from edges import serving
+from runpods import checked
 
 from mp_kit.contracts import ManifestFile
 from mp_kit.server.house import House
@@ -36,9 +37,8 @@ FEATURES = ("ret_1", "vol_20")
 @pytest.fixture(scope="module")
 def fake() -> Iterator[FakeRunPod]:
     """RunPod, with containers that really run."""
-    with FakeRunPod({KEY: 25}) as made:
+    with checked({KEY: 25}) as made:
         yield made
-        made.violations.check()
 
 
 @pytest.fixture(scope="module")

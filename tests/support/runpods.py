@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from mp_kit.server.providers.base import LaunchOrder
 from mp_kit.server.providers.runpod import RunPodProvider
 from mp_kit.testing.fake_runpod import Clock, FakeRunPod, Pace, RequestRecord
 
-__all__ = ["KEY", "PREFIX", "START", "Pair", "openapi", "pair", "provider_of"]
+__all__ = ["KEY", "PREFIX", "START", "Pair", "checked", "openapi", "pair", "provider_of"]
 
 KEY = "rp-key-of-the-vendor"
 PREFIX = "mp-test"
@@ -74,16 +74,23 @@ class Pair:
 
 
 @contextmanager
+def checked(keys: Mapping[str, Any], **options: Any) -> Iterator[FakeRunPod]:
+    """A fake that holds each request against RunPod's OpenAPI, and fails the test if one broke the contract.
+
+    Where the document is absent the fake's own rules hold alone. Tests make no other: a test looks after that.
+    """
+    with FakeRunPod(keys, openapi=openapi(), **options) as fake:
+        yield fake
+        fake.violations.check()
+
+
+@contextmanager
 def pair(**options: Any) -> Iterator[Pair]:
     """A fake without containers and a provider over it; fails if a request broke RunPod's contract."""
-    keys = dict.fromkeys(VENDORS.values())
-    fake = FakeRunPod(
-        keys, clock=Clock(START, running=False), run_containers=False, pace=Pace(1.0, 1.0), openapi=openapi()
-    )
-    both = Pair(fake, provider_of(fake, **options))
-    try:
-        with fake:
+    keys, clock = dict.fromkeys(VENDORS.values()), Clock(START, running=False)
+    with checked(keys, clock=clock, run_containers=False, pace=Pace(1.0, 1.0)) as fake:
+        both = Pair(fake, provider_of(fake, **options))
+        try:
             yield both
-            fake.violations.check()
-    finally:
-        both.provider.close()
+        finally:
+            both.provider.close()

@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from runpods import KEY, PREFIX, Pair, pair, provider_of
+from runpods import KEY, PREFIX, Pair, checked, pair, provider_of
 
 from mp_kit.errors import (
     BudgetError,
@@ -18,7 +18,7 @@ from mp_kit.errors import (
     ProviderError,
     UnavailableError,
 )
-from mp_kit.testing.fake_runpod import FakeRunPod, Fault, Pace
+from mp_kit.testing.fake_runpod import Fault, Pace
 
 CREATED_WITHOUT_AN_ANSWER = [
     Fault.CREATED_BUT_500,
@@ -323,7 +323,7 @@ def test_command_reaches_the_container():
     """Its arguments arrive as they were, quotes and spaces included; so does the environment."""
     words = 'it\'s a "quoted" $HOME'
     code = "import os, sys; print(sys.argv[1], os.environ['TASK'], os.environ['MP_RUNPOD_URL'])"
-    with FakeRunPod({KEY: None}, pace=Pace(0.0, 0.0)) as fake:
+    with checked({KEY: None}, pace=Pace(0.0, 0.0)) as fake:
         both = Pair(fake, provider_of(fake, command=["python", "-c", code, words], sleep=time.sleep))
         handle = both.provider.launch(both.order())
         wanted = f"container: {words} signal {fake.url}"
@@ -334,4 +334,3 @@ def test_command_reaches_the_container():
         assert wanted in fake.logs(handle.ref)
         both.provider.terminate(handle)
         both.provider.close()
-        fake.violations.check()
