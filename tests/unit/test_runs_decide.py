@@ -19,6 +19,7 @@ from mp_kit.server.services.runs_states import (
     STOPPED_PATIENCE,
     TRANSITIONS,
     Act,
+    Limits,
     RunFacts,
     State,
     decide,
@@ -137,6 +138,17 @@ def test_decide_patience_ends_exactly():
     for facts, patience, name in cases:
         assert decide(facts, SEEN["running"], NOW).act is Act.WAIT
         assert decide(replace(facts, **{name: NOW - patience - tick}), SEEN["running"], NOW).act is Act.TERMINATE
+
+
+def test_decide_keeps_other_limits():
+    """A rehearsal is impatient: the same run is given up where the house's own limits let it go on."""
+    soon = Limits(timedelta(), timedelta(), timedelta(), timedelta(), timedelta())
+    heard = NOW - timedelta(seconds=1)
+    running = replace(RUNS["running"], heartbeat_at=heard)
+    finishing = replace(RUNS["finishing"], heartbeat_at=heard)
+    for facts in (running, finishing):
+        acts = [decide(facts, SEEN["running"], NOW, limits).act for limits in (Limits(), soon)]
+        assert [Act.WAIT, Act.TERMINATE] == acts
 
 
 def test_gone_quotes_what_is_known():

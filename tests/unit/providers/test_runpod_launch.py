@@ -18,6 +18,7 @@ from mp_kit.errors import (
     ProviderError,
     UnavailableError,
 )
+from mp_kit.server.providers.base import Handle
 from mp_kit.testing.fake_runpod import Fault, Pace
 
 CREATED_WITHOUT_AN_ANSWER = [
@@ -192,10 +193,12 @@ def test_vendor_without_account(runpod: Pair):
 def test_price_above_quote_is_ended_at_once(runpod: Pair):
     """A pod that costs more than the budget bears is gone at once, and its GPU is not taken again for a while."""
     runpod.fake.faults.next("create", Fault.PRICE_ABOVE_QUOTE, factor=2.0)
-    order = runpod.order(max_cost_usd=2.0)  # L4: 0.43 an hour, four hours
+    told: list[Handle] = []
+    order = runpod.order(max_cost_usd=2.0, on_made=told.append)  # L4: 0.43 an hour, four hours
     with pytest.raises(ProviderError, match=r"\$0\.8600 per hour"):
         runpod.provider.launch(order)
     assert [] == runpod.alive()
+    assert [(pod.id, 0.86) for pod in runpod.fake.pods] == [(made.ref, made.price_per_hour) for made in told]
     with pytest.raises(BudgetError, match="cheapest"):
         runpod.provider.launch(runpod.order(attempt=2, max_cost_usd=2.0))
 

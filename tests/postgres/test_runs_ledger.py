@@ -1,0 +1,111 @@
+"""Machines that nobody has a handle of are in the ledger all the same: too dear ones, and those that a job names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from mp_kit.contracts.training import RunHeartbeat, RunOutcome, TrainingRequest
+from mp_kit.errors import ProviderError, UnavailableError
+from mp_kit.server.house import House
+from mp_kit.server.providers.base import Handle, LaunchOrder
+from mp_kit.server.services import runs, strays, supervisor, vendors
+from mp_kit.server.store import ledger
+from mp_kit.server.store import runs as rows
+
+
+class Account:
+    """A provider's account: what a launch does, and bills."""
+
+    def __init__(self, price: float | None) -> None:
+        self.price = price
+
+    def launch(self, order: LaunchOrder) -> Handle:
+        """Makes a machine and ends it because it is too dear; or nobody knows what it did."""
+        if self.price is None:
+            message = "the answer was lost"
+            raise UnavailableError(message)
+        order.on_made(Handle(f"pod-of-{order.run_id}", order.vendor_id, self.price))
+        message = "too dear; it was ended at once"
+        raise ProviderError(message)
+
+    def find(self, run_id: str, attempt: int, vendor_id: str, since: datetime) -> Handle | None:
+        """By now it is gone."""
+
+    def billed(self, handles: Sequence[Handle], since: datetime) -> Mapping[str, Decimal]:
+        """A bill for each."""
+        assert since < datetime.now(UTC)
+        return {handle.ref: Decimal("0.0123") for handle in handles}
+
+
+@pytest.fixture(scope="module")
+def vendor(house: House) -> str:
+    """A vendor and a current round without files."""
+    with house.db.begin() as tx:
+        tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', 'x')"))
+        tx.execute(
+            text(
+                "INSERT INTO dataset_rounds (id, name, is_current, fingerprint, manifest, manifest_sha256,"
+                " manifest_key_id, manifest_signature) VALUES ('rnd', 'rnd', true, 'f', 'x', :sha, 'k', 'x')"
+            ),
+            {"sha": "0" * 64},
+        )
+        return vendors.create(tx, house.tokens, "ACME", actor="test").vendor_id
+
+
+@pytest.fixture
+def run_id(house: House, vendor: str) -> str:
+    """A queued run."""
+    request = TrainingRequest.model_validate({"round_id": "current", "task": "signal", "provider": "runpod"})
+    with house.db.begin() as tx:
+        made = runs.create(tx, vendor, request, idempotency_key=None, now=datetime.now(UTC), providers={"runpod"})
+    return made.run_id
+
+
+def cycle(house: House, account: Account, run_id: str) -> Any:
+    """The supervisor looks at it once, now; its row."""
+    providers: Any = {"runpod": account}
+    with house.db.begin() as tx:
+        rows.wake(tx, run_id)
+    parts = (house.db, house.store, providers, house.tokens.run_token, "http://edge.example", house.vault)
+    supervisor.cycle(supervisor.Desk(*parts))
+    with house.db.begin() as tx:
+        return rows.find(tx, run_id)
+
+
+def billed(house: House, account: Account, run_id: str) -> tuple[list[str], Decimal | None]:
+    """The machines of a run, and what it costs once the bills are there."""
+    providers: Any = {"runpod": account}
+    strays.reconcile(house.db, providers, now=datetime.now(UTC))
+    with house.db.begin() as tx:
+        machines = [machine.ref for machine in ledger.of_run(tx, run_id)]
+        return machines, rows.find(tx, run_id).cost_usd
+
+
+def test_too_dear_machine_is_in_the_ledger(house: House, vendor: str, run_id: str):
+    """It was ended at once and has cost money all the same."""
+    account = Account(price=99.0)
+    assert "queued" == cycle(house, account, run_id).state
+    with house.db.begin() as tx:
+        runs.cancel(tx, vendor, run_id, now=datetime.now(UTC))
+    assert ([f"pod-of-{run_id}"], Decimal("0.0123")) == billed(house, account, run_id)
+
+
+@pytest.mark.parametrize("teller", ["heartbeat", "outcome"])
+def test_machine_that_only_its_job_has_seen_is_in_the_ledger(house: House, run_id: str, teller: str):
+    """The launch's answer was lost, and the pod had ended itself before anybody looked for it."""
+    account = Account(price=None)
+    assert "launching" == cycle(house, account, run_id).state
+    now, ref = datetime.now(UTC), f"told-of-{run_id}"
+    with house.db.begin() as tx:
+        if teller == "heartbeat":
+            runs.heartbeat(tx, run_id, RunHeartbeat(machine_ref=ref), now=now)
+        outcome = RunOutcome(status="succeeded", machine_ref=ref if teller == "outcome" else None)
+        runs.finish(tx, run_id, outcome, store=house.store, now=now)
+    assert "succeeded" == cycle(house, account, run_id).state
+    assert ([ref], Decimal("0.0123")) == billed(house, account, run_id)
