@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from bench.results import Result
 
-NAMES = ("start", "ingest", "pull", "presign", "publish")
+NAMES = ("start", "ingest", "pull", "presign", "publish", "score")
 
 
 def run(name: str) -> list[Result]:

@@ -35,7 +35,7 @@ def score(market: Market, told: Statements, *, cost: float = 0.0, tries: int | N
 def card_of(market: Market, met: Outcomes, *, cost: float = 0.0, tries: int | None = None) -> ScoreCard:
     """As :func:`score`, for signals that have met their outcomes already."""
     followed = portfolio(market, met, cost=cost)
-    earned, pairs = followed.returns, met.separate
+    earned, pairs, track = followed.returns, met.separate, performance.Track(followed.returns)
     positions, separate = met.positions[pairs], met.returns[pairs]
     no_tries = Measured(n=earned.size, reason="nobody counted the tries")
     return ScoreCard(
@@ -45,11 +45,11 @@ def card_of(market: Market, met: Outcomes, *, cost: float = 0.0, tries: int | No
         ic=correlation.ic(positions, separate),
         rank_ic=correlation.rank_ic(positions, separate),
         corr=_corr(positions, separate),
-        sharpe=_sharpe(earned, market.bars_per_year),
-        psr=performance.probabilistic_sharpe(earned),
-        dsr=no_tries if tries is None else performance.deflated_sharpe(earned, tries),
+        sharpe=_sharpe(track, market.bars_per_year),
+        psr=performance.probabilistic_sharpe(track),
+        dsr=no_tries if tries is None else performance.deflated_sharpe(track, tries),
         tries=tries,
-        min_track_record=performance.min_track_record(earned),
+        min_track_record=performance.min_track_record(track),
         max_drawdown=performance.max_drawdown(earned),
         turnover=performance.turnover(followed.traded),
         total_return=performance.total_return(earned),
@@ -80,10 +80,10 @@ def _basis(market: Market, met: Outcomes, followed: Portfolio, cost: float) -> S
     )
 
 
-def _sharpe(earned: Floats, per_year: float | None) -> Measured:
+def _sharpe(track: performance.Track, per_year: float | None) -> Measured:
     if per_year is None:
         return Measured(reason="the round's bars span no time")
-    return performance.sharpe(earned, per_year)
+    return performance.sharpe(track, per_year)
 
 
 def _corr(positions: Floats, returns: Floats) -> Measured:

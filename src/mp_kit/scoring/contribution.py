@@ -53,16 +53,24 @@ def against(met: Mapping[str, Outcomes]) -> dict[str, Others]:
     """The consensus with and without each deployment, at its bars."""
     names = sorted(met)
     bars = _bars([met[name] for name in names])
-    count = max((int(numbers.max(initial=-1)) for numbers in bars), default=-1) + 1
-    voices, weight, said = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
-    for name, numbers in zip(names, bars, strict=True):
-        voices[numbers] += met[name].confidence > 0
-        weight[numbers] += met[name].confidence
-        said[numbers] += met[name].confidence * met[name].positions
+    before = _sums_before([met[name] for name in names], bars)
+    after = _sums_before([met[name] for name in reversed(names)], bars[::-1])[::-1]
     return {
-        name: _others(met[name], voices[numbers], weight[numbers], said[numbers])
-        for name, numbers in zip(names, bars, strict=True)
+        name: _others(met[name], one[0] + other[0], one[1] + other[1])
+        for name, one, other in zip(names, before, after, strict=True)
     }
+
+
+def _sums_before(met: list[Outcomes], bars: list[Ints]) -> list[tuple[Floats, Floats]]:
+    """At each deployment's bars, what those before it weigh and say; added up, because a difference would cancel."""
+    count = max((int(numbers.max(initial=-1)) for numbers in bars), default=-1) + 1
+    weight, said = np.zeros(count), np.zeros(count)
+    found = []
+    for one, numbers in zip(met, bars, strict=True):
+        found.append((weight[numbers], said[numbers]))
+        weight[numbers] += one.confidence
+        said[numbers] += one.confidence * one.positions
+    return found
 
 
 def _bars(met: list[Outcomes]) -> list[Ints]:
@@ -76,12 +84,14 @@ def _bars(met: list[Outcomes]) -> list[Ints]:
     ]
 
 
-def _others(mine: Outcomes, voices: Ints, weight: Floats, said: Floats) -> Others:
-    own = mine.confidence
-    anybody = voices > (own > 0)  # counted, because what is left of a sum may be rounding
-    everyone = np.divide(said, weight, out=np.zeros(own.size), where=weight > 0)
-    without = np.divide(said - own * mine.positions, weight - own, out=np.zeros(own.size), where=anybody)
-    return Others(everyone, without, anybody)
+def _others(mine: Outcomes, weight: Floats, said: Floats) -> Others:
+    everybody, anybody = weight + mine.confidence, weight > 0
+    whole = said + mine.confidence * mine.positions
+    return Others(
+        everyone=np.divide(whole, everybody, out=np.zeros(weight.size), where=everybody > 0),
+        without=np.divide(said, weight, out=np.zeros(weight.size), where=anybody),
+        any=anybody,
+    )
 
 
 def _standing(mine: Outcomes, others: Others, horizon: int) -> Standing:

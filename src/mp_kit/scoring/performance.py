@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from mp_kit.scoring.numbers import NORMAL, Z95, Floats, Ints, Moments, finite, m
 __all__ = [
     "EULER_GAMMA",
     "FEWEST_BARS",
+    "Track",
     "bars_per_year",
     "deflated_sharpe",
     "expected_best",
@@ -34,6 +37,31 @@ FEWEST_BARS = 30
 
 EULER_GAMMA = 0.5772156649015329
 YEAR_SECONDS = 365.25 * 86_400
+
+
+@dataclass(frozen=True)
+class Track:
+    """Returns of consecutive bars whose moments are computed once for all that is asked of them.
+
+    Attributes:
+        returns: Shape (T,).
+    """
+
+    returns: Floats
+
+    def __post_init__(self) -> None:
+        """Refuses what is not finite."""
+        finite(self.returns, "returns")
+
+    @property
+    def bars(self) -> int:
+        """T."""
+        return self.returns.size
+
+    @cached_property
+    def moments(self) -> Moments | None:
+        """None where the returns never change."""
+        return moments(self.returns)
 
 
 def bars_per_year(runs: Sequence[Ints]) -> float | None:
@@ -53,7 +81,7 @@ def bars_per_year(runs: Sequence[Ints]) -> float | None:
     return intervals / (span / 1e6 / YEAR_SECONDS) if span > 0 else None
 
 
-def sharpe(returns: Floats, per_year: float) -> Measured:
+def sharpe(returns: Floats | Track, per_year: float) -> Measured:
     """Annual Sharpe ratio: ``SR sqrt(B)``, with its interval; cash earns nothing.
 
     The standard error of SR is ``sqrt((1 - g3 SR + (g4 - 1)/4 SR^2) / (T - 1))`` with skewness g3 and kurtosis g4
@@ -69,9 +97,10 @@ def sharpe(returns: Floats, per_year: float) -> Measured:
     """
     if not per_year > 0:
         raise InvalidInputError(f"A year of {per_year} bars cannot be.", hint="Hourly currencies have about 6,200.")
-    found, reason = _enough(finite(returns, "returns"))
+    track = _track(returns)
+    found, reason = _enough(track)
     if found is None:
-        return Measured(n=returns.size, reason=reason)
+        return Measured(n=track.bars, reason=reason)
     ratio, scale = found.mean / found.deviation, math.sqrt(per_year)
     error = _error(found)
     if error is None:
@@ -81,7 +110,7 @@ def sharpe(returns: Floats, per_year: float) -> Measured:
     )
 
 
-def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> Measured:
+def probabilistic_sharpe(returns: Floats | Track, benchmark: float = 0.0) -> Measured:
     """Probability that the true Sharpe ratio is above a benchmark.
 
     ``PSR(b) = Phi((SR - b) sqrt(T - 1) / sqrt(1 - g3 SR + (g4 - 1)/4 SR^2))``. Source: Bailey and Lopez de Prado, The
@@ -91,10 +120,11 @@ def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> Measured:
         returns: Of consecutive bars, shape (T,).
         benchmark: Sharpe ratio of one bar, not of a year.
     """
-    found, reason = _enough(finite(returns, "returns"))
+    track = _track(returns)
+    found, reason = _enough(track)
     error = _error(found) if found is not None else None
     if found is None or error is None:
-        return Measured(n=returns.size, reason=reason or "skewness and kurtosis leave no variance")
+        return Measured(n=track.bars, reason=reason or "skewness and kurtosis leave no variance")
     return Measured(value=NORMAL.cdf((found.mean / found.deviation - benchmark) / error), n=found.n)
 
 
@@ -119,7 +149,7 @@ def expected_best(tries: int, deviation: float) -> float:
     return deviation * ((1 - EULER_GAMMA) * first + EULER_GAMMA * second)
 
 
-def deflated_sharpe(returns: Floats, tries: int, deviation: float | None = None) -> Measured:
+def deflated_sharpe(returns: Floats | Track, tries: int, deviation: float | None = None) -> Measured:
     """Probability that the true Sharpe ratio is above 0 though it is the best of so many tries: ``PSR(SR0)``.
 
     Source: as :func:`expected_best`. The Sharpe ratios of tries that were never shown are not known: unless told
@@ -130,13 +160,14 @@ def deflated_sharpe(returns: Floats, tries: int, deviation: float | None = None)
         tries: All that were made, the shown one among them.
         deviation: Of the Sharpe ratio of one bar over the tries.
     """
-    if returns.size <= 1:
-        return Measured(n=returns.size, reason=_few(returns.size))
-    spread = 1 / math.sqrt(returns.size - 1) if deviation is None else deviation
-    return probabilistic_sharpe(returns, expected_best(tries, spread))
+    track = _track(returns)
+    if track.bars <= 1:
+        return Measured(n=track.bars, reason=_few(track.bars))
+    spread = 1 / math.sqrt(track.bars - 1) if deviation is None else deviation
+    return probabilistic_sharpe(track, expected_best(tries, spread))
 
 
-def min_track_record(returns: Floats, benchmark: float = 0.0, confidence: float = 0.95) -> Measured:
+def min_track_record(returns: Floats | Track, benchmark: float = 0.0, confidence: float = 0.95) -> Measured:
     """Bars after which the PSR would reach a confidence if the returns went on like this.
 
     ``1 + (1 - g3 SR + (g4 - 1)/4 SR^2) (Phi^-1(confidence) / (SR - b))^2``, rounded up. Source: as
@@ -145,10 +176,11 @@ def min_track_record(returns: Floats, benchmark: float = 0.0, confidence: float 
     Returns:
         No value where SR is not above the benchmark: no record is long enough then.
     """
-    found, reason = _enough(finite(returns, "returns"))
+    track = _track(returns)
+    found, reason = _enough(track)
     error = _error(found) if found is not None else None
     if found is None or error is None:
-        return Measured(n=returns.size, reason=reason or "skewness and kurtosis leave no variance")
+        return Measured(n=track.bars, reason=reason or "skewness and kurtosis leave no variance")
     ahead = found.mean / found.deviation - benchmark
     if ahead <= 0:
         return Measured(n=found.n, reason="the Sharpe ratio is not above the benchmark")
@@ -186,11 +218,14 @@ def turnover(traded: Floats) -> Measured:
     return Measured(value=mean(traded), n=traded.size, reason=None if traded.size else "no bar was scored")
 
 
-def _enough(returns: Floats) -> tuple[Moments | None, str | None]:
-    if returns.size < FEWEST_BARS:
-        return None, _few(returns.size)
-    found = moments(returns)
-    return found, None if found is not None else "the returns never change"
+def _track(returns: Floats | Track) -> Track:
+    return returns if isinstance(returns, Track) else Track(returns)
+
+
+def _enough(track: Track) -> tuple[Moments | None, str | None]:
+    if track.bars < FEWEST_BARS:
+        return None, _few(track.bars)
+    return track.moments, None if track.moments is not None else "the returns never change"
 
 
 def _few(bars: int) -> str:

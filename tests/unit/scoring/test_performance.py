@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from random import Random
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ VARIANCE = 1 - SKEWNESS * RATIO + (KURTOSIS - 1) / 4 * RATIO**2
 
 
 def test_moments_golden():
-    """p = 3/4: skewness (1 - 2p)/sqrt(pq), kurtosis 3 + (1 - 6pq)/pq, halved steps and all."""
+    """With p = 3/4: skewness (1 - 2p)/sqrt(pq), kurtosis 3 + (1 - 6pq)/pq, halved steps and all."""
     found = moments(GOLDEN)
     assert found is not None
     assert (0.5, SKEWNESS, KURTOSIS) == pytest.approx((found.mean, found.skewness, found.kurtosis), abs=1e-14)
@@ -165,7 +166,7 @@ def test_turnover_and_total_return_golden():
 
 
 @given(st.lists(st.floats(-0.5, 0.5), min_size=FEWEST_BARS, max_size=60), st.randoms())
-def test_scores_do_not_depend_on_order(returns: list[float], random):
+def test_scores_do_not_depend_on_order(returns: list[float], random: Random):
     """Sums are exact: shuffled bars give the same Sharpe ratio to the last bit."""
     shuffled = returns.copy()
     random.shuffle(shuffled)
