@@ -24,6 +24,7 @@ from mp_kit.server.services import signals
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store import embedded, migrate
 from mp_kit.server.store.engine import Database
+from mp_kit.signing import Signer
 
 ROWS = 10_000
 ROUNDS = 7
@@ -32,6 +33,7 @@ COPY = """COPY signals (event_time, received_at, ts, batch_id, confidence, row_n
           model_id, symbol, timeframe, model_version, decision, rationale, metadata) FROM STDIN (FORMAT BINARY)"""
 TYPES = ["timestamptz"] * 3 + ["int8", "float8", "int4", "bool"] + ["text"] * 7 + ["jsonb"] * 2
 WHO = Principal(kind="deployment", vendor_id="v", deployment_id="d", scope={"routes": ["signals:store"]})
+SIGNER = Signer(bytes(range(32)))
 _batches = itertools.count(1)
 
 
@@ -72,7 +74,7 @@ def _service(db: Database) -> float:
 
     def work() -> None:
         with db.begin() as tx:
-            assert signals.store(tx, WHO, batch).accepted == ROWS
+            assert signals.store(tx, WHO, batch, signer=SIGNER).accepted == ROWS
 
     return seconds_of(work)
 
@@ -84,7 +86,7 @@ def _again(db: Database) -> float:
 
     def work() -> None:
         with db.begin() as tx:
-            signals.store(tx, WHO, batch)
+            signals.store(tx, WHO, batch, signer=SIGNER)
 
     work()
     return ROWS / min(seconds_of(work) for _ in range(3))

@@ -59,9 +59,14 @@ def rows_sha256(columns: Mapping[str, Sequence[Any]]) -> str:
         columns: By the names of :data:`COLUMNS`, each as long as there are rows, in the order of ``row_no``:
             aware instants, floats, booleans, text or None; rationale and metadata as canonical JSON text or None.
     """
+    return frames_sha256({name: _frame_of(name, columns[name]) for name in COLUMNS})
+
+
+def frames_sha256(frames: Mapping[str, bytes]) -> str:
+    """The same from the bytes of each column, as rule 2 has them."""
     digest = hashlib.sha256()
     for name in COLUMNS:
-        frame = _frame_of(name, columns[name])
+        frame = frames[name]
         digest.update(b"%s %d\n" % (name.encode(), len(frame)))
         digest.update(frame)
     return digest.hexdigest()

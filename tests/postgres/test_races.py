@@ -113,7 +113,9 @@ def test_one_idempotency_key_used_by_three_at_once(house: House, twin: bool, reu
         deployment = deployments.create(tx, house.tokens, made, wanted, actor="test").deployment_id
     who = Principal("deployment", vendor_id=made, deployment_id=deployment, scope={"routes": ["signals:store"]})
     batches = [signals.Batch(items=[row], body=json.dumps(row).encode(), key="k") for row in rows]
-    told = at_once(house, *[lambda tx, batch=batch: signals.store(tx, who, batch) for batch in batches])
+    told = at_once(
+        house, *[lambda tx, batch=batch: signals.store(tx, who, batch, signer=house.signer) for batch in batches]
+    )
     assert reused == sorted((one.idempotency_key_reused for one in told), key=bool)
     assert accepted == sum(one.accepted for one in told)
 

@@ -21,8 +21,10 @@ from mp_kit.server.services.signal_outcome import Outcome
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Database, Tx
 from mp_kit.server.store.signals import LARGE
+from mp_kit.signing import Signer
 
 BAR = datetime(2026, 1, 5, 10, tzinfo=UTC)
+SIGNER = Signer(bytes(32))
 
 
 def signal(**changes: Any) -> dict[str, Any]:
@@ -62,6 +64,10 @@ def who(tx: Tx, house: House) -> Principal:
     return make_deployment(tx, house)
 
 
+def store(tx: Tx, who: Principal, given: signals.Batch) -> Outcome:
+    return signals.store(tx, who, given, signer=SIGNER)
+
+
 def statuses(result: Outcome) -> list[str]:
     return [receipt.status.value for receipt in result.receipts]
 
@@ -69,8 +75,8 @@ def statuses(result: Outcome) -> list[str]:
 def test_store_twice_is_stored_once(tx: Tx, who: Principal):
     """The second push of a batch says duplicate, with the first one's ids."""
     rows = [signal(), signal(symbol="GBPUSD")]
-    first = signals.store(tx, who, batch(*rows))
-    second = signals.store(tx, who, batch(*rows))
+    first = store(tx, who, batch(*rows))
+    second = store(tx, who, batch(*rows))
     assert ["accepted", "accepted"] == statuses(first)
     assert ["duplicate", "duplicate"] == statuses(second)
     assert [r.signal_id for r in first.receipts] == [r.signal_id for r in second.receipts]
@@ -79,15 +85,15 @@ def test_store_twice_is_stored_once(tx: Tx, who: Principal):
 
 def test_rewriting_is_a_conflict(tx: Tx, who: Principal):
     """The same identity with another decision or confidence is kept out, and the answer says what stands."""
-    signals.store(tx, who, batch(signal()))
-    result = signals.store(tx, who, batch(signal(decision="SELL"), signal(confidence=0.81)))
+    store(tx, who, batch(signal()))
+    result = store(tx, who, batch(signal(decision="SELL"), signal(confidence=0.81)))
     assert ["conflict", "conflict"] == statuses(result)
     assert "BUY with 0.8 stands" in (result.receipts[0].error or "")
 
 
 def test_twins_within_a_batch(tx: Tx, who: Principal):
     """Within one batch the first of two equal rows is stored, the second told apart."""
-    result = signals.store(tx, who, batch(signal(), signal(), signal(decision="HOLD")))
+    result = store(tx, who, batch(signal(), signal(), signal(decision="HOLD")))
     assert ["accepted", "duplicate", "conflict"] == statuses(result)
     assert result.receipts[0].signal_id == result.receipts[1].signal_id
 
@@ -111,7 +117,7 @@ BAD_ROWS = {
 def test_bad_row_is_rejected_and_good_ones_stored(tx: Tx, who: Principal, name: str):
     """A bad row is rejected by index and reason; its neighbours are stored."""
     changes, reason = BAD_ROWS[name]
-    result = signals.store(tx, who, batch(signal(symbol="AUDUSD"), signal(**changes), signal(symbol="NZDUSD")))
+    result = store(tx, who, batch(signal(symbol="AUDUSD"), signal(**changes), signal(symbol="NZDUSD")))
     assert ["accepted", "rejected", "accepted"] == statuses(result)
     assert reason in (result.receipts[1].error or "")
 
@@ -119,7 +125,7 @@ def test_bad_row_is_rejected_and_good_ones_stored(tx: Tx, who: Principal, name: 
 @pytest.mark.parametrize("row", [None, 5, "x", [], {}])
 def test_row_that_is_no_signal(tx: Tx, who: Principal, row: Any):
     """A row of a wrong kind is rejected, not an error of the request."""
-    assert ["rejected", "accepted"] == statuses(signals.store(tx, who, batch(row, signal())))
+    assert ["rejected", "accepted"] == statuses(store(tx, who, batch(row, signal())))
 
 
 def test_atomic_stores_none(shared_db: Database, house: House):
@@ -127,7 +133,7 @@ def test_atomic_stores_none(shared_db: Database, house: House):
     with shared_db.begin() as tx:
         who = make_deployment(tx, house, "Atomic")
     with pytest.raises(InvalidInputError, match="1 of 2") as caught, shared_db.begin() as tx:
-        signals.store(tx, who, batch(signal(), signal(confidence=2), atomic=True))
+        store(tx, who, batch(signal(), signal(confidence=2), atomic=True))
     assert [{"loc": [1], "msg": caught.value.details[0]["msg"]}] == caught.value.details
     with shared_db.begin() as tx:
         count = text("SELECT count(*) FROM signals WHERE deployment_id = :id")
@@ -138,26 +144,26 @@ def test_atomic_stores_none(shared_db: Database, house: House):
 def test_contradicting_claim_is_refused(tx: Tx, who: Principal, claim: dict[str, str]):
     """A claim against the token refuses the request: it is never rewritten silently."""
     with pytest.raises(AttributionError):
-        signals.store(tx, who, batch(signal(), signal(symbol="GBPUSD", **claim)))
+        store(tx, who, batch(signal(), signal(symbol="GBPUSD", **claim)))
     assert 0 == tx.execute(text("SELECT count(*) FROM signals")).scalar_one()
 
 
 def test_agreeing_claim_is_fine(tx: Tx, who: Principal):
     """A claim that says what the token says is no contradiction."""
     row = signal(vendor_id=who.vendor_id, deployment_id=who.deployment_id)
-    assert ["accepted"] == statuses(signals.store(tx, who, batch(row)))
+    assert ["accepted"] == statuses(store(tx, who, batch(row)))
 
 
 def test_idempotency_key_gives_the_first_answer_again(tx: Tx, who: Principal):
     """Same key, same body: the very same answer, accepted and all."""
-    first = signals.store(tx, who, batch(signal(), key="k"))
-    assert first == signals.store(tx, who, batch(signal(), key="k"))
+    first = store(tx, who, batch(signal(), key="k"))
+    assert first == store(tx, who, batch(signal(), key="k"))
 
 
 def test_idempotency_key_reused_by_an_honest_batch(tx: Tx, who: Principal):
     """Old clients derive the key from a 5 s slot: another batch under it is processed, and the answer says so."""
-    signals.store(tx, who, batch(signal(), key="EURUSD:1h:353521440"))
-    second = signals.store(tx, who, batch(signal(symbol="GBPUSD"), key="EURUSD:1h:353521440"))
+    store(tx, who, batch(signal(), key="EURUSD:1h:353521440"))
+    second = store(tx, who, batch(signal(symbol="GBPUSD"), key="EURUSD:1h:353521440"))
     assert ["accepted"] == statuses(second)
     assert second.idempotency_key_reused is True
 
@@ -174,7 +180,7 @@ def test_third_dialect_is_mapped(tx: Tx, who: Principal):
         "confidence": 0.6,
         "meta": {"model_version": "7"},
     }
-    assert ["accepted"] == statuses(signals.store(tx, who, batch(row)))
+    assert ["accepted"] == statuses(store(tx, who, batch(row)))
     stored = tx.execute(text("SELECT model_version, model_id, event_time FROM signals")).one()
     assert ("7", "m1", BAR) == tuple(stored)
 
@@ -182,14 +188,14 @@ def test_third_dialect_is_mapped(tx: Tx, who: Principal):
 def test_late_signal_is_marked(tx: Tx, who: Principal):
     """A signal long after its bar's end is stored and marked; one in time is not."""
     now = datetime.now(UTC).replace(microsecond=0)
-    result = signals.store(tx, who, batch(signal(), signal(timestamp=now.isoformat(), event_time=now.isoformat())))
+    result = store(tx, who, batch(signal(), signal(timestamp=now.isoformat(), event_time=now.isoformat())))
     assert [True, None] == [receipt.late for receipt in result.receipts]
 
 
 def test_scope_of_symbols(tx: Tx, who: Principal):
     """A token for some symbols rejects rows about others."""
     narrow = Principal(**(vars(who) | {"scope": {**who.scope, "symbols": ["EURUSD"]}}))
-    result = signals.store(tx, narrow, batch(signal(), signal(symbol="GBPUSD")))
+    result = store(tx, narrow, batch(signal(), signal(symbol="GBPUSD")))
     assert ["accepted", "rejected"] == statuses(result)
 
 
@@ -197,12 +203,12 @@ def test_scope_of_symbols(tx: Tx, who: Principal):
 def test_only_deployments_and_operator_push(tx: Tx, kind: Any):
     """A vendor key is not for pushing: attribution comes from a deployment."""
     with pytest.raises(ForbiddenError):
-        signals.store(tx, Principal(kind=kind, vendor_id="v"), batch(signal()))
+        store(tx, Principal(kind=kind, vendor_id="v"), batch(signal()))
 
 
 def test_house_signals_have_no_vendor(tx: Tx):
     """The operator's own signals are stored unattributed."""
-    signals.store(tx, Principal(kind="operator"), batch(signal()))
+    store(tx, Principal(kind="operator"), batch(signal()))
     assert (None, "house") == tuple(tx.execute(text("SELECT vendor_id, deployment_id FROM signals")).one())
 
 
@@ -210,7 +216,7 @@ def test_house_signals_have_no_vendor(tx: Tx):
 def test_batch_sizes(tx: Tx, who: Principal, count: int):
     """An empty or oversized batch is refused with a hint."""
     with pytest.raises(InvalidInputError, match="1 to 100000"):
-        signals.store(tx, who, signals.Batch(items=[None] * count, body=b""))
+        store(tx, who, signals.Batch(items=[None] * count, body=b""))
 
 
 def many(count: int, **changes: Any) -> list[dict[str, Any]]:
@@ -240,7 +246,7 @@ STORED = text(
 def test_large_batch_is_stored_as_it_was_sent(tx: Tx, who: Principal, count: int):
     """By arrays or through the staging table, every value of every column arrives."""
     rows = many(count)
-    outcome = signals.store(tx, who, batch(*rows))
+    outcome = store(tx, who, batch(*rows))
     assert [count, 0, 0, 0] == outcome.counts
     stored = [tuple(row) for row in tx.execute(STORED, {"id": who.deployment_id})]
     sent = [
@@ -257,10 +263,10 @@ def test_large_batch_is_stored_as_it_was_sent(tx: Tx, who: Principal, count: int
 def test_every_outcome_in_one_batch(tx: Tx, who: Principal, count: int):
     """Small or large: new, known, contradicting, twin and bad rows are told apart, in place."""
     first = many(count)
-    signals.store(tx, who, batch(*first[: count // 2], key="first"))
+    store(tx, who, batch(*first[: count // 2], key="first"))
     changed = first[0] | {"decision": "HOLD"}
     rows = [*first, first[-1], changed, first[-1] | {"confidence": 0.123}, signal(symbol="")]
-    outcome = signals.store(tx, who, batch(*rows, key="second"))
+    outcome = store(tx, who, batch(*rows, key="second"))
     told = statuses(outcome)
     assert ["duplicate"] * (count // 2) + ["accepted"] * (count - count // 2) == told[:count]
     assert ["duplicate", "conflict", "conflict", "rejected"] == told[count:]
@@ -268,23 +274,23 @@ def test_every_outcome_in_one_batch(tx: Tx, who: Principal, count: int):
     assert receipts[count - 1].signal_id == receipts[count].signal_id == receipts[count + 2].signal_id
     assert "BUY with 0.0 stands: a signal is never rewritten" == receipts[count + 1].error
     assert (None, "symbol") == (receipts[-1].signal_id, (receipts[-1].error or "")[:6])
-    assert outcome == signals.store(tx, who, batch(*rows, key="second"))
+    assert outcome == store(tx, who, batch(*rows, key="second"))
 
 
 def test_two_large_batches_in_one_transaction(tx: Tx, who: Principal):
     """The staging table is emptied between them."""
     one, two = many(LARGE), many(LARGE, model_version="2")
-    assert LARGE == signals.store(tx, who, batch(*one)).accepted
-    assert [LARGE, 1, 0, 0] == signals.store(tx, who, batch(*two, two[5])).counts
+    assert LARGE == store(tx, who, batch(*one)).accepted
+    assert [LARGE, 1, 0, 0] == store(tx, who, batch(*two, two[5])).counts
     assert 2 * LARGE == tx.execute(text("SELECT count(*) FROM signals")).scalar_one()
 
 
 def test_answers_kept_before_are_given_again(tx: Tx, who: Principal):
     """An answer that an earlier release kept as JSON is read as well."""
-    outcome = signals.store(tx, who, batch(signal(), signal(), signal(decision="SELL"), signal(symbol=""), key="k"))
+    outcome = store(tx, who, batch(signal(), signal(), signal(decision="SELL"), signal(symbol=""), key="k"))
     kept = zlib.compress(outcome.json().encode(), 1)
     tx.execute(text("UPDATE signal_batches SET answer = :kept"), {"kept": kept})
-    again = signals.store(tx, who, batch(signal(), signal(), signal(decision="SELL"), signal(symbol=""), key="k"))
+    again = store(tx, who, batch(signal(), signal(), signal(decision="SELL"), signal(symbol=""), key="k"))
     assert outcome.result == again.result
 
 
@@ -293,12 +299,14 @@ import json, sys
 from mp_kit.server.services import signals
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Database
+from mp_kit.signing import Signer
 given = json.load(sys.stdin)
 db = Database(given["url"], pool_size=1)
 who = Principal(kind="deployment", **given["who"])
 body = json.dumps(given["rows"]).encode()
 with db.begin() as tx:
-    result = signals.store(tx, who, signals.Batch(items=given["rows"], body=body, key="same"))
+    batch = signals.Batch(items=given["rows"], body=body, key="same")
+    result = signals.store(tx, who, batch, signer=Signer(bytes(32)))
 print(json.dumps([result.accepted, result.duplicates, result.conflicts, result.rejected]))
 """
 
@@ -324,10 +332,10 @@ def test_eight_processes_at_once_store_once(house: House):
 def test_consensus_blends_with_attribution(tx: Tx, house: House):
     """Two vendors about one bar: shares by confidence, vendors named, late news blended again."""
     one, two = make_deployment(tx, house, "One"), make_deployment(tx, house, "Two")
-    signals.store(tx, one, batch(signal(confidence=0.75)))
+    store(tx, one, batch(signal(confidence=0.75)))
     assert 1 == consensus.refresh(tx)
     assert 0 == consensus.refresh(tx)
-    signals.store(tx, two, batch(signal(decision="SELL", confidence=0.25)))
+    store(tx, two, batch(signal(decision="SELL", confidence=0.25)))
     assert 1 == consensus.refresh(tx)
     bar = consensus.latest(tx, "EURUSD")
     told = {c.vendor: (c.decision.value, c.weight) for c in bar.contributions.values()}
@@ -338,8 +346,8 @@ def test_consensus_blends_with_attribution(tx: Tx, house: House):
 
 def test_newest_version_of_a_deployment_speaks(tx: Tx, who: Principal):
     """Two versions of one deployment about one bar are one voice: the newest."""
-    signals.store(tx, who, batch(signal()))
-    signals.store(tx, who, batch(signal(model_version="2", decision="SELL")))
+    store(tx, who, batch(signal()))
+    store(tx, who, batch(signal(model_version="2", decision="SELL")))
     consensus.refresh(tx)
     bar = consensus.latest(tx)
     assert ("SELL", 1) == (bar.decision.value, bar.signals)

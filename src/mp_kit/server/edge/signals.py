@@ -43,7 +43,7 @@ def store(
     )
     grace = timedelta(seconds=house.settings.late_grace_seconds)
     with house.db.begin() as tx:
-        outcome = signals.store(tx, who, batch, grace=grace)
+        outcome = signals.store(tx, who, batch, signer=house.signer, grace=grace)
     answer: Any = f'{{"success":true,"data":{outcome.json()}}}'.encode()  # as it is: the types are for the docs
     return Response(answer, media_type="application/json")
 

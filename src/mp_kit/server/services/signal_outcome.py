@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp_kit.contracts import ReceiptStatus, SignalReceipt, StoreResult
+from mp_kit.contracts.receipts import BatchReceipt
 from mp_kit.server.services.ids import signal_id
 from mp_kit.server.store.signal_columns import Ints, Mask
 
@@ -36,6 +37,7 @@ class Outcome:
         late: It is marked late.
         errors: Why rows were rejected or kept out, by row.
         reused: The idempotency key stood for another batch before.
+        receipt: Signed, of what was added.
     """
 
     status: NDArray[np.int8]
@@ -44,6 +46,7 @@ class Outcome:
     late: Mask
     errors: Mapping[int, str] = field(default_factory=dict)
     reused: bool = False
+    receipt: BatchReceipt | None = None
 
     def __len__(self) -> int:
         return len(self.status)
@@ -106,6 +109,7 @@ class Outcome:
             separators=(",", ":"),
         )
         tail = ',"idempotency_key_reused":true' if self.reused else ""
+        tail += "" if self.receipt is None else f',"batch_receipt":{self.receipt.model_dump_json()}'
         return f'{head[:-1]},"receipts":[{",".join(self._rendered())}]{tail}}}'
 
     def _rendered(self) -> list[str]:
@@ -133,9 +137,13 @@ class Outcome:
 
     def pack(self) -> bytes:
         """A short form to keep, from which :meth:`unpack` gives the same answer again."""
-        errors = json.dumps({str(index): why for index, why in self.errors.items()}).encode()
+        said = {
+            "errors": {str(index): why for index, why in self.errors.items()},
+            "receipt": None if self.receipt is None else self.receipt.model_dump(),
+        }
+        words = json.dumps(said).encode()
         columns = (self.status, self.batch_id.astype("<i8"), self.stored_row.astype("<i4"), self.late)
-        body = _SIZES.pack(len(self), len(errors)) + errors + b"".join(column.tobytes() for column in columns)
+        body = _SIZES.pack(len(self), len(words)) + words + b"".join(column.tobytes() for column in columns)
         return _PACKED + zlib.compress(body, 1)
 
     @staticmethod
@@ -146,13 +154,15 @@ class Outcome:
         body = zlib.decompress(kept[1:])
         rows, size = _SIZES.unpack_from(body)
         place = _SIZES.size + size
-        errors = json.loads(body[_SIZES.size : place])
+        said = json.loads(body[_SIZES.size : place])
         columns = []
         for kind in ("i1", "<i8", "<i4", "?"):
             columns.append(np.frombuffer(body, kind, rows, place))
             place += columns[-1].nbytes
         status, batch_id, stored_row, late = columns
-        return Outcome(status, batch_id, stored_row, late, {int(index): why for index, why in errors.items()})
+        errors = {int(index): why for index, why in said["errors"].items()}
+        receipt = None if said["receipt"] is None else BatchReceipt.model_validate(said["receipt"])
+        return Outcome(status, batch_id, stored_row, late, errors, receipt=receipt)
 
 
 def _from_json(answer: Mapping[str, Any]) -> Outcome:
@@ -165,4 +175,5 @@ def _from_json(answer: Mapping[str, Any]) -> Outcome:
         np.array([bool(receipt.get("late")) for receipt in receipts], bool),
         {receipt["index"]: receipt["error"] for receipt in receipts if "error" in receipt},
         reused=bool(answer.get("idempotency_key_reused")),
+        receipt=BatchReceipt.model_validate(answer["batch_receipt"]) if "batch_receipt" in answer else None,
     )

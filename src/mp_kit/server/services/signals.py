@@ -5,6 +5,7 @@
    (same decision and confidence) or ``conflict`` (another: kept out).
 3. The token decides the attribution; a row that claims otherwise fails the whole request.
 4. The answer is sent after the commit; sending the batch again is harmless.
+5. What a batch adds is signed and chained in the same transaction (``services/receipts.py``); the answer bears it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from mp_kit.contracts import Signal, check_idempotency_key
 from mp_kit.errors import ForbiddenError, InvalidInputError
+from mp_kit.server.services import receipts
 from mp_kit.server.services.ids import new_batch_id, signal_id
 from mp_kit.server.services.signal_outcome import ACCEPTED, CONFLICT, DUPLICATE, REJECTED, Outcome
 from mp_kit.server.services.signal_reading import Items, Reading, Rules
@@ -28,6 +30,7 @@ from mp_kit.server.store import signals as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.signal_columns import Columns, instant
 from mp_kit.server.store.tables import HOUSE
+from mp_kit.signing import Signer
 
 MAX_DETAILS = 100
 
@@ -49,8 +52,15 @@ class Batch:
     atomic: bool = False
 
 
-def store(tx: Tx, who: Principal, batch: Batch, *, grace: timedelta = timedelta(minutes=5)) -> Outcome:
+def store(tx: Tx, who: Principal, batch: Batch, *, signer: Signer, grace: timedelta = timedelta(minutes=5)) -> Outcome:
     """Stores a batch and says what became of each row.
+
+    Args:
+        tx: The batch's transaction.
+        who: The bearer.
+        batch: What came.
+        signer: Signs the receipt.
+        grace: How long after its bar a signal is not late yet.
 
     Raises:
         ForbiddenError: The bearer may not push signals.
@@ -71,6 +81,9 @@ def store(tx: Tx, who: Principal, batch: Batch, *, grace: timedelta = timedelta(
     outcome = _store_rows(tx, head, read, reused=before is not None)
     if batch.atomic:
         _require_all(outcome)
+    if outcome.accepted:
+        added = read.good.take(np.flatnonzero(outcome.status[read.good.row_no] == ACCEPTED))
+        outcome = replace(outcome, receipt=receipts.chain(tx, signer, head, added))
     return _note(tx, head, read.good, outcome, None if before is not None else key, digest)
 
 
