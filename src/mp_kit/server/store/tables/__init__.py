@@ -36,6 +36,7 @@ from mp_kit.server.store.tables.signals import (
     signals,
 )
 from mp_kit.server.store.tables.vendors import marketplace_vendors, vendor_keys
+from mp_kit.server.store.tables.webhooks import webhook_deliveries, webhook_endpoints, webhook_events
 
 __all__ = [
     "HOUSE",
@@ -66,4 +67,7 @@ __all__ = [
     "vendor_connections",
     "vendor_data_keys",
     "vendor_keys",
+    "webhook_deliveries",
+    "webhook_endpoints",
+    "webhook_events",
 ]
