@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mp_kit.errors import InvalidInputError
+from mp_kit.server.edge import receipts
 from mp_kit.server.edge.signals import _cursor, _open_cursor
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
@@ -57,3 +58,31 @@ def test_cursor_comes_back_unchanged(when: datetime, batch: int, row: int):
     """To the microsecond."""
     row_: Any = SimpleNamespace(event_time=when, batch_id=batch, row_no=row)
     assert {"cursor_time": when, "cursor_batch": batch, "cursor_row": row} == _open_cursor(_cursor(row_))
+
+
+BAD_PLACES = {
+    "empty": "",
+    "a word": "next",
+    "one part": encoded(["dep_1"]),
+    "no deployment": encoded([1, 2]),
+    "a NUL": encoded(["dep\0", 2]),
+    "half a surrogate": encoded(["\ud800", 2]),
+    "a number beyond a bigint": encoded(["dep_1", 1 << 63]),
+    "an endless number": encoded(["dep_1", float("inf")]),
+    "a negative number": encoded(["dep_1", -1]),
+    "nothing": encoded(None),
+}
+
+
+@pytest.mark.parametrize("cursor", BAD_PLACES.values(), ids=BAD_PLACES)
+def test_foreign_cursor_of_receipts_is_refused(cursor: str):
+    """Before it reaches the database."""
+    with pytest.raises(InvalidInputError, match="send next_cursor unchanged"):
+        receipts._open_cursor(cursor)
+
+
+@given(st.from_regex(r"[A-Za-z0-9_]{1,30}", fullmatch=True), st.integers(0, (1 << 63) - 1))
+def test_cursor_of_receipts_comes_back_unchanged(deployment_id: str, seq: int):
+    """Its place in the chains."""
+    row_: Any = SimpleNamespace(deployment_id=deployment_id, seq=seq)
+    assert (deployment_id, seq) == receipts._open_cursor(receipts._cursor(row_))
