@@ -129,7 +129,9 @@ def heartbeat(house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBod
     """Progress from inside the job; the answer says whether to go on."""
     own_run(who, run_id)
     with house.db.begin() as tx:
-        return ok(runs_reports.heartbeat(tx, run_id, data, now=datetime.now(UTC), store=house.store))
+        return ok(
+            runs_reports.heartbeat(tx, run_id, data, now=datetime.now(UTC), store=house.store, attempt=who.attempt)
+        )
 
 
 @post(f"{RUN}/logs", guards=[allow("run")], before_request=require_json, **_OPTIONS)
@@ -139,7 +141,7 @@ def append_logs(
     """Numbered log lines, stored exactly once; ``next`` is the number wanted next."""
     own_run(who, run_id)
     with house.db.begin() as tx:
-        return ok({"next": runs_reports.append_logs(tx, run_id, data, now=datetime.now(UTC))})
+        return ok({"next": runs_reports.append_logs(tx, run_id, data, now=datetime.now(UTC), attempt=who.attempt)})
 
 
 @post(f"{RUN}/artifacts", guards=[allow("run")], before_request=require_json, **_OPTIONS)
@@ -149,7 +151,8 @@ def register_artifact(
     """Where to PUT an artifact's bytes, in parts where they are many; asked again, what is still missing."""
     own_run(who, run_id)
     with house.db.begin() as tx:
-        return ok(runs_reports.register_artifact(tx, run_id, data, store=house.store, now=datetime.now(UTC)))
+        now = datetime.now(UTC)
+        return ok(runs_reports.register_artifact(tx, run_id, data, store=house.store, now=now, attempt=who.attempt))
 
 
 @post(f"{RUN}/finish", guards=[allow("run")], before_request=require_json, **_OPTIONS)
@@ -157,7 +160,7 @@ def finish(house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBody[R
     """The job's outcome; a second one changes nothing."""
     own_run(who, run_id)
     with house.db.begin() as tx:
-        runs_reports.finish(tx, run_id, data, store=house.store, now=datetime.now(UTC))
+        runs_reports.finish(tx, run_id, data, store=house.store, now=datetime.now(UTC), attempt=who.attempt)
     return ok({"run_id": run_id})
 
 

@@ -209,7 +209,7 @@ def launch_order(
     run: Claimed,
     *,
     store: ObjectStore,
-    mint: Callable[[str, str, datetime], str],
+    mint: Callable[[str, str, datetime, int], str],
     api_url: str,
     vault: Vault,
 ) -> LaunchOrder:
@@ -219,7 +219,7 @@ def launch_order(
         tx: The grant of the URLs is noted in it.
         run: In ``launching``.
         store: Signs the URLs.
-        mint: Makes a run token from run, vendor and end.
+        mint: Makes a run token from run, vendor, end and attempt.
         api_url: Where the job finds the marketplace.
         vault: Opens the vendor's credentials that the spec asks for.
 
@@ -239,7 +239,7 @@ def launch_order(
             job_files(tx, store, run_id=run.run_id, vendor_id=run.vendor_id, round_id=row.round_id)
         ),
         "MP_API_URL": api_url,
-        "MP_RUN_TOKEN": mint(run.run_id, run.vendor_id, row.deadline_at + TOKEN_GRACE),
+        "MP_RUN_TOKEN": mint(run.run_id, run.vendor_id, row.deadline_at + TOKEN_GRACE, row.attempt),
         **connections.job_env(tx, vault, run.vendor_id, spec),
     }
     usd = row.provider_data.get("left_usd")

@@ -32,7 +32,7 @@ def hand_out(
     run_id: str,
     *,
     store: ObjectStore,
-    mint: Callable[[str, str, datetime], str],
+    mint: Callable[[str, str, datetime, int], str],
     api_url: str,
     vault: Vault,
     now: datetime,
@@ -46,7 +46,7 @@ def hand_out(
         vendor_id: Whose.
         run_id: The run.
         store: Signs the URLs of the data.
-        mint: Makes a run token from run, vendor and end.
+        mint: Makes a run token from run, vendor, end and attempt.
         api_url: Where the job finds the marketplace.
         vault: Opens the vendor's credentials that the spec asks for.
         now: An aware instant.

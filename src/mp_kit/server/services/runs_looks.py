@@ -44,7 +44,7 @@ class Desk:
         db: Transactions and notifications.
         store: Signs dataset URLs, holds artifacts.
         providers: Where runs may go, by name.
-        mint: Makes a run token from run, vendor and end.
+        mint: Makes a run token from run, vendor, end and attempt.
         api_url: Where jobs find the marketplace.
         vault: Opens the vendors' credentials that jobs need.
         limits: How long a run may do what.
@@ -54,7 +54,7 @@ class Desk:
     db: Database
     store: ObjectStore
     providers: Mapping[str, Provider]
-    mint: Callable[[str, str, datetime], str]
+    mint: Callable[[str, str, datetime, int], str]
     api_url: str
     vault: Vault
     limits: Limits = field(default_factory=Limits)

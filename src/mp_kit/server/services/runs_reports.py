@@ -1,6 +1,7 @@
 """What a job tells about its own run: heartbeats, log lines, artifacts, the outcome.
 
-1. The caller is known by its run token: ``run_id`` is the token's subject, nothing else. Each verb may be repeated.
+1. The caller is known by its run token: run and attempt are the token's, nothing else. Each verb may be repeated, and
+   an attempt that was given up is heard no more.
 2. What a job may leave behind is bounded: names and bytes of metrics, bytes of log, number of artifacts.
 3. An outcome closes the run's artifacts at once, and its log a quarter of an hour after the run is final.
 """
@@ -24,6 +25,7 @@ from mp_kit.contracts.training import (
 )
 from mp_kit.errors import ConflictError, NotFoundError, TooLargeError
 from mp_kit.server.services import runs_artifacts
+from mp_kit.server.services.money import CHARGING
 from mp_kit.server.services.runs_artifacts import artifact_key
 from mp_kit.server.services.runs_files import job_files
 from mp_kit.server.services.runs_moves import cost_so_far, move
@@ -49,7 +51,15 @@ _LONGEST_NAME = 200
 _ALIVE = frozenset({State.LAUNCHING, State.RUNNING})
 
 
-def heartbeat(tx: Tx, run_id: str, beat: RunHeartbeat, *, now: datetime, store: ObjectStore | None = None) -> RunOrders:
+def heartbeat(
+    tx: Tx,
+    run_id: str,
+    beat: RunHeartbeat,
+    *,
+    now: datetime,
+    store: ObjectStore | None = None,
+    attempt: int | None = None,
+) -> RunOrders:
     """Takes a sign of life; the first one makes the run ``running``.
 
     Args:
@@ -58,16 +68,18 @@ def heartbeat(tx: Tx, run_id: str, beat: RunHeartbeat, *, now: datetime, store: 
         beat: Progress so far. Metrics beyond the bounds of :mod:`mp_kit.trainer.limits` are left out and counted.
         now: An aware instant.
         store: Signs fresh URLs of the round's files, for a job that asks for them.
+        attempt: Of the run token.
 
     Returns:
-        Whether to go on, until when, and when to report again. A run that is cancelled or over is told to stop.
+        Whether to go on, until when, and when to report again. A run that is cancelled or over is told to stop, and
+        so is the job of an attempt that was given up.
 
     Raises:
         NotFoundError: No such run.
     """
     row = _locked(tx, run_id)
     pause = HEARTBEAT_SECONDS.get(row.provider, _HEARTBEAT_SECONDS)
-    if State(row.state) not in _ALIVE:
+    if State(row.state) not in _ALIVE or _is_given_up(row, attempt):
         return RunOrders(command="stop", deadline=row.deadline_at, heartbeat_seconds=pause)
     if State(row.state) is State.LAUNCHING:
         move(tx, row, "b", now, values={"started_at": row.started_at or now})
@@ -94,7 +106,7 @@ def _progress(beat: RunHeartbeat, left_out: int) -> dict[str, Any]:
     return progress | ({"metrics_left_out": left_out} if left_out else {})
 
 
-def append_logs(tx: Tx, run_id: str, chunk: LogChunk, *, now: datetime) -> int:
+def append_logs(tx: Tx, run_id: str, chunk: LogChunk, *, now: datetime, attempt: int | None = None) -> int:
     """Stores log lines exactly once, without gaps.
 
     Args:
@@ -102,16 +114,17 @@ def append_logs(tx: Tx, run_id: str, chunk: LogChunk, *, now: datetime) -> int:
         run_id: Of the run token.
         chunk: Numbered lines. One that begins beyond the next number is not stored; an empty one only asks.
         now: An aware instant.
+        attempt: Of the run token.
 
     Returns:
         The number of the line that is wanted next.
 
     Raises:
         NotFoundError: No such run.
-        ConflictError: The run has been over for too long.
+        ConflictError: The run has been over for too long, or the attempt was given up.
         TooLargeError: The run's log has its largest size; a line of the system's says so at its end.
     """
-    row = _locked(tx, run_id)
+    row = _reporting(tx, run_id, attempt)
     wanted = rows.next_log_number(tx, run_id)
     ends = chunk.seq + len(chunk.lines)
     if chunk.seq > wanted or ends <= wanted:
@@ -136,19 +149,32 @@ def _check_log_open(row: Row[Any], now: datetime) -> None:
 
 
 def register_artifact(
-    tx: Tx, run_id: str, request: ArtifactRequest, *, store: ObjectStore, now: datetime
+    tx: Tx,
+    run_id: str,
+    request: ArtifactRequest,
+    *,
+    store: ObjectStore,
+    now: datetime,
+    attempt: int | None = None,
 ) -> ArtifactTarget:
     """Notes an artifact and says where to PUT exactly its bytes; see :mod:`.runs_artifacts`.
 
     Raises:
         NotFoundError: No such run.
-        ConflictError: The run's outcome is known, or it has announced too many.
+        ConflictError: The run's outcome is known, it has announced too many, or the attempt was given up.
     """
-    return runs_artifacts.announce(tx, _locked(tx, run_id), request, store=store, now=now)
+    return runs_artifacts.announce(tx, _reporting(tx, run_id, attempt), request, store=store, now=now)
 
 
 def finish(
-    tx: Tx, run_id: str, outcome: RunOutcome, *, store: ObjectStore, now: datetime, left_behind: bool = False
+    tx: Tx,
+    run_id: str,
+    outcome: RunOutcome,
+    *,
+    store: ObjectStore,
+    now: datetime,
+    left_behind: bool = False,
+    attempt: int | None = None,
 ) -> None:
     """Takes a job's outcome; a second one changes nothing.
 
@@ -159,15 +185,17 @@ def finish(
         store: Where the artifacts must lie by now.
         now: An aware instant.
         left_behind: The outcome was not told, but read from what the job left behind.
+        attempt: Of the run token.
 
     Raises:
         NotFoundError: No such run.
-        ConflictError: An artifact that the outcome names was never uploaded.
+        ConflictError: An artifact that the outcome names was never uploaded, or the attempt was given up.
     """
-    row = _locked(tx, run_id)
+    row = _reporting(tx, run_id, attempt)
     state = State(row.state)
     if state in FINAL or row.progress.get("outcome"):
         return
+    outcome = _seen_from_outside(row, outcome)
     values = _outcome_values(tx, row, outcome, store, now)
     detail = {"outcome": outcome.status, "exit_code": outcome.exit_code}
     if state is State.LAUNCHING and not left_behind:
@@ -207,6 +235,26 @@ def _failure(outcome: RunOutcome) -> str | None:
     if outcome.status != "failed":
         return None
     return str(_tidy(outcome.failure or "The job failed and gave no reason; its log may."))
+
+
+def _seen_from_outside(row: Row[Any], outcome: RunOutcome) -> RunOutcome:
+    """A job on a provider's machine that was stopped, and not by its vendor's cancel, has failed."""
+    if outcome.status != "cancelled" or row.cancel_requested_at or row.provider not in CHARGING:
+        return outcome
+    why = "The job was stopped from outside: its machine was ended by the provider, or at the provider's console."
+    return outcome.model_copy(update={"status": "failed", "failure": why})
+
+
+def _is_given_up(row: Row[Any], attempt: int | None) -> bool:
+    """What an earlier launch started may live on for a while; it speaks for the run no more."""
+    return attempt is not None and (attempt != row.attempt or State(row.state) is State.QUEUED)
+
+
+def _reporting(tx: Tx, run_id: str, attempt: int | None) -> Row[Any]:
+    row = _locked(tx, run_id)
+    if _is_given_up(row, attempt):
+        raise ConflictError(f"Attempt {attempt} of run {run_id} was given up; it can report nothing any more.")
+    return row
 
 
 def _locked(tx: Tx, run_id: str) -> Row[Any]:

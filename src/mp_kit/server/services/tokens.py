@@ -55,6 +55,7 @@ class Principal:
         deployment_id: Of a deployment token.
         model_id: The deployment's model, if it has one.
         run_id: Of a run token.
+        attempt: Of a run token: for which of the run's launches it was made.
         scope: Of a deployment token: ``routes``, ``deployment``, perhaps ``symbols``.
         expires_at: When the token ends.
     """
@@ -65,6 +66,7 @@ class Principal:
     deployment_id: str | None = None
     model_id: str | None = None
     run_id: str | None = None
+    attempt: int | None = None
     scope: Mapping[str, Any] = field(default_factory=dict)
     expires_at: datetime | None = None
 
@@ -146,9 +148,10 @@ class TokenBook:
             self._cache = kept
             self._forgets += 1
 
-    def run_token(self, run_id: str, vendor_id: str, expires_at: datetime) -> str:
-        """A JWT with which one run may report about itself, until its budget and an hour are over."""
+    def run_token(self, run_id: str, vendor_id: str, expires_at: datetime, attempt: int | None = None) -> str:
+        """A JWT with which one attempt of a run may report about itself, until its budget and an hour are over."""
         claims = {"aud": "run", "sub": run_id, "vid": vendor_id, "exp": expires_at, "iat": datetime.now(UTC)}
+        claims |= {} if attempt is None else {"att": attempt}
         return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
 
     def session(self, vendor_id: str, epoch: int, expires_at: datetime) -> str:
@@ -200,7 +203,10 @@ class TokenBook:
             raise AuthError("The session has ended.")
         _check_vendor(vendor.status)
         if is_run:
-            return Principal(kind="run", run_id=claims["sub"], vendor_id=vendor_id, expires_at=expires_at)
+            attempt = claims.get("att")
+            return Principal(
+                kind="run", run_id=claims["sub"], attempt=attempt, vendor_id=vendor_id, expires_at=expires_at
+            )
         return Principal(kind="vendor", vendor_id=vendor_id, expires_at=expires_at)
 
     def _matches(self, token_hash: str, secret: str) -> bool:
