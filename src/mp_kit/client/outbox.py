@@ -149,8 +149,17 @@ class Outbox:
         row = self._read(lambda db: db.execute(statement, (after,)).fetchone())
         return None if row is None else Parcel(row[0], row[1], row[2], bool(row[3]), row[4], row[5])
 
-    def settle(self, parcel: Parcel, answer: str, refused: Iterable[Refused] = ()) -> None:
-        """Takes an answered parcel out, keeps apart what was refused for good, and the answer for who waits for it."""
+    def settle(
+        self, parcel: Parcel, answer: str, refused: Iterable[Refused] = (), remember: Mapping[str, str] | None = None
+    ) -> None:
+        """Takes an answered parcel out, in one commit with all that is to be kept of it.
+
+        Args:
+            parcel: It.
+            answer: For the process that waits for it, if that is another one.
+            refused: What was refused for good.
+            remember: Facts to keep.
+        """
         with self._writing() as db:
             db.execute("DELETE FROM parcels WHERE number = ?", (parcel.number,))
             rows = [(one.at, one.status, one.reason, json.dumps(one.signal)) for one in refused]
@@ -159,6 +168,7 @@ class Outbox:
                 db.execute(
                     "DELETE FROM rejected WHERE number <= (SELECT max(number) FROM rejected) - ?", (MOST_REJECTED,)
                 )
+            _remember(db, remember or {})
             if parcel.owner != self.owner:
                 db.execute(
                     "INSERT OR REPLACE INTO answers (number, at, answer) VALUES (?, ?, ?)",
@@ -197,8 +207,13 @@ class Outbox:
         with self._writing() as db:
             db.execute("DELETE FROM rejected")
 
+    def remember(self, facts: Mapping[str, str]) -> None:
+        """Keeps facts, in place of earlier ones of the same name."""
+        with self._writing() as db:
+            _remember(db, facts)
+
     def about(self) -> dict[str, str]:
-        """The facts that were written when the outbox was made."""
+        """The facts that are kept with the outbox."""
         return dict(self._read(lambda db: db.execute("SELECT name, value FROM about").fetchall()))
 
     def close(self) -> None:
@@ -289,6 +304,10 @@ class Outbox:
         db.executemany("INSERT OR IGNORE INTO about (name, value) VALUES (?, ?)", facts)
         db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
+
+
+def _remember(db: sqlite3.Connection, facts: Mapping[str, str]) -> None:
+    db.executemany("INSERT OR REPLACE INTO about (name, value) VALUES (?, ?)", list(facts.items()))
 
 
 def _insert(db: sqlite3.Connection, owner: str, letter: Letter) -> int:

@@ -23,6 +23,9 @@ from mp_kit.errors import (
 
 STORE = "/api/signals/store"
 POLL_SECONDS = 0.05
+LAST_RECEIPT = "last_receipt"
+"""What an outbox remembers of the chain: it must still hold this receipt when it is checked."""
+
 FOR_GOOD = (InvalidInputError, AttributionError)
 """What sending the same again can't change; ContractsVersionError alone can (upgrade, then flush)."""
 
@@ -60,7 +63,9 @@ def flush(box: Outbox, api: Api, token: SecretStr | None) -> Sent:
                 if not _go_on(box, parcel, error, sent):
                     break
             else:
-                box.settle(parcel, result.model_dump_json(exclude_none=True), _kept_out(parcel, result))
+                receipt = result.batch_receipt
+                kept = {LAST_RECEIPT: receipt.model_dump_json()} if receipt is not None else None
+                box.settle(parcel, result.model_dump_json(exclude_none=True), _kept_out(parcel, result), kept)
                 sent.outcomes[parcel.number] = result
                 sent.refused += result.rejected + result.conflicts
     return sent
