@@ -147,7 +147,8 @@ def test_openapi_says_who_may_call_and_what_errors_look_like(edge: httpx.Client)
     assert {"200", "400", "401", "403", "404", "409", "413", "415", "422", "503"} == set(answers)
     assert "Failure" in answers["422"]["content"]["application/json"]["schema"]["$ref"]
     assert "SignalWrite" in str(paths["/api/signals/store"]["post"]["requestBody"])
-    assert {"501"} <= set(paths["/api/consensus/store"]["post"]["responses"])
+    assert "ConsensusWrite" in str(paths["/api/consensus/store"]["post"]["requestBody"])
+    assert {"501"} <= set(paths["/api/marketplace/vendor/auth/exchange"]["post"]["responses"])
 
 
 def test_openapi_references_resolve(edge: httpx.Client):

@@ -1,4 +1,4 @@
-"""From signals to a consensus with attribution, and from a model to the catalogue, over HTTP."""
+"""From signals to receipts and pages, and from a model to the catalogue, over HTTP."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from typing import Any
 import httpx
 import pyarrow as pa
 import pytest
-
-from mp_kit.server.house import House
-from mp_kit.server.services import consensus
 
 BAR = "2026-01-05T10:00:00Z"
 
@@ -116,20 +113,6 @@ def test_own_signals_page_by_cursor(
     assert sorted(seen) == [f"S{n:02}" for n in range(25)]
     assert [] == edge.get("/api/signals", headers=new_vendor().headers).json()["data"]
     assert 422 == edge.get("/api/signals", params={"cursor": "zzz"}, headers=vendor.headers).status_code
-
-
-def test_consensus_names_the_vendor(
-    edge: httpx.Client, edge_house: House, deployment: SimpleNamespace, vendor: SimpleNamespace
-):
-    """After a refresh the public consensus says who moved it."""
-    push(edge, deployment, [signal("CHFJPY")])
-    with edge_house.db.begin() as tx:
-        while consensus.refresh(tx):
-            pass
-    told = edge.get("/api/consensus/latest", params={"symbol": "CHFJPY", "timeframe": "1h"}).json()["data"]
-    assert ("BUY", 0.75) == (told["decision"], told["confidence"])
-    assert vendor.name == told["contributions"][deployment.id]["vendor"]
-    assert 404 == edge.get("/api/consensus/latest", params={"symbol": "NONE"}).status_code
 
 
 def test_model_appears_in_the_catalogue_at_pilot(

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from mp_kit.contracts import ReceiptStatus
 from mp_kit.errors import AttributionError, ForbiddenError, InvalidInputError
 from mp_kit.server.house import House
-from mp_kit.server.services import consensus, signals, vendors
+from mp_kit.server.services import signals, vendors
 from mp_kit.server.services.signal_outcome import Outcome
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Database, Tx
@@ -327,30 +327,6 @@ def test_eight_processes_at_once_store_once(house: House):
         assert 300 == tx.execute(count, {"id": who.deployment_id}).scalar_one()
     # Who finds the key taken by the same body gets the first answer again; who raced with it sees duplicates.
     assert {(300, 0, 0, 0)} <= {tuple(answer) for answer in told} <= {(300, 0, 0, 0), (0, 300, 0, 0)}
-
-
-def test_consensus_blends_with_attribution(tx: Tx, house: House):
-    """Two vendors about one bar: shares by confidence, vendors named, late news blended again."""
-    one, two = make_deployment(tx, house, "One"), make_deployment(tx, house, "Two")
-    store(tx, one, batch(signal(confidence=0.75)))
-    assert 1 == consensus.refresh(tx)
-    assert 0 == consensus.refresh(tx)
-    store(tx, two, batch(signal(decision="SELL", confidence=0.25)))
-    assert 1 == consensus.refresh(tx)
-    bar = consensus.latest(tx, "EURUSD")
-    told = {c.vendor: (c.decision.value, c.weight) for c in bar.contributions.values()}
-    assert {"One": ("BUY", 0.75), "Two": ("SELL", 0.25)} == told
-    assert ("BUY", 2) == (bar.decision.value, bar.signals)
-    assert 0.75**2 - 0.25**2 == pytest.approx(bar.confidence, abs=1e-15)
-
-
-def test_newest_version_of_a_deployment_speaks(tx: Tx, who: Principal):
-    """Two versions of one deployment about one bar are one voice: the newest."""
-    store(tx, who, batch(signal()))
-    store(tx, who, batch(signal(model_version="2", decision="SELL")))
-    consensus.refresh(tx)
-    bar = consensus.latest(tx)
-    assert ("SELL", 1) == (bar.decision.value, bar.signals)
 
 
 def test_receipt_statuses_are_the_wires():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -19,12 +19,22 @@ class Contribution(Model):
     vendor: str | None = Field(default=None, description="Name of the vendor; filled by the marketplace.")
     vendor_id: str | None = None
     deployment_id: str | None = None
+    late: bool | None = Field(default=None, description="It came too late to be weighed beside those in time.")
+    value: float | None = Field(default=None, description="Score with this voice less the score without it.")
+    swing: float | None = Field(
+        default=None, description="The decision's share with this voice less that outcome's share without it."
+    )
+    without: Decision | None = Field(default=None, description="What the others decide; null where nobody else spoke.")
+
+
+ContributionName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A model's or a deployment's, as whoever blended it calls it."""
 
 
 class ConsensusWrite(SignalWrite):
     """A consensus that a vendor's model made out of signals."""
 
-    contributions: dict[str, Contribution] = Field(min_length=1)
+    contributions: dict[ContributionName, Contribution] = Field(min_length=1)
 
 
 class Consensus(Model):
@@ -36,8 +46,12 @@ class Consensus(Model):
     decision: Decision
     confidence: float
     score: float = Field(description="Weighted mean of sign times confidence, -1 to 1.")
-    method: str
+    method: str = Field(description="equal, confidence, confidence_skill, or vendor: and a vendor's model.")
     signals: int
+    late: bool = Field(default=False, description="All of its voices came late: it never counts for scores.")
+    vendor: str | None = Field(default=None, description="Whose model blended it; null where the marketplace did.")
+    vendor_id: str | None = None
+    deployment_id: str | None = None
     contributions: dict[str, Contribution]
     computed_at: Instant
 

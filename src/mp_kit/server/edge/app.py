@@ -49,7 +49,11 @@ def create_app(house: House) -> RequestContext:
         # One router for all but bulk: handlers that share a path, registered one by one, are wrapped in threads twice.
         route_handlers=[
             Router(path="/", route_handlers=[*_handlers(), *unbuilt.handlers()]),
-            Router(path="/", route_handlers=[signals.store], request_max_body_size=house.settings.max_body_bytes),
+            Router(
+                path="/",
+                route_handlers=[signals.store, consensus.store],
+                request_max_body_size=house.settings.max_body_bytes,
+            ),
         ],
         dependencies=DEPENDENCIES,
         exception_handlers={Exception: answer},
@@ -90,8 +94,7 @@ def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of han
         estimates.estimate,
         signals.list_signals,
         receipts.list_receipts,
-        consensus.latest,
-        consensus.history,
+        *consensus.HANDLERS,
         files.files,
         docs.openapi,
         docs.page,

@@ -32,13 +32,30 @@ def read_rows(body: bytes, content_type: str) -> Items:
         UnsupportedMediaError: No route takes this type.
         TooLargeError: A compressed body unpacks to more than we take.
     """
+    if content_type == ARROW:
+        return _read_arrow(body)
+    return read_json_rows(body, content_type, beside=f", {ARROW}")
+
+
+def read_json_rows(body: bytes, content_type: str, *, beside: str = "") -> list[Any]:
+    """The rows of a body that is JSON, or one JSON document a line.
+
+    Args:
+        body: As received.
+        content_type: Its media type, lower-case, without parameters.
+        beside: What else the route takes, for the message.
+
+    Raises:
+        MalformedJsonError: It is not what it says it is.
+        InvalidInputError: It is JSON, but neither a list nor one object.
+        UnsupportedMediaError: No route takes this type.
+        TooLargeError: It has more lines than a batch has rows.
+    """
     if content_type in JSON_TYPES or content_type.endswith("+json"):
         return _one_or_many(_parse(body, "The body"))
     if content_type == NDJSON:
         return _read_lines(body)
-    if content_type == ARROW:
-        return _read_arrow(body)
-    raise UnsupportedMediaError(f"Signals come as application/json, {NDJSON} or {ARROW}, not {content_type}.")
+    raise UnsupportedMediaError(f"Rows come as application/json, {NDJSON}{beside}, not {content_type}.")
 
 
 def _parse(text: bytes, what: str) -> Any:

@@ -1,7 +1,7 @@
 """OpenAPI 3.1 as the edge really behaves: its envelope of errors, who may call what, and the bodies read raw.
 
 The framework derives paths, parameters, bodies and good answers from the handlers' types; what it cannot know is added
-here: our statuses (422, not 400, for a schema violation), security per route, and the body of signals.
+here: our statuses (422, not 400, for a schema violation), security per route, and bodies of rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from pydantic.json_schema import models_json_schema
 
-from mp_kit.contracts import Failure, SignalWrite
+from mp_kit.contracts import ConsensusWrite, Failure, SignalWrite
 from mp_kit.server.edge.bodies import ARROW, NDJSON
 
 Document = dict[str, Any]
@@ -35,6 +35,7 @@ _SAID = {
 }
 _METHODS_WITH_BODY = {"post", "put", "patch"}
 _SIGNALS = "/api/signals/store"
+_CONSENSUS = "/api/consensus/store"
 _ALSO = {  # what only these routes answer
     ("put", "/api/vendors/connections/{name}"): ["502"],
     ("post", "/api/vendors/connections/{name}/test"): ["429", "502"],
@@ -46,7 +47,8 @@ def build(app: Litestar) -> Document:
     document: Document = app.openapi_schema.to_schema()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     _, extra = models_json_schema(
-        [(Failure, "serialization"), (SignalWrite, "validation")], ref_template="#/components/schemas/{model}"
+        [(Failure, "serialization"), (SignalWrite, "validation"), (ConsensusWrite, "validation")],
+        ref_template="#/components/schemas/{model}",
     )
     schemas.update(extra["$defs"])
     told = _told(app)
@@ -56,17 +58,18 @@ def build(app: Litestar) -> Document:
                 private, description = told[operation["operationId"]]
                 operation |= {"summary": description.partition("\n")[0], "description": description}
                 _complete(path, method, operation, private=private)
-    body = {"type": "array", "items": {"$ref": "#/components/schemas/SignalWrite"}}
-    document["paths"][_SIGNALS]["post"]["requestBody"] = {
-        "required": True,
-        "content": {
-            "application/json": {"schema": body},
-            NDJSON: {"schema": {"$ref": "#/components/schemas/SignalWrite"}},
-            ARROW: {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
+    arrow = {ARROW: {"schema": {"type": "string", "format": "binary"}}}
+    document["paths"][_SIGNALS]["post"]["requestBody"] = _rows("SignalWrite", arrow)
+    document["paths"][_CONSENSUS]["post"]["requestBody"] = _rows("ConsensusWrite", {})
     document.pop("security", None)
     return document
+
+
+def _rows(model: str, beside: Document) -> Document:
+    """A body of rows."""
+    one = {"$ref": f"#/components/schemas/{model}"}
+    listed = {"application/json": {"schema": {"type": "array", "items": one}}, NDJSON: {"schema": one}}
+    return {"required": True, "content": listed | beside}
 
 
 def _told(app: Litestar) -> dict[str, tuple[bool, str]]:

@@ -12,7 +12,6 @@ from mp_kit.errors import NotBuiltYetError
 UNBUILT: list[tuple[HttpMethod, str, str]] = [
     (HttpMethod.POST, "/api/marketplace/vendor/auth/exchange", "one-time codes come with sign-in"),
     (HttpMethod.PATCH, "/api/deployments/{deployment_id:str}", "changing deployments comes with launching them"),
-    (HttpMethod.POST, "/api/consensus/store", "vendors' own consensus comes with scoring"),
 ]
 """Method, path, and what it waits for; ``docs/wire.md`` lists the same (a test compares)."""
 

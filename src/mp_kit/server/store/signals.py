@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -87,29 +87,3 @@ def insert_batch_row(tx: Tx, values: Mapping[str, Any]) -> bool:
 def list_page(tx: Tx, filters: Mapping[str, Any]) -> list[Row[Any]]:
     """A page of signals, newest bar first."""
     return list(tx.execute(text(named("list_signals")), dict(filters)))
-
-
-def unblended_bars(tx: Tx, batches: int) -> list[Row[Any]]:
-    """Bars with signals that the consensus has not seen; their batches count as seen at commit."""
-    return list(tx.execute(text(named("unblended_bars")), {"batches": batches}))
-
-
-def voices(tx: Tx, bars: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """The newest signal of each deployment about each bar."""
-    columns = {
-        "symbols": [bar.symbol for bar in bars],
-        "timeframes": [bar.timeframe for bar in bars],
-        "event_times": [bar.event_time for bar in bars],
-    }
-    return list(tx.execute(text(named("voices")), columns))
-
-
-def put_consensus(tx: Tx, blended: Sequence[Mapping[str, Any]]) -> None:
-    """Stores blended bars."""
-    if blended:
-        tx.execute(text(named("put_consensus")), [dict(row) for row in blended])
-
-
-def list_consensus(tx: Tx, filters: Mapping[str, Any]) -> list[Row[Any]]:
-    """Blended bars, newest first."""
-    return list(tx.execute(text(named("list_consensus")), dict(filters)))

@@ -16,10 +16,13 @@ FROM training_runs r JOIN marketplace_vendors v ON v.id = r.vendor_id
 WHERE r.created_at >= :since ORDER BY r.created_at DESC, r.id LIMIT 200;
 
 -- name: overview_consensus
--- Consensus computed since an instant, in the bars' order.
+-- Consensus of the primary method computed since an instant, in the bars' order.
 SELECT c.event_time, c.symbol, c.timeframe, c.decision, c.confidence, c.score, c.signals,
        (SELECT string_agg(DISTINCT part.value ->> 'vendor', ', ') FROM jsonb_each(c.contributions) part) AS vendors
-FROM consensus c WHERE c.computed_at >= :since ORDER BY c.event_time, c.symbol LIMIT 5000;
+FROM consensus c
+WHERE c.computed_at >= :since
+  AND c.method = coalesce((SELECT primary_method FROM consensus_settings), 'confidence_skill')
+ORDER BY c.event_time, c.symbol LIMIT 5000;
 
 -- name: overview_deployments
 -- Every vendor's deployment, with what it last said of itself.

@@ -16,6 +16,12 @@ from __future__ import annotations
 
 from mp_kit.server.store.tables.base import HOUSE, metadata
 from mp_kit.server.store.tables.connections import vendor_connections, vendor_data_keys
+from mp_kit.server.store.tables.consensus import (
+    consensus,
+    consensus_settings,
+    vendor_consensus,
+    vendor_consensus_batches,
+)
 from mp_kit.server.store.tables.deployments import deployment_heartbeats, deployment_tokens, deployments
 from mp_kit.server.store.tables.models import model_stage_history, model_versions, models
 from mp_kit.server.store.tables.operations import audit_log, reports
@@ -29,7 +35,6 @@ from mp_kit.server.store.tables.runs import (
     training_runs,
 )
 from mp_kit.server.store.tables.signals import (
-    consensus,
     signal_batches,
     signal_chains,
     signal_receipts,
@@ -42,6 +47,7 @@ __all__ = [
     "HOUSE",
     "audit_log",
     "consensus",
+    "consensus_settings",
     "dataset_grants",
     "dataset_rounds",
     "deployment_heartbeats",
@@ -65,6 +71,8 @@ __all__ = [
     "signing_keys",
     "training_runs",
     "vendor_connections",
+    "vendor_consensus",
+    "vendor_consensus_batches",
     "vendor_data_keys",
     "vendor_keys",
     "webhook_deliveries",

@@ -1,4 +1,4 @@
-"""Signals, the batches they came in, and the consensus."""
+"""Signals and the batches they came in."""
 
 from __future__ import annotations
 
@@ -90,22 +90,4 @@ signal_receipts = Table(
     Column("signature", Text, nullable=False),
     UniqueConstraint("batch_id"),
     CheckConstraint("seq > 0", name="seq"),
-)
-
-consensus = Table(
-    "consensus",
-    metadata,
-    Column("event_time", DateTime(timezone=True), primary_key=True),
-    Column("symbol", Text, primary_key=True),
-    Column("timeframe", Text, primary_key=True),
-    Column("method", Text, primary_key=True),
-    Column("decision", Text, nullable=False),
-    Column("confidence", Double, nullable=False),
-    Column("score", Double, nullable=False),
-    Column("signals", Integer, nullable=False),
-    json("contributions"),
-    at("computed_at", now=True),
-    one_of("decision", "BUY", "SELL", "HOLD"),
-    CheckConstraint("confidence >= 0 AND confidence <= 1", name="confidence"),
-    Index(None, "symbol", "timeframe", "event_time"),
 )

@@ -1,0 +1,41 @@
+"""What is known of deployments' past before a bar: how the consensus asks for it.
+
+Whoever measures deployments gives a :class:`Skills`; the consensus turns its records into weights
+(:mod:`mp_kit.scoring.skill`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+from mp_kit.scoring.skill import Record, skills_of
+from mp_kit.server.store.engine import Tx
+
+__all__ = ["Skills", "by_day", "nobody_known"]
+
+
+class Skills(Protocol):
+    """Tells each deployment's record: its hit rate and how many independent calls are behind it."""
+
+    def __call__(self, tx: Tx, bar_time: datetime) -> Mapping[str, Record]:
+        """Records by deployment, of nothing but what was known before ``bar_time``."""
+
+
+def nobody_known(tx: Tx, bar_time: datetime) -> Mapping[str, Record]:  # noqa: ARG001 - the signature of Skills
+    """No record of anybody: every skill is 1."""
+    return {}
+
+
+def by_day(tx: Tx, skills: Skills) -> Callable[[datetime], Mapping[str, float]]:
+    """Skills as weights for a bar, asked once per UTC day and as known at its beginning: a refresh has many bars."""
+    known: dict[datetime, Mapping[str, float]] = {}
+
+    def weights(bar_time: datetime) -> Mapping[str, float]:
+        day = bar_time.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        if day not in known:
+            known[day] = skills_of(skills(tx, day))
+        return known[day]
+
+    return weights

@@ -1,0 +1,179 @@
+"""The consensus in Postgres: who counts, late voices, skills, methods side by side, the operator's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from mp_kit.contracts import Stage
+from mp_kit.errors import InvalidInputError, NotFoundError
+from mp_kit.scoring.skill import Record
+from mp_kit.server.house import House
+from mp_kit.server.services import consensus
+from mp_kit.server.services.tokens import Principal
+from mp_kit.server.store.engine import Tx
+from tests.support.voices import BAR, make_voice, say, signal
+
+PILOT = Stage.PILOT
+
+
+def test_nothing_yet(tx: Tx):
+    """Absent is 404, not an empty bar."""
+    with pytest.raises(NotFoundError, match="no consensus on EURUSD"):
+        consensus.latest(tx, "EURUSD")
+
+
+@pytest.mark.parametrize("method", ["", "median", "vendor", "Confidence"])
+def test_unknown_method_is_refused(tx: Tx, method: str):
+    """With those that there are."""
+    with pytest.raises(InvalidInputError) as caught:
+        consensus.latest(tx, method=method)
+    assert "confidence_skill" in caught.value.hint
+
+
+def test_blends_with_attribution(tx: Tx, house: House):
+    """Two vendors about one bar: shares by confidence, vendors named, news blended again."""
+    one, two = make_voice(tx, house, "One", PILOT), make_voice(tx, house, "Two", PILOT)
+    say(tx, one, signal(confidence=0.75))
+    assert 1 == consensus.refresh(tx)
+    assert 0 == consensus.refresh(tx)
+    say(tx, two, signal(decision="SELL", confidence=0.25))
+    assert 1 == consensus.refresh(tx)
+    bar = consensus.latest(tx, "EURUSD")
+    told = {c.vendor: (c.decision.value, c.weight) for c in bar.contributions.values()}
+    assert {"One": ("BUY", 0.75), "Two": ("SELL", 0.25)} == told
+    assert ("BUY", 2, "confidence_skill") == (bar.decision.value, bar.signals, bar.method)
+    assert 0.75**2 - 0.25**2 == pytest.approx(bar.confidence, abs=1e-15)
+    part = bar.contributions[two.deployment_id or ""]
+    assert (bar.score - 0.75, 0.75 - 1.0, "BUY") == pytest.approx((part.value, part.swing, part.without))
+
+
+def test_methods_stand_side_by_side(tx: Tx, house: House):
+    """The same voices, each method's weights."""
+    say(tx, make_voice(tx, house, "One", PILOT), signal(confidence=0.75))
+    say(tx, make_voice(tx, house, "Two", PILOT), signal(decision="SELL", confidence=0.25))
+    consensus.refresh(tx)
+    assert "HOLD" == consensus.latest(tx, method="equal").decision
+    assert "BUY" == consensus.latest(tx, method="confidence").decision
+    assert {"equal", "confidence", "confidence_skill"} == {one.method for one in consensus.methods(tx)}
+    assert 1 == len(consensus.history(tx))
+
+
+@pytest.mark.parametrize("stages", [(), (Stage.PILOT, Stage.SHADOW), (Stage.RETIRED,)])
+def test_shadow_never_counts(tx: Tx, house: House, stages: tuple[Stage, ...]):
+    """Nor does it show: its vendor tries it out in private."""
+    say(tx, make_voice(tx, house, "Shadow", *stages), signal())
+    assert 1 == consensus.refresh(tx)
+    assert [] == consensus.history(tx)
+    say(tx, make_voice(tx, house, "Prod", Stage.PILOT, Stage.PROD), signal(decision="SELL"))
+    consensus.refresh(tx)
+    assert ("SELL", 1) == (consensus.latest(tx).decision, len(consensus.latest(tx).contributions))
+
+
+def test_promotion_counts_from_then_on(tx: Tx, house: House):
+    """What a version said in shadow stays unheard, however often its bar is blended again."""
+    who = make_voice(tx, house, "Promoted")
+    say(tx, who, signal())
+    promote(tx, who)
+    say(tx, who, signal(symbol="GBPUSD"))
+    consensus.refresh(tx)
+    say(tx, make_voice(tx, house, "Other", PILOT), signal(decision="SELL"))
+    consensus.refresh(tx)
+    assert ["SELL"] == [bar.decision for bar in consensus.history(tx, symbol="EURUSD")]
+    assert ["BUY"] == [bar.decision for bar in consensus.history(tx, symbol="GBPUSD")]
+
+
+def promote(tx: Tx, who: Principal) -> None:
+    """To pilot at this very moment: the transaction's own clock stands still."""
+    statement = text(
+        "INSERT INTO model_stage_history (version_id, seq, from_stage, to_stage, actor, at)"
+        " SELECT id, 9, 'shadow', 'pilot', 'test', :now FROM model_versions WHERE model_id = :model"
+    )
+    tx.execute(statement, {"now": datetime.now(UTC), "model": who.model_id})
+
+
+def test_unregistered_version_has_no_voice(tx: Tx, house: House):
+    """A deployment that runs no known version is in nobody's stage; the house's own signals count."""
+    say(tx, make_voice(tx, house, "Someone", PILOT), signal(model_version="unheard-of"))
+    say(tx, Principal(kind="operator"), signal(decision="SELL"))
+    consensus.refresh(tx)
+    assert ["house"] == list(consensus.latest(tx).contributions)
+
+
+def test_newest_signal_of_a_deployment_speaks(tx: Tx, house: House):
+    """Two versions of one deployment about one bar are one voice: the newest."""
+    who = make_voice(tx, house, "Twice", PILOT)
+    tx.execute(text("UPDATE deployments SET version_id = (SELECT id FROM model_versions WHERE model_id = model_id)"))
+    say(tx, who, signal())
+    say(tx, who, signal(model_version="2", decision="SELL"))
+    consensus.refresh(tx)
+    bar = consensus.latest(tx)
+    assert ("SELL", 1) == (bar.decision.value, bar.signals)
+
+
+def test_late_voice_has_no_weight_beside_one_in_time(tx: Tx, house: House):
+    """It is shown, and moves nothing; a bar of late voices alone is blended and marked."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    prompt, tardy = make_voice(tx, house, "Prompt", PILOT), make_voice(tx, house, "Tardy", PILOT)
+    say(tx, prompt, signal(event_time=now.isoformat(), confidence=0.3))
+    say(tx, tardy, signal(event_time=now.isoformat(), decision="SELL", confidence=0.9), signal(confidence=0.9))
+    tx.execute(text("UPDATE signals SET late = true WHERE deployment_id = :id"), {"id": tardy.deployment_id})
+    consensus.refresh(tx)
+    bar, old = consensus.history(tx)
+    part = bar.contributions[tardy.deployment_id or ""]
+    assert ("BUY", 0.3, 1, False) == (bar.decision, bar.confidence, bar.signals, bar.late)
+    assert (0.0, 0.0, True, None) == (part.weight, part.value, part.late, part.without)
+    assert (BAR, "BUY", True) == (old.event_time, old.decision, old.late)
+
+
+def test_skills_are_those_known_before_the_bar(tx: Tx, house: House):
+    """Asked for the beginning of the bar's day; who has no record is average."""
+    good, plain = make_voice(tx, house, "Good", PILOT), make_voice(tx, house, "Plain", PILOT)
+    for who, decision in ((good, "BUY"), (plain, "SELL")):
+        say(tx, who, signal(decision=decision), signal(decision=decision, symbol="GBPUSD"))
+    asked = []
+
+    def skills(_: Tx, bar_time: datetime) -> Mapping[str, Record]:
+        asked.append(bar_time)
+        return {str(good.deployment_id): Record(0.56, 5_000), str(plain.deployment_id): Record(0.50, 5_000)}
+
+    consensus.refresh(tx, skills=skills)
+    assert [BAR.replace(hour=0)] == asked
+    told = {name: part.weight for name, part in consensus.latest(tx).contributions.items()}
+    assert told[good.deployment_id or ""] > 0.7
+    assert {0.5} == {part.weight for part in consensus.latest(tx, method="confidence").contributions.values()}
+
+
+def test_choosing_a_method_is_audited_once(tx: Tx):
+    """The same choice again is no event."""
+    assert "confidence_skill" == consensus.choose(tx, "equal", actor="operator:test")
+    assert "equal" == consensus.choose(tx, "equal", actor="operator:test")
+    entries = tx.execute(text("SELECT subject, detail FROM audit_log WHERE action = 'consensus.method'")).all()
+    assert [("equal", {"before": "confidence_skill"})] == [tuple(entry) for entry in entries]
+
+
+def test_chosen_method_is_shown(tx: Tx, house: House):
+    """To whoever asks for none."""
+    say(tx, make_voice(tx, house, "One", PILOT), signal())
+    consensus.refresh(tx)
+    consensus.choose(tx, "equal", actor="operator:test")
+    assert "equal" == consensus.latest(tx).method
+    assert ["equal"] == [one.method for one in consensus.methods(tx) if one.primary]
+
+
+def test_vendor_that_never_blended_cannot_be_chosen(tx: Tx):
+    """A typing error would silence the consensus."""
+    with pytest.raises(NotFoundError, match="vendor:nobody"):
+        consensus.choose(tx, "vendor:nobody", actor="operator:test")
+
+
+def test_history_is_newest_first_within_its_span(tx: Tx, house: House):
+    """From, up to and without the end."""
+    times = [BAR + timedelta(hours=hours) for hours in range(4)]
+    say(tx, make_voice(tx, house, "One", PILOT), *[signal(event_time=at.isoformat()) for at in times])
+    consensus.refresh(tx)
+    found = consensus.history(tx, since=times[1], until=times[3])
+    assert [times[2], times[1]] == [bar.event_time for bar in found]
