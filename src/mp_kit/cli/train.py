@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +34,7 @@ app = typer.Typer(help="Training runs.", no_args_is_help=True, rich_markup_mode=
 
 RunId = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN_ID")]
 Hyper = Annotated[list[str] | None, typer.Option("--hp", help="Hyperparameter name=value; repeatable.")]
-FOLLOW_SECONDS = 2.0
+_IMAGE_HELP = "Container image in place of the reference trainer's; it must have python -m mp_kit.trainer."
 
 
 @app.command("start")
@@ -44,6 +46,12 @@ def start(  # noqa: PLR0913, PLR0917 - each option of the command is an argument
     gpu: Annotated[str | None, typer.Option(help="Wanted GPU, such as A100.")] = None,
     max_hours: Annotated[float | None, typer.Option(help="Bound of the run's hours.")] = None,
     max_cost: Annotated[float | None, typer.Option("--max-cost", "--max-cost-usd", help="Bound of its cost.")] = None,
+    cpu: Annotated[int | None, typer.Option(help="Virtual CPUs.")] = None,
+    memory: Annotated[int | None, typer.Option(help="GiB.")] = None,
+    disk: Annotated[int | None, typer.Option(help="GB.")] = None,
+    image: Annotated[str | None, typer.Option("--image", "--base-image", help=_IMAGE_HELP)] = None,
+    hf_repo: Annotated[str | None, typer.Option("--hf-repo", help="Hugging Face repository for the result.")] = None,
+    wandb_project: Annotated[str | None, typer.Option(help="Log to this Weights & Biases project.")] = None,
     idempotency_key: IdempotencyKey = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit 0 only if it succeeded.")] = False,
     env_file: Annotated[Path | None, typer.Option("--env-file", help="byoc: write the job's environment here.")] = None,
@@ -52,6 +60,7 @@ def start(  # noqa: PLR0913, PLR0917 - each option of the command is an argument
 ) -> int:
     """Starts a training run and prints its id; with --provider byoc the environment to run it with."""
     from mp_kit.client.training import make_request
+    from mp_kit.contracts.training import Wandb
 
     request = make_request(
         task=task,
@@ -59,6 +68,12 @@ def start(  # noqa: PLR0913, PLR0917 - each option of the command is an argument
         hyperparams=pairs(hp or [], "--hp"),
         provider=provider,
         gpu=gpu,
+        cpu=cpu,
+        memory=memory,
+        disk=disk,
+        base_image=image,
+        hf_repo_id=hf_repo,
+        wandb=Wandb(enabled=wandb_project is not None, project=wandb_project),
         budget={"max_hours": max_hours, "max_cost_usd": max_cost},
     )
     if dry_run:
@@ -71,7 +86,8 @@ def start(  # noqa: PLR0913, PLR0917 - each option of the command is an argument
         return OK
     if wait:
         say(f"run {run.run_id}")
-        run.watch()
+        with _interruptible(run.run_id):
+            run.watch()
     emit(run.record, as_json=json, text=repr(run) if wait else run.run_id)
     return FAILED if run.status.is_final and run.status.value != "succeeded" else OK
 
@@ -96,6 +112,16 @@ def _quoted(quoted: Estimate) -> str:
     )
 
 
+@contextmanager
+def _interruptible(run_id: str) -> Iterator[None]:
+    """Ctrl-C in the block ends the command with 130, and the run's owner reads that the run goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"stopped waiting; run {run_id} goes on. Again: mp train logs -f {run_id}; end it: mp train stop {run_id}")
+        raise
+
+
 @app.command("list")
 def list_(
     status: Annotated[str | None, typer.Option(help="Only these.")] = None,
@@ -107,10 +133,19 @@ def list_(
 
 
 @app.command("status")
-def status(run_id: RunId, json: Json = False) -> None:
-    """Shows a run."""
+def status(
+    run_id: RunId,
+    events: Annotated[bool, typer.Option("--events", help="The run's history too.")] = False,
+    json: Json = False,
+) -> None:
+    """Shows a run; with --events what happened to it, when, and why."""
     run = session().train.get(run_id)
-    emit(run.record, as_json=json, text=repr(run))
+    if not events:
+        emit(run.record, as_json=json, text=lambda: repr(run))
+        return
+    told = run.events()
+    facts = run.record.model_dump(mode="json") | {"events": [event.model_dump(mode="json") for event in told]}
+    emit(facts, as_json=json, text=lambda: f"{run!r}\n\n{told!r}")
 
 
 @app.command("env")
@@ -132,19 +167,14 @@ def logs(
     after: Annotated[int, typer.Option(help="Skip the lines before this number.", min=0)] = 0,
     json: Json = False,
 ) -> None:
-    """Prints a run's log; with --json one object per line."""
+    """Prints a run's log; with --json one object per line. Ctrl-C ends the following, not the run."""
     run = session().train.get(run_id)
-    while True:
-        page = run.logs(after)
-        for line in page.lines:
-            typer.echo(line.model_dump_json() if json else line.text)
-        if page.complete and not page.lines:
-            return
-        if not page.lines and not follow:
-            return
-        if follow and not page.lines:
-            time.sleep(FOLLOW_SECONDS)
-        after = page.next
+    with _interruptible(run_id):
+        for line in run.follow(after) if follow else run.lines(after):
+            sys.stdout.write((line.model_dump_json() if json else line.text) + "\n")
+            sys.stdout.flush()
+    if follow:
+        say(f"run {run_id}: {run.refresh().status.value}")
 
 
 @app.command("wait")
@@ -154,8 +184,10 @@ def wait(
     json: Json = False,
 ) -> int:
     """Waits for a run's end: exit 0 succeeded, 1 failed or cancelled, 8 still running."""
-    run = session().train.get(run_id).wait(timeout)
-    emit(run.record, as_json=json, text=repr(run))
+    run = session().train.get(run_id)
+    with _interruptible(run_id):
+        run.wait(timeout)
+    emit(run.record, as_json=json, text=lambda: repr(run))
     return OK if run.status.value == "succeeded" else FAILED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
@@ -9,10 +10,15 @@ from html import escape
 from typing import Any
 
 _CELL = "padding:2px 10px;text-align:left;border-bottom:1px solid color-mix(in srgb,currentColor 20%,transparent)"
-_FRAME = (
+TABLE = "border-collapse:collapse;color:inherit;background:transparent;border:0;font-size:inherit;margin:0"
+FRAME = (
     "border:1px solid color-mix(in srgb,currentColor 30%,transparent);border-radius:6px;"
     "padding:8px 12px;display:inline-block;color:inherit;background:transparent"
 )
+
+
+ACCENT = "#4493f8"
+"""A blue that is seen upon white and upon black."""
 
 
 def text(value: Any) -> str:
@@ -57,7 +63,7 @@ def card(title: str, facts: Mapping[str, Any], below: str = "") -> str:
         if text(value)
     )
     return (
-        f'<div style="{_FRAME}"><b>{escape(title)}</b>'
+        f'<div style="{FRAME}"><b>{escape(title)}</b>'
         f'<table style="border-collapse:collapse;color:inherit;background:transparent">{lines}</table>{below}</div>'
     )
 
@@ -71,7 +77,36 @@ def progress_bar(done: float, total: float, label: str = "") -> str:
     )
 
 
-def log_lines(lines: Iterable[str]) -> str:
-    """The tail of a log."""
-    style = "color:inherit;background:transparent;max-height:20em;overflow:auto"
+def sparkline(values: Sequence[float], label: str = "", width: int = 140, height: int = 22) -> str:
+    """A small curve of the values, evenly spaced, as inline SVG; nothing for fewer than two finite ones.
+
+    Args:
+        values: In their order.
+        label: What a screen reader says, and a pointer shows.
+        width: Pixels.
+        height: Pixels.
+    """
+    shown = [value for value in values if math.isfinite(value)]
+    if len(shown) < 2:  # noqa: PLR2004 - a curve has two ends
+        return ""
+    low, high = min(shown), max(shown)
+    across, span = (width - 4) / (len(shown) - 1), (high - low) or 1.0
+    points = [(2 + at * across, height - 2 - (value - low) / span * (height - 4)) for at, value in enumerate(shown)]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    x, y = points[-1]
+    told = escape(f"{label}: {text(shown[0])} to {text(shown[-1])}, {text(low)} at least, {text(high)} at most")
+    return (
+        f'<svg role="img" aria-label="{told}" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+        f' style="vertical-align:middle"><title>{told}</title>'
+        f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-width="1.3" opacity=".75"/>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{ACCENT}"/></svg>'
+    )
+
+
+def log_lines(lines: Iterable[str], height: str = "20em") -> str:
+    """The tail of a log, at most so high."""
+    style = (
+        f"color:inherit;background:color-mix(in srgb,currentColor 6%,transparent);max-height:{height};overflow:auto;"
+        "margin:6px 0 0;padding:6px 8px;border-radius:4px;font-size:90%;white-space:pre-wrap;overflow-wrap:anywhere"
+    )
     return f'<pre style="{style}">{escape(chr(10).join(lines))}</pre>'

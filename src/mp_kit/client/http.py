@@ -11,7 +11,8 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -175,6 +176,33 @@ class Api:
     def get(self, model: type[T], where: str, **params: Any) -> T:
         """GETs a resource and reads it as ``model`` (a contract, or ``list[contract]``)."""
         return read(model, self.send(Call("GET", where, params=params)), where)
+
+    @contextmanager
+    def stream(
+        self, where: str, *, params: Mapping[str, Any], headers: Mapping[str, str], read_timeout: float
+    ) -> Iterator[httpx.Response]:
+        """GETs something that has no end of its own, once; the body is read by the caller, inside the block.
+
+        Args:
+            where: Path under the base URL.
+            params: Query.
+            headers: Besides the usual ones.
+            read_timeout: Seconds without a byte after which the connection counts as dead.
+
+        Raises:
+            MarketplaceError: As of :meth:`send`; also while the body is read.
+        """
+        what = f"GET {self.base_url}{where}"
+        usual = self._http.timeout
+        timeout = httpx.Timeout(connect=usual.connect, write=usual.write, pool=usual.pool, read=read_timeout)
+        sent = {**self._headers(Call("GET", where), uuid.uuid4().hex), **headers}
+        with (
+            translated(what),
+            self._http.stream("GET", where, params=dict(params), headers=sent, timeout=timeout) as response,
+        ):
+            if response.status_code >= FIRST_REFUSAL:
+                raise failure_of(what, response.status_code, response.headers, response.read())
+            yield response
 
     def pages(self, model: type[T], where: str, limit: int, **params: Any) -> list[T]:
         """GETs a list page by page, at most ``limit`` entries."""

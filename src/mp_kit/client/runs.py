@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mp_kit.client import html
-from mp_kit.client.display import in_kernel, live_html
+from mp_kit.client import html, log_follow, run_card
+from mp_kit.client import run_words as words
 from mp_kit.client.display import progress as reporter
 from mp_kit.client.http import Api, Call, path, read
 from mp_kit.client.opener import Opener
 from mp_kit.client.partial import Wanted
 from mp_kit.client.progress import OnProgress
-from mp_kit.client.results import Shown
+from mp_kit.client.results import Rows, Shown
+from mp_kit.client.run_events import COLUMNS, EventView
+from mp_kit.client.run_watch import StoppedWaiting, show_here
 from mp_kit.client.transfer import Transfer
 from mp_kit.client.urls import Signed, UrlBook
-from mp_kit.contracts.training import ArtifactFile, Artifacts, LogLine, RunEnvironment, RunLogs, RunStatus, TrainingRun
-from mp_kit.errors import ConflictError, IntegrityError, TimeoutExceededError
+from mp_kit.contracts.training import (
+    ArtifactFile,
+    Artifacts,
+    LogLine,
+    RunEnvironment,
+    RunLogs,
+    RunStatus,
+    TrainingRun,
+)
+from mp_kit.errors import ConflictError, IntegrityError, MarketplaceError, TimeoutExceededError
 
 if TYPE_CHECKING:
-    from mp_kit.client.display import Handle
+    from matplotlib.axes import Axes
 
 FIRST_POLL = 1.0
 LONGEST_POLL = 5.0
-TAIL_LINES = 15
+WATCHED_POLL = 2.0
+OUTAGE_SECONDS = 600.0
+"""So long may the marketplace be gone while we wait for a run, which goes on meanwhile."""
 _FLAT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._\-]*$")
 
 
@@ -102,12 +114,45 @@ class Run(Shown):
         """A page of the log; pass the page's ``next`` as ``after`` to go on."""
         return self._api.get(RunLogs, path("training", "runs", self.run_id, "logs"), after=after)
 
+    def lines(self, after: int = 0) -> Iterator[LogLine]:
+        """Yields the log's lines that are there by now, from number ``after`` on."""
+        page = self.logs(after)
+        yield from page.lines
+        while page.lines and not page.complete:
+            page = self.logs(page.next)
+            yield from page.lines
+
+    def follow(self, after: int = 0) -> Iterator[LogLine]:
+        """Yields the log's lines as they appear, each once, until the run ends; resumes through broken connections.
+
+        Args:
+            after: The number of the first line that is wanted.
+        """
+        return log_follow.follow(self._api, self.run_id, after, sleep=self._sleep)
+
+    def events(self) -> Rows[EventView]:
+        """The run's history, oldest first: what happened to it, when, and why."""
+        found = self._api.get(list[EventView], path("training", "runs", self.run_id, "events"))
+        return Rows(found, f"History of run {self.run_id}", COLUMNS)
+
+    def plot(self, *metrics: str) -> list[Axes]:
+        """Draws the metrics by step; those named, or the first six.
+
+        Raises:
+            ConflictError: The job has reported no steps (yet).
+            InvalidInputError: There is no such metric.
+            MissingExtraError: matplotlib is not installed.
+        """
+        from mp_kit.client.run_plot import plot_metrics
+
+        return plot_metrics(self._seen, metrics)
+
     def wait(
         self,
         timeout: float | None = None,
         on_update: Callable[[Run, list[LogLine]], None] | None = None,
     ) -> Run:
-        """Waits for the end, however the run ends.
+        """Waits for the end, however the run ends. An interrupt ends the waiting, not the run.
 
         Args:
             timeout: Seconds; for ever by default.
@@ -115,28 +160,71 @@ class Run(Shown):
 
         Raises:
             TimeoutExceededError: The run is still going; it goes on.
+            NetworkError: The marketplace has not answered for ten minutes.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        after, poll = 0, FIRST_POLL
-        while True:
-            self.refresh()
-            if on_update is not None:
-                after, lines = self._new_lines(after)
-                on_update(self, lines)
-            if self.status.is_final:
-                return self
-            if deadline is not None and time.monotonic() + poll > deadline:
-                raise TimeoutExceededError(
-                    f"Run {self.run_id} is still {self.status.value} after {timeout:g} s.",
-                    hint="It goes on: wait again, or cancel it.",
-                )
-            self._sleep(poll)
-            poll = min(LONGEST_POLL, poll * 1.5)
+        return self._wait(timeout, on_update, LONGEST_POLL)
 
     def watch(self, timeout: float | None = None) -> Run:
-        """Waits and shows: a live card in a notebook, lines elsewhere."""
-        show = _CardShow(live_html()) if in_kernel() else _LineShow()
-        return self.wait(timeout, show)
+        """Waits and shows: a live card in a notebook, the log on a terminal, only new states when piped.
+
+        It ends with the run. An interrupt ends the watch and not the run; :meth:`Training.attach` takes it up again.
+
+        Args:
+            timeout: Seconds; for ever by default.
+
+        Raises:
+            TimeoutExceededError: The run is still going; it goes on.
+            NetworkError: The marketplace has not answered for ten minutes.
+        """
+        show = show_here()
+        show.seen(self._seen, [])
+        try:
+            return self._wait(timeout, lambda run, lines: show.seen(run.record, lines), WATCHED_POLL, show.note)
+        except (StoppedWaiting, TimeoutExceededError) as error:
+            show.left(str(error))
+            raise
+
+    def _wait(
+        self,
+        timeout: float | None,
+        on_update: Callable[[Run, list[LogLine]], None] | None,
+        longest_poll: float,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> Run:
+        clock = time.monotonic
+        deadline = None if timeout is None else clock() + timeout
+        after, poll, answered = 0, FIRST_POLL, clock()
+        try:
+            while True:
+                try:
+                    after, answered = self._look(after, on_update), clock()
+                    if self.status.is_final:
+                        return self
+                except MarketplaceError as error:
+                    if not error.retryable or clock() - answered > OUTAGE_SECONDS:
+                        raise
+                    note(f"The marketplace does not answer; the run goes on. {error.message}")
+                if deadline is not None and clock() + poll > deadline:
+                    raise self._still_going(timeout)
+                self._sleep(poll)
+                poll = min(longest_poll, poll * 1.5)
+        except KeyboardInterrupt:
+            raise StoppedWaiting(self.run_id) from None
+
+    def _look(self, after: int, on_update: Callable[[Run, list[LogLine]], None] | None) -> int:
+        """Looks at the run and, for somebody who wants them, at its new lines; returns the next line's number."""
+        self.refresh()
+        if on_update is None:
+            return after
+        lines = list(self.lines(after))
+        on_update(self, lines)
+        return lines[-1].seq + 1 if lines else after
+
+    def _still_going(self, timeout: float | None) -> TimeoutExceededError:
+        return TimeoutExceededError(
+            f"Run {self.run_id} is still {self.status.value} after {timeout:g} s.",
+            hint="It goes on: wait again, or cancel it.",
+        )
 
     def download(self, folder: str | Path | None = None, *, progress: bool | OnProgress = True) -> list[Path]:
         """Fetches the artifacts, each verified by its sha256.
@@ -167,62 +255,33 @@ class Run(Shown):
         files = self.refresh().artifacts.files or []
         return Signed({file.name: file.url for file in files if file.url})
 
-    def _new_lines(self, after: int) -> tuple[int, list[LogLine]]:
-        page = self.logs(after)
-        return page.next, page.lines
-
     def _title(self) -> str:
         return f"Run {self.run_id}: {self.status.value}"
 
     def _facts(self) -> Mapping[str, Any]:
-        seen = self._seen
+        seen, now = self._seen, datetime.now(UTC)
+        left = words.time_left(seen, now)
+        values = run_card.measured(seen).items()
         return {
+            "state": words.doing(seen),
+            "progress": words.progress(seen),
+            "left": left and f"about {words.duration(left)}",
             "task": seen.task,
             "round": seen.round_id,
             "provider": seen.provider,
+            "machine": seen.machine,
             "created_at": seen.created_at,
             "started_at": seen.started_at,
+            "deadline": words.until(seen, now),
             "finished_at": seen.finished_at,
-            "cost_usd": seen.cost_usd,
+            "cost": words.cost(seen),
             "failure": seen.failure,
-            "metrics": ", ".join(f"{name}={html.text(value)}" for name, value in self._measured().items()) or None,
+            "metrics": ", ".join(f"{name}={html.text(value)}" for name, value in values) or None,
             "files": [file.name for file in seen.artifacts.files or ()] or None,
         }
 
-    def _measured(self) -> dict[str, Any]:
-        """The metrics that are one value; histories and the like are for plots."""
-        return {name: value for name, value in self.metrics.items() if not isinstance(value, (list, dict))}
-
     def _repr_html_(self) -> str:
-        return self._card()
-
-    def _card(self, below: str = "") -> str:
-        facts = {name: value for name, value in self._facts().items() if name != "metrics"}
-        measured = [{"metric": name, "value": value} for name, value in self._measured().items()]
-        return html.card(self._title(), facts, (html.table(measured) if measured else "") + below)
-
-
-class _CardShow:
-    def __init__(self, handle: Handle) -> None:
-        self._handle = handle
-        self._tail: list[str] = []
-
-    def __call__(self, run: Run, lines: list[LogLine]) -> None:
-        self._tail = [*self._tail, *(line.text for line in lines)][-TAIL_LINES:]
-        self._handle.update(run._card(html.log_lines(self._tail)))  # noqa: SLF001 - same module
-
-
-class _LineShow:
-    def __init__(self) -> None:
-        self._status: RunStatus | None = None
-
-    def __call__(self, run: Run, lines: list[LogLine]) -> None:
-        if run.status is not self._status:
-            self._status = run.status
-            sys.stderr.write(f"run {run.run_id}: {run.status.value}\n")
-        for line in lines:
-            sys.stderr.write(f"  {line.text}\n")
-        sys.stderr.flush()
+        return run_card.card(self._seen)
 
 
 def _flat(file: ArtifactFile) -> str:

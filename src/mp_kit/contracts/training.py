@@ -98,8 +98,15 @@ class Artifacts(Model):
     files: list[ArtifactFile] | None = None
 
 
+class RunProgress(Model):
+    """How far a job is, as it told itself."""
+
+    step: int | None = None
+    total_steps: int | None = None
+
+
 class TrainingRun(Model):
-    """A training run as its vendor sees it."""
+    """A training run as its vendor sees it. What has a default is absent until it is known."""
 
     run_id: str
     provider: Provider
@@ -114,6 +121,29 @@ class TrainingRun(Model):
     failure: str | None = None
     task: Task | None = None
     round_id: str | None = None
+    state: str | None = Field(
+        default=None,
+        description="Finer than status; docs/runs.md has the eight states.",
+    )
+    attempt: int | None = Field(default=None, ge=0, description="Launches so far.")
+    deadline: Instant | None = Field(default=None, description="When the run is ended whatever it does.")
+    max_cost_usd: float | None = None
+    price_per_hour_usd: float | None = Field(default=None, description="Of the machine that it got.")
+    progress: RunProgress | None = None
+    machine: str | None = Field(default=None, description="The GPU that was launched.")
+
+
+class RunEvent(Model):
+    """One entry of a run's history. ``letter`` names an arrow of docs/runs.md; other entries have none."""
+
+    seq: int = Field(ge=0)
+    at: Instant
+    kind: str
+    means: str = Field(description="What happened, in a sentence.")
+    letter: str | None = None
+    from_state: str | None = None
+    to_state: str | None = None
+    detail: dict[str, Any] = Field(default_factory=dict)
 
 
 class LogLine(Model):

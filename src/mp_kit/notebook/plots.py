@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mp_kit.errors import InvalidInputError, MissingExtraError
+from mp_kit.client.run_plot import new_axes
+from mp_kit.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ def plot_bars(
         MissingExtraError: matplotlib is not installed.
     """
     series = _by_symbol(frame, column)
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     for symbol, line in series.items():
         thin = line.iloc[:: max(1, len(line) // MOST_POINTS)]
         ax.plot(thin.index.to_numpy(), thin.to_numpy(), linewidth=1, label=symbol or column)
@@ -53,14 +54,6 @@ def plot_bars(
     if len(series) > 1 or signals is not None:
         ax.legend(frameon=False)
     return ax
-
-
-def _new_axes() -> Axes:
-    try:
-        import matplotlib.pyplot as plt
-    except ModuleNotFoundError as error:
-        raise MissingExtraError.for_extra("notebook", "A plot") from error
-    return plt.subplots(figsize=(9, 3.5), layout="constrained")[1]
 
 
 def _by_symbol(frame: pd.DataFrame, column: str) -> dict[str, pd.Series[Any]]:

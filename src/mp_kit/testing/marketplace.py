@@ -75,7 +75,7 @@ class FakeMarketplace:
         self._vendor = Vendor(id="ven_fake", name=vendor, status=VendorStatus.ACTIVE, created_at=now())
         self.shelf = Shelf(self.url, tables if tables is not None else sample_tables(), now)
         self.runs = RunDesk(self.url, self.shelf, now)
-        self.book = SignalBook(self._vendor.id, now)
+        self.book = SignalBook(self._vendor.id, now, self.shelf.signer)
         self.connections = ConnectionDesk(now)
         self._desk = DeploymentDesk(now)
         self._models: dict[tuple[str, str], RegisteredModel] = {}
@@ -199,10 +199,20 @@ class FakeMarketplace:
         if rest == ["estimate"]:
             return _good(self.runs.estimate(_body(request)))
         if rest[2:] == ["logs"]:
-            return _good(self.runs.logs(rest[1], int(request.url.params.get("after", "0"))))
+            return self._logs(request, rest[1])
+        if rest[2:] == ["events"]:
+            return _good(self.runs.events(rest[1]))
         if rest[2:] == ["cancel"]:
             return _good(self.runs.cancel(rest[1]))
         return _good(self.runs.look(rest[1]))
+
+    def _logs(self, request: httpx.Request, run_id: str) -> httpx.Response:
+        after = int(request.url.params.get("after", "0"))
+        if self.runs.streams and "text/event-stream" in request.headers.get("Accept", ""):
+            last = int(request.headers.get("Last-Event-ID", after))
+            headers = {"Content-Type": "text/event-stream; charset=utf-8"}
+            return httpx.Response(200, content=self.runs.stream(run_id, last), headers=headers)
+        return _good(self.runs.logs(run_id, after))
 
     def _deployments(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
         self._who(request, vendor=True)
@@ -227,6 +237,10 @@ class FakeMarketplace:
 
     def _read_signals(self, request: httpx.Request) -> httpx.Response:
         self._who(request, vendor=True)
+        if request.url.path.endswith("/receipts"):
+            wanted = request.url.params.get("deployment_id")
+            chains = [chain for name, chain in sorted(self.book.receipts.items()) if wanted in {None, name}]
+            return _good([receipt for chain in chains for receipt in chain])
         asked = {name: request.url.params.get(name) for name in ("symbol", "timeframe", "deployment_id")}
 
         def fits(signal: Signal) -> bool:

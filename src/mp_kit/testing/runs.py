@@ -15,6 +15,7 @@ from mp_kit.contracts import (
     Estimate,
     LogLine,
     MachineOffer,
+    RunEvent,
     RunLogs,
     RunStatus,
     TrainingRequest,
@@ -30,6 +31,10 @@ class RunDesk:
         url: Root of the marketplace.
         shelf: The round, and the place for artifacts.
         now: The clock.
+
+    Attributes:
+        statuses: What looks at a run show, one after the other.
+        streams: Logs are offered as live streams too; each of them is cut off after the lines that are there.
     """
 
     def __init__(self, url: str, shelf: Shelf, now: Callable[[], datetime]) -> None:
@@ -37,6 +42,7 @@ class RunDesk:
         self._shelf = shelf
         self._now = now
         self.statuses = [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED]
+        self.streams = True
         self._runs: dict[str, tuple[TrainingRun, int]] = {}
 
     def start(self, body: Any) -> TrainingRun:
@@ -51,6 +57,9 @@ class RunDesk:
             logs_url=f"{self._url}/api/training/runs/run_{len(self._runs) + 1}/logs",
             task=wanted.task,
             round_id=self._shelf.manifest.round_id,
+            state=self.statuses[0].value,
+            attempt=1,
+            max_cost_usd=wanted.budget.max_cost_usd,
         )
         self._runs[run.run_id] = (run, 1)
         return run
@@ -66,7 +75,8 @@ class RunDesk:
         """A look at a run, which moves it on."""
         run, looks = self._find(run_id)
         if not run.status.is_final:
-            update: dict[str, Any] = {"status": self.statuses[min(looks, len(self.statuses) - 1)]}
+            status = self.statuses[min(looks, len(self.statuses) - 1)]
+            update: dict[str, Any] = {"status": status, "state": status.value}
             if update["status"] is RunStatus.SUCCEEDED:
                 update |= {"metrics": {"accuracy": 0.5}, "artifacts": self._artifacts()}
             run = run.model_copy(update=update)
@@ -88,7 +98,7 @@ class RunDesk:
         """Ends a run that has not ended."""
         run, looks = self._find(run_id)
         if not run.status.is_final:
-            run = run.model_copy(update={"status": RunStatus.CANCELLED})
+            run = run.model_copy(update={"status": RunStatus.CANCELLED, "state": "cancelled"})
         self._runs[run_id] = (run, looks)
         return run
 
@@ -97,6 +107,26 @@ class RunDesk:
         run, looks = self._find(run_id)
         lines = [LogLine(seq=seq, at=self._now(), text=f"step {seq}") for seq in range(looks)]
         return RunLogs(logs_url=run.logs_url, lines=lines[after:], next=len(lines), complete=run.status.is_final)
+
+    def stream(self, run_id: str, after: int) -> bytes:
+        """A look at a run, and its lines from ``after`` on as server-sent events; at the end an ``end``."""
+        self.look(run_id)
+        page = self.logs(run_id, after)
+        events = [f"id: {line.seq + 1}\r\nevent: log\r\ndata: {line.model_dump_json()}\r\n\r\n" for line in page.lines]
+        ends = [f"id: {page.next}\r\nevent: end\r\ndata: {{}}\r\n\r\n"] if page.complete else []
+        return "".join([": connected\r\n\r\n", *events, *ends]).encode()
+
+    def events(self, run_id: str) -> list[RunEvent]:
+        """One entry for the order, one for each state that a look has shown."""
+        run, looks = self._find(run_id)
+        shown = dict.fromkeys(self.statuses[min(at, len(self.statuses) - 1)].value for at in range(looks))
+        states = [*shown, *([] if run.status.value in shown else [run.status.value])]
+        first = RunEvent(seq=0, at=run.created_at, kind="created", means="It was ordered.", to_state=states[0])
+        later = [
+            RunEvent(seq=seq, at=self._now(), kind="transition", means=f"It is {state}.", to_state=state)
+            for seq, state in enumerate(states[1:], start=1)
+        ]
+        return [first, *later]
 
     def _find(self, run_id: str) -> tuple[TrainingRun, int]:
         if run_id not in self._runs:

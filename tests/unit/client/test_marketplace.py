@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from mp_kit.client import runs
 from mp_kit.client.marketplace import Marketplace
 from mp_kit.contracts import LogLine, RunStatus
 from mp_kit.errors import (
@@ -80,13 +79,6 @@ def test_wait_timeout_leaves_the_run_going(market: Marketplace, fake: FakeMarket
         market.train.start("signal").wait(timeout=0)
 
 
-def test_watch_prints_to_stderr_only(market: Marketplace, capsys: pytest.CaptureFixture[str]):
-    """Outside of notebooks: state and log lines, not on stdout."""
-    market.train.start("signal").watch()
-    out, err = capsys.readouterr()
-    assert ("", True, True) == (out, "run run_1: succeeded" in err, "step 2" in err)
-
-
 def test_download_verifies(market: Marketplace, fake: FakeMarketplace, tmp_path: Path):
     """Artifacts are as good as their hash."""
     run = market.train.start("signal").wait()
@@ -146,18 +138,3 @@ def test_deployment_rotation_ends_the_old_token(market: Marketplace):
     assert market.deployments.heartbeat(made.deployment_id, token=fresh).heartbeat_id
     with pytest.raises(Exception, match="missing, unknown or revoked"):
         market.deployments.heartbeat(made.deployment_id, token=made)
-
-
-def test_watch_in_a_kernel_updates_one_card(market: Marketplace, monkeypatch: pytest.MonkeyPatch):
-    """State, metrics and the log's tail, in one piece of output."""
-    shown: list[str] = []
-
-    class Handle:
-        def update(self, html: str) -> None:
-            shown.append(html)
-
-    monkeypatch.setattr(runs, "in_kernel", lambda: True)
-    monkeypatch.setattr(runs, "live_html", Handle)
-    market.train.start("signal").watch()
-    assert ["running" in shown[0], "succeeded" in shown[-1], "step 2" in shown[-1]] == [True] * 3
-    assert 2 == len(shown)

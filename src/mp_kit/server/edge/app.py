@@ -35,6 +35,7 @@ from mp_kit.server.edge import (
 )
 from mp_kit.server.edge.context import RequestContext
 from mp_kit.server.edge.errors import answer
+from mp_kit.server.edge.log_streams import Streams
 from mp_kit.server.edge.parts import DEPENDENCIES
 from mp_kit.server.house import House
 from mp_kit.server.services.tokens import REVOCATIONS
@@ -58,7 +59,7 @@ def create_app(house: House) -> RequestContext:
         dependencies=DEPENDENCIES,
         exception_handlers={Exception: answer},
         plugins=[PydanticPlugin(exclude_none=True)],
-        state=State({"house": house}),
+        state=State({"house": house, "streams": Streams()}),
         lifespan=[_threads, _revocations],
         request_max_body_size=_JSON_BYTES,
         openapi_config=_openapi(),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import anyio
 from litestar import Response, get, post
-from litestar.concurrency import sync_to_thread
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
-from litestar.response import ServerSentEvent, ServerSentEventMessage
+from litestar.response import ServerSentEvent
 
 from mp_kit.contracts import (
     IDEMPOTENCY_KEY_HEADER,
@@ -19,6 +16,7 @@ from mp_kit.contracts import (
     Listing,
     LogChunk,
     RunEnvironment,
+    RunEvent,
     RunHeartbeat,
     RunLogs,
     RunOrders,
@@ -29,6 +27,7 @@ from mp_kit.contracts import (
     TrainingRun,
     check_idempotency_key,
 )
+from mp_kit.server.edge import log_streams
 from mp_kit.server.edge.auth import allow, own_run
 from mp_kit.server.edge.parts import AnyRequest, Caller, TheHouse, listing, ok, require_json
 from mp_kit.server.house import House
@@ -36,7 +35,7 @@ from mp_kit.server.services import runs, runs_environment, runs_reports
 from mp_kit.server.services.tokens import Principal
 
 RUN = "/api/training/runs/{run_id:str}"
-_POLL_SECONDS = 1.0
+_MAX_ID_CHARS = 12
 _OPTIONS: dict[str, Any] = {"sync_to_thread": True, "status_code": 200, "tags": ["training"]}
 
 
@@ -119,9 +118,20 @@ def logs(
     """A page of the run's log; with ``Accept: text/event-stream`` a live stream that resumes by Last-Event-ID."""
     if "text/event-stream" not in request.headers.get("accept", ""):
         return Response(ok(_read_logs(house, who, run_id, after)))
-    _read_logs(house, who, run_id, after)  # an unknown run is a 404, not a stream that dies
-    last = request.headers.get("last-event-id", "")
-    return ServerSentEvent(_stream(house, who, run_id, int(last) if last.isdigit() else after))
+    vendor_id, streams = who.vendor_id or "", request.app.state.streams
+    streams.check(vendor_id)
+    with house.db.begin() as tx:
+        runs.log_head(tx, vendor_id, run_id)  # an unknown run is a 404, not a stream that dies
+    last = request.headers.get("last-event-id", "")[:_MAX_ID_CHARS]
+    start = int(last) if last.isascii() and last.isdigit() else after
+    return ServerSentEvent(log_streams.follow(house, streams, vendor_id, run_id, start))
+
+
+@get(f"{RUN}/events", guards=[allow("vendor")], **_OPTIONS)
+def events(house: TheHouse, who: Caller, run_id: FromPath[str]) -> Success[list[RunEvent]]:
+    """The run's history, oldest first: its arrows of docs/runs.md, and what else happened to it."""
+    with house.db.begin() as tx:
+        return ok(runs.events(tx, who.vendor_id or "", run_id))
 
 
 @post(f"{RUN}/heartbeat", guards=[allow("run")], before_request=require_json, **_OPTIONS)
@@ -169,20 +179,6 @@ def _read_logs(house: House, who: Principal, run_id: str, after: int) -> RunLogs
         return runs.logs(tx, who.vendor_id or "", run_id, after=after, view=_view(house))
 
 
-async def _stream(house: House, who: Principal, run_id: str, after: int) -> AsyncIterator[ServerSentEventMessage]:
-    while True:
-        page = await sync_to_thread(_read_logs, house, who, run_id, after)
-        for line in page.lines:
-            yield ServerSentEventMessage(event="log", id=line.seq + 1, data=line.model_dump_json())
-        after = page.next
-        if page.complete:
-            yield ServerSentEventMessage(event="end", id=after, data="{}")
-            return
-        if not page.lines:
-            yield ServerSentEventMessage(comment="waiting")
-            await anyio.sleep(_POLL_SECONDS)
-
-
 HANDLERS = [
     create,
     list_own,
@@ -190,6 +186,7 @@ HANDLERS = [
     cancel,
     environment,
     logs,
+    events,
     heartbeat,
     append_logs,
     register_artifact,

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
 
 from mp_kit.contracts.idempotency import check_idempotency_key
-from mp_kit.contracts.training import LogLine, RunLogs, RunStatus, TrainingRequest, TrainingRun
+from mp_kit.contracts.training import LogLine, RunEvent, RunLogs, RunStatus, TrainingRequest, TrainingRun
 from mp_kit.errors import ForbiddenError, IdempotencyError, InvalidInputError, NotFoundError
 from mp_kit.server.providers.base import Provider
-from mp_kit.server.services import audit, money, rounds
+from mp_kit.server.services import audit, money, rounds, runs_history
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.runs_claims import apply, claim
 from mp_kit.server.services.runs_moves import move
@@ -33,6 +34,7 @@ from mp_kit.server.store.engine import Tx
 from mp_kit.signing import canonical_bytes
 
 __all__ = [
+    "LogHead",
     "View",
     "append_logs",
     "apply",
@@ -44,6 +46,7 @@ __all__ = [
     "get",
     "heartbeat",
     "list_runs",
+    "log_head",
     "logs",
     "register_artifact",
     "to_wire",
@@ -234,6 +237,31 @@ def logs(
     )
 
 
+@dataclass(frozen=True)
+class LogHead:
+    """How far a log is.
+
+    Attributes:
+        next: The number that its next line gets.
+        is_over: The run has ended.
+    """
+
+    next: int
+    is_over: bool
+
+
+def log_head(tx: Tx, vendor_id: str, run_id: str) -> LogHead:
+    """How far a run's log is, by one small statement.
+
+    Raises:
+        NotFoundError: There is no such run, or it is another vendor's.
+    """
+    row = rows.log_head(tx, run_id, vendor_id)
+    if row is None:
+        raise NotFoundError(f"There is no run {run_id}.")
+    return LogHead(row.next, State(row.state) in FINAL)
+
+
 def check_reading(tx: Tx, vendor_id: str, run_id: str, round_id: str) -> None:
     """A run may read the data of its own round, until it is over.
 
@@ -248,14 +276,14 @@ def check_reading(tx: Tx, vendor_id: str, run_id: str, round_id: str) -> None:
         raise ForbiddenError(f"Run {run_id} is for round {row.round_id}: its token reads no other.")
 
 
-def events(tx: Tx, vendor_id: str, run_id: str) -> list[dict[str, Any]]:
-    """A run's history, oldest first: kind, letter, states, detail.
+def events(tx: Tx, vendor_id: str, run_id: str) -> list[RunEvent]:
+    """A run's history, oldest first; the one that console, command line and notebooks show.
 
     Raises:
         NotFoundError: There is no such run, or it is another vendor's.
     """
     _require(tx, vendor_id, run_id)
-    return [dict(row._mapping) for row in rows.list_events(tx, run_id)]  # noqa: SLF001 - SQLAlchemy's public name
+    return [runs_history.to_wire(row) for row in rows.list_events(tx, run_id)]
 
 
 def _require(tx: Tx, vendor_id: str, run_id: str, *, lock: bool = False) -> Row[Any]:

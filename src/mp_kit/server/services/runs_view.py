@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Row
 
-from mp_kit.contracts.training import ArtifactFile, Artifacts, TrainingRun
+from mp_kit.contracts.training import ArtifactFile, Artifacts, RunProgress, TrainingRun
 from mp_kit.errors import InvalidInputError
+from mp_kit.server.services.runs_moves import cost_so_far
 from mp_kit.server.services.runs_reports import artifact_key
+from mp_kit.server.services.runs_states import FINAL, State
 from mp_kit.server.storage import ObjectStore
 
 __all__ = ["View", "cursor_of", "logs_url", "read_cursor", "to_wire"]
@@ -48,11 +52,34 @@ def to_wire(row: Row[Any], view: View | None = None) -> TrainingRun:
             hf_repo=row.artifacts.get("hf_repo"), commit=row.artifacts.get("commit"), files=files or None
         ),
         metrics=row.metrics,
-        cost_usd=float(row.cost_usd) if row.cost_usd is not None else None,
+        cost_usd=_cost(row),
         failure=row.failure,
         task=row.task,
         round_id=row.round_id,
+        state=row.state,
+        attempt=row.attempt,
+        deadline=row.deadline_at,
+        max_cost_usd=_number(row.max_cost_usd),
+        price_per_hour_usd=_number(row.price_per_hour),
+        progress=_progress(row.progress),
+        machine=row.provider_data.get("handle", {}).get("gpu"),
     )
+
+
+def _cost(row: Row[Any]) -> float | None:
+    """What it cost; of a run that goes on, what it has cost by now."""
+    if State(row.state) in FINAL:
+        return _number(row.cost_usd)
+    return cost_so_far(row, datetime.now(row.created_at.tzinfo)) or _number(row.cost_usd)
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _progress(told: Mapping[str, Any]) -> RunProgress | None:
+    step, total = told.get("step"), told.get("total_steps")
+    return None if step is None and total is None else RunProgress(step=step, total_steps=total)
 
 
 def _artifact(row: Row[Any], file: dict[str, Any], view: View | None) -> ArtifactFile:

@@ -130,6 +130,12 @@ def next_log_number(tx: Tx, run_id: str) -> int:
     return int(tx.execute(text(named("next_log_number")), {"run_id": run_id}).scalar_one())
 
 
+def log_head(tx: Tx, run_id: str, vendor_id: str) -> Row[Any] | None:
+    """A vendor's run's state, and the number that its next log line gets."""
+    values = {"run_id": run_id, "vendor_id": vendor_id}
+    return tx.execute(text(named("log_head")), values).one_or_none()
+
+
 def append_logs(tx: Tx, run_id: str, chunk: LogChunk) -> None:
     """Stores a chunk's lines."""
     values = {

@@ -53,6 +53,11 @@ FROM run_events WHERE run_id = :run_id;
 -- The first number of a line that is not stored yet.
 SELECT coalesce(max(seq) + 1, 0) FROM run_logs WHERE run_id = :run_id;
 
+-- name: log_head
+-- How far a vendor's run and its log are; no large column is read, because every live stream asks once a second.
+SELECT state, (SELECT coalesce(max(seq) + 1, 0) FROM run_logs WHERE run_id = run.id) AS next
+FROM training_runs run WHERE id = :run_id AND vendor_id = :vendor_id;
+
 -- name: append_run_logs
 -- Stores lines under their numbers; those that are there stay.
 INSERT INTO run_logs (run_id, seq, at, stream, text)
