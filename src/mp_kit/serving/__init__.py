@@ -22,8 +22,20 @@ from __future__ import annotations
 
 from mp_kit.serving.allocating import allocate
 from mp_kit.serving.blending import Blend, blend
+from mp_kit.serving.inprocess import check_model
 from mp_kit.serving.live import live_features
 from mp_kit.serving.model import Model, version_of
 from mp_kit.serving.run import serve
+from mp_kit.serving.window import Windows
 
-__all__ = ["Blend", "Model", "allocate", "blend", "live_features", "serve", "version_of"]
+__all__ = [
+    "Blend",
+    "Model",
+    "Windows",
+    "allocate",
+    "blend",
+    "check_model",
+    "live_features",
+    "serve",
+    "version_of",
+]

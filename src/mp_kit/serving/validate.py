@@ -116,14 +116,18 @@ class Validator:
 
     def _good(self, task: Task, asked: Sequence[Document]) -> list[Document]:
         """Asks good questions; the answers if all were good."""
-        answers, faults = [], []
+        answers: list[Document] = []
+        faults: list[str] = []
+        raised = False
         for at, question in enumerate(asked, 1):
             answer = self._caller.infer(question)
             fault = fault_of(task, question, answer)
+            raised = raised or answer.status >= 500  # noqa: PLR2004 - the class of HTTP
             faults += [f"request {at}: {fault}"] if fault else []
             answers += [_mapping(answer.document)] if not fault else []
         told = f"{len(faults)} of {len(asked)} good requests were not answered; {faults[0]}" if faults else None
-        mend = f"Answer with {ANSWERS[task].__name__}'s fields; its JSON Schema is in docs/wire.md's contract."
+        fields = ", ".join(name for name, field in ANSWERS[task].model_fields.items() if field.is_required())
+        mend = "Read the server's log: its handler raised." if raised else f"Answer with JSON that has {fields}."
         self._judge("infer", "POST /infer", told, f"{len(asked)} requests of real bars answered", mend)
         return [] if faults else answers
 

@@ -17,7 +17,8 @@
 
 from __future__ import annotations
 
+from mp_kit.testing.bars import sample_bars, sample_round
 from mp_kit.testing.marketplace import FakeMarketplace
 from mp_kit.testing.rounds import Tables, sample_tables
 
-__all__ = ["FakeMarketplace", "Tables", "sample_tables"]
+__all__ = ["FakeMarketplace", "Tables", "sample_bars", "sample_round", "sample_tables"]
