@@ -22,6 +22,7 @@ from mp_kit.client.opener import Opener, TransportOpener, Urllib3Opener
 from mp_kit.client.outboxes import default_folder
 from mp_kit.client.results import Rows, Shown
 from mp_kit.client.rounds import Rounds
+from mp_kit.client.scores import Scores
 from mp_kit.client.signals import SignalBox
 from mp_kit.client.training import Training
 from mp_kit.client.trust import Trust
@@ -80,6 +81,7 @@ class Marketplace:
         self._transport = transport
         self._sleep = sleep
         self._outbox = outbox or (default_folder() if transport is None else None)
+        self._trust = Trust(found.api_url, in_profile=transport is None)
         self._api = Api(
             found.api_url, found.token, transport=transport, timeout=timeout, patience=patience, sleep=sleep
         )
@@ -88,7 +90,7 @@ class Marketplace:
         signed = "signed in" if self._api.has_token else "not signed in"
         return (
             f"Marketplace {self._api.base_url} ({signed})\n"
-            "  parts: rounds, data, train, models, deployments, signals, consensus, connections\n"
+            "  parts: rounds, data, train, models, deployments, signals, scores, consensus, connections\n"
             "  verbs: me(), catalog(), health()"
         )
 
@@ -112,7 +114,7 @@ class Marketplace:
     @cached_property
     def rounds(self) -> Rounds:
         """The published rounds."""
-        return Rounds(self._api, Trust(self._api.base_url, in_profile=self._transport is None))
+        return Rounds(self._api, self._trust)
 
     @cached_property
     def data(self) -> Data:
@@ -137,7 +139,12 @@ class Marketplace:
     @cached_property
     def signals(self) -> SignalBox:
         """The vendor's signals."""
-        return SignalBox(self._api, self._outbox, self._sleep)
+        return SignalBox(self._api, self._outbox, self._sleep, self._trust)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Scores of signals: the leaderboard, one's own, and the same numbers made here."""
+        return Scores(self._api, self.rounds, self.data)
 
     @cached_property
     def connections(self) -> Connections:

@@ -1,9 +1,13 @@
 -- name: catalog
--- Every model with a version in pilot or prod; measured columns are null until measured. Signals are read once for all
--- models, because each read of a vendor's signals for each of its models would be its models times its signals.
+-- Every model with a version in pilot or prod; measured columns are null until measured. Signals are summed out of the
+-- rollups, and out of the few batches that no rollup has yet: what is shown is exact at any time.
 WITH told AS MATERIALIZED (
-  SELECT sig.deployment_id, sig.symbol, sig.timeframe, sum(sig.confidence) AS confidence, count(*) AS predictions
-  FROM signals sig GROUP BY sig.deployment_id, sig.symbol, sig.timeframe
+  SELECT deployment_id, symbol, timeframe, confidence, predictions FROM signal_rollups
+  UNION ALL
+  SELECT sig.deployment_id, sig.symbol, sig.timeframe, sum(sig.confidence), count(*)
+  FROM uncounted_batches u JOIN signals sig ON sig.event_time BETWEEN u.first_event AND u.last_event
+                                           AND sig.deployment_id = u.deployment_id AND sig.batch_id = u.batch_id
+  GROUP BY sig.deployment_id, sig.symbol, sig.timeframe
 ), measured AS (
   SELECT dep.model_id, sum(told.confidence) / sum(told.predictions)::float8 AS avg_confidence,
          sum(told.predictions)::bigint AS total_predictions,

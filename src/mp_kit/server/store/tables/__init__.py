@@ -34,6 +34,7 @@ from mp_kit.server.store.tables.runs import (
     run_mirrors,
     training_runs,
 )
+from mp_kit.server.store.tables.scores import model_scores, signal_rollups, uncounted_batches
 from mp_kit.server.store.tables.signals import (
     signal_batches,
     signal_chains,
@@ -55,6 +56,7 @@ __all__ = [
     "deployments",
     "marketplace_vendors",
     "metadata",
+    "model_scores",
     "model_stage_history",
     "model_versions",
     "models",
@@ -67,9 +69,11 @@ __all__ = [
     "signal_batches",
     "signal_chains",
     "signal_receipts",
+    "signal_rollups",
     "signals",
     "signing_keys",
     "training_runs",
+    "uncounted_batches",
     "vendor_connections",
     "vendor_consensus",
     "vendor_consensus_batches",

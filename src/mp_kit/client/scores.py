@@ -1,0 +1,225 @@
+"""Scores: the leaderboard, one's own, and the same numbers made at home."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from mp_kit.client.http import Api
+from mp_kit.client.invalid import invalid
+from mp_kit.client.results import Rows, Shown
+from mp_kit.client.rows import Signals
+from mp_kit.contracts.common import CURRENT, Confidence, Decision, Instant, Model, Symbol, Timeframe
+from mp_kit.contracts.rounds import Manifest
+from mp_kit.contracts.scores import LeaderboardEntry, Measured, ScoreCard
+from mp_kit.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from mp_kit.client.data import Data
+    from mp_kit.client.rounds import Rounds
+    from mp_kit.scoring.outcomes import Market, Statements
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_COLUMNS = ("deployment", "model", "vendor", "stage", "scored", "tries", "sharpe", "dsr", "hit_rate", "rank_ic")
+
+
+class Told(Model):
+    """A signal as it was stored, as far as a score needs it; one that was never stored counts as said in time."""
+
+    symbol: Symbol
+    timeframe: Timeframe
+    decision: Decision
+    confidence: Confidence
+    timestamp: Instant | None = None
+    event_time: Instant | None = None
+    received_at: Instant | None = None
+    late: bool = False
+    deployment_id: str | None = None
+    signal_id: str | None = None
+
+    @property
+    def bar(self) -> datetime:
+        """Open of the bar that it speaks of."""
+        found = self.event_time or self.timestamp
+        if found is None:
+            raise InvalidInputError("A signal has neither event_time nor timestamp.")
+        return found
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Number of its batch and place in it, out of its id; zeros where it has none."""
+        parts = (self.signal_id or "").split("_")
+        try:
+            return int(parts[1], 16), int(parts[2])
+        except (IndexError, ValueError):
+            return 0, 0
+
+
+class ScoreView(Shown, ScoreCard):
+    """A score card, as it shows itself."""
+
+    __repr__ = Shown.__repr__
+    __str__ = Shown.__str__
+
+    def _title(self) -> str:
+        basis = self.basis
+        return f"Score of {basis.scored} signals, {basis.timeframe.value}, held {basis.horizon} bars"
+
+    def _facts(self) -> Mapping[str, Any]:
+        numbers = {name: str(value) for name, value in self if isinstance(value, Measured)}
+        left = ", ".join(f"{count} {reason}" for reason, count in self.basis.left_out.items() if count)
+        return {"symbols": self.basis.symbols, "left out": left, **numbers, "tries": self.tries}
+
+
+class Scores:
+    """Scores of signals.
+
+    Example:
+        >>> m.scores.leaderboard()
+        >>> m.scores.own()
+        >>> m.scores.score(m.signals.list(limit=10_000))
+    """
+
+    def __init__(self, api: Api, rounds: Rounds, data: Data) -> None:
+        self._api = api
+        self._rounds = rounds
+        self._data = data
+
+    def __repr__(self) -> str:
+        return f"Scores at {self._api.base_url}: leaderboard(), own(), score(signals)"
+
+    def leaderboard(self, timeframe: str | None = None, limit: int = 100) -> Rows[LeaderboardEntry]:
+        """Deployments of models in pilot or prod by deflated Sharpe ratio; public."""
+        found = self._api.pages(LeaderboardEntry, "/api/leaderboard", limit, timeframe=timeframe)
+        return Board(found, "Leaderboard", _COLUMNS)
+
+    def own(self, timeframe: str | None = None, limit: int = 100) -> Rows[LeaderboardEntry]:
+        """The vendor's own, those of models in shadow among them."""
+        found = self._api.pages(LeaderboardEntry, "/api/vendors/scores", limit, timeframe=timeframe)
+        return Board(found, "Scores", _COLUMNS)
+
+    def score(
+        self,
+        signals: Signals,
+        round: str = CURRENT,  # noqa: A002 - the vendor's word, and the command's option
+        *,
+        deployment: str | None = None,
+        cost: float = 0.0,
+        tries: int | None = None,
+        progress: bool = True,
+    ) -> ScoreView:
+        """Scores signals here, as the marketplace would: the same function over the same bars, equal to the last bit.
+
+        Args:
+            signals: As ``m.signals.list()`` gives them, as a frame, or as they were pushed.
+            round: The round whose bars and horizon judge.
+            deployment: Only its signals; needed where there are several.
+            cost: Of trading one unit of capital, as a share.
+            tries: All that were made, for the deflated Sharpe ratio; the leaderboard says what the marketplace counted.
+            progress: Show the transfer of bars.
+
+        Raises:
+            InvalidInputError: Rows break the contract, or are of several deployments.
+        """
+        from mp_kit.scoring.card import score
+
+        manifest = self._rounds.manifest(round)
+        told = [one for one in told_of(signals) if one.timeframe is manifest.timeframe]
+        names = sorted({one.deployment_id or "" for one in told})
+        if deployment is None and len(names) > 1:
+            raise InvalidInputError(
+                f"These are signals of {len(names)} deployments.", hint=f"Choose: {', '.join(names)}."
+            )
+        mine = [one for one in told if deployment is None or one.deployment_id == deployment]
+        market = self._market(manifest, progress=progress)
+        return ScoreView(**dict(score(market, statements_of(mine), cost=cost, tries=tries)))
+
+    def _market(self, manifest: Manifest, *, progress: bool) -> Market:
+        import pyarrow.compute as pc
+
+        from mp_kit.market.bars import column, times_of
+        from mp_kit.scoring.outcomes import Market, join_runs
+
+        pieces = defaultdict(list)
+        for role in sorted({file.type.value for file in manifest.files}):
+            wanted = ["timestamp", "close", "symbol"]
+            table = self._data.arrow(role, columns=wanted, round=manifest.round_id, progress=progress)
+            for symbol in table.column("symbol").unique().to_pylist():
+                part = table.filter(pc.equal(table.column("symbol"), symbol))
+                pieces[symbol].append((times_of(part), column(part, "close")))
+        series = {symbol: join_runs(parts) for symbol, parts in pieces.items()}
+        return Market(manifest.timeframe, manifest.horizon, series)
+
+
+class Board(Rows[LeaderboardEntry]):
+    """Scores as a table, each number with its interval."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One line per deployment."""
+        return [entry.flat() for entry in self]
+
+
+def told_of(signals: Signals) -> list[Told]:
+    """Reads signals with what was stored beside them.
+
+    Raises:
+        InvalidInputError: A row breaks the contract; it names the first.
+    """
+    found = []
+    for index, row in enumerate(_records(signals)):
+        try:
+            found.append(Told.model_validate(row))
+        except ValidationError as error:
+            raise invalid(f"Signal {index}", error) from None
+    return found
+
+
+def _records(signals: Signals) -> Iterable[Mapping[str, Any]]:
+    if hasattr(signals, "to_pylist"):
+        rows: Iterable[Any] = signals.to_pylist()
+    elif hasattr(signals, "to_dicts"):
+        rows = signals.to_dicts()
+    elif hasattr(signals, "to_dict") and hasattr(signals, "columns"):
+        rows = signals.astype(object).where(signals.notna(), None).to_dict(orient="records")
+    elif isinstance(signals, Iterable) and not isinstance(signals, (str, bytes, Mapping)):
+        rows = signals
+    else:
+        raise InvalidInputError(
+            f"Signals can't be read from {type(signals).__name__}.",
+            hint="Pass a frame or a list with symbol, timeframe, decision, confidence, event_time, received_at.",
+        )
+    for row in rows:
+        fields = row if isinstance(row, Mapping) else row.model_dump()
+        yield {name: value for name, value in fields.items() if value is not None}
+
+
+def statements_of(told: Sequence[Told]) -> Statements:
+    """Signals by columns; what was never stored counts as stored when its bar opened."""
+    import numpy as np
+
+    from mp_kit.scoring.outcomes import Statements
+
+    names = sorted({one.symbol for one in told})
+    place = {name: number for number, name in enumerate(names)}
+    integers = {
+        "symbol": [place[one.symbol] for one in told],
+        "event_time": [_micro(one.bar) for one in told],
+        "received_at": [_micro(one.received_at or one.bar) for one in told],
+        "direction": [one.decision.sign for one in told],
+        "batch": [one.place[0] for one in told],
+        "row": [one.place[1] if one.signal_id else index for index, one in enumerate(told)],
+    }
+    return Statements(
+        names,
+        **{name: np.asarray(values, np.int64) for name, values in integers.items()},
+        late=np.asarray([one.late for one in told], np.bool_),
+        confidence=np.asarray([one.confidence for one in told], np.float64),
+    )
+
+
+def _micro(instant: datetime) -> int:
+    return (instant - _EPOCH) // timedelta(microseconds=1)
