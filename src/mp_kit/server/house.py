@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.probes import Probes
+from mp_kit.server.providers.webhook_post import Poster
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings
 from mp_kit.server.storage import ObjectStore
@@ -28,6 +29,7 @@ class House:
         vault: Seals and opens vendors' credentials.
         probes: Ask other services whether they take a credential.
         providers: Where trainings run, by name.
+        poster: Sends webhooks.
         on_close: Gives back what else is held open.
     """
 
@@ -39,6 +41,7 @@ class House:
     vault: Vault
     probes: Probes
     providers: Mapping[str, Provider] = field(default_factory=dict)
+    poster: Poster = field(default_factory=Poster)
     on_close: tuple[Callable[[], None], ...] = ()
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ LOGGERS = ("", "mp_kit", "prefect", "prefect.flow_runs", "prefect.task_runs", "u
 
 _HIDDEN = r"\1***"
 _RULES = (
+    (re.compile(r"\b(whsec_)[A-Za-z0-9+/=]{6,}"), _HIDDEN),  # base64
     (re.compile(r"\b((?:vk|sit|ac|whsec)_)[A-Za-z0-9_\-.]{6,}"), _HIDDEN),
     (re.compile(r"\b((?:hf|rpa)_)[A-Za-z0-9]{20,}"), _HIDDEN),  # Hugging Face, RunPod
     (re.compile(r"\b(eyJ)[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"), _HIDDEN),

@@ -58,6 +58,7 @@ NOTED_NAMES = (
     "MP_TRAINER_IMAGE",
     "HF_ENDPOINT",
     "WANDB_BASE_URL",
+    "MP_WEBHOOK_ALLOW_PRIVATE",
 )
 """No secrets: what `mp up` notes in its home, so that the operator's commands over that home mean the same places."""
 
@@ -89,6 +90,8 @@ class Settings:
         trainer_image: Docker image with mp-kit in it, for pods whose order names none (MP_TRAINER_IMAGE).
         huggingface_url: Root of the Hugging Face Hub (HF_ENDPOINT).
         wandb_url: Root of the Weights & Biases API (WANDB_BASE_URL).
+        webhook_allow_private: Webhooks may lead to loopback and private networks, and over http: for rehearsals
+            (MP_WEBHOOK_ALLOW_PRIVATE).
     """
 
     home: Path
@@ -113,6 +116,7 @@ class Settings:
     trainer_image: str = ""
     huggingface_url: str = "https://huggingface.co"
     wandb_url: str = "https://api.wandb.ai"
+    webhook_allow_private: bool = False
 
     @property
     def signing_seed_bytes(self) -> bytes:
@@ -180,6 +184,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         trainer_image=env.get("MP_TRAINER_IMAGE", ""),
         huggingface_url=_url("HF_ENDPOINT", env, Settings.huggingface_url),
         wandb_url=_url("WANDB_BASE_URL", env, Settings.wandb_url),
+        webhook_allow_private=env.get("MP_WEBHOOK_ALLOW_PRIVATE", "") in {"1", "true"},
     )
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from mp_kit.contracts import ConnectionName
 from mp_kit.server import redaction
 from mp_kit.server.house import House
+from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.byoc import ByocProvider, Heard
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.providers.runpod import RunPodProvider
+from mp_kit.server.providers.webhook_post import Poster
 from mp_kit.server.services import connections, runs_environment
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings, load
@@ -48,6 +50,7 @@ def build(settings: Settings) -> House:
         vault=vault,
         probes=Probes(settings.runpod_url, settings.huggingface_url, settings.wandb_url),
         providers=providers,
+        poster=Poster(AddressGuard(allow_private=settings.webhook_allow_private)),
         on_close=(runpod.close,),
     )
 

@@ -33,6 +33,7 @@ from mp_kit.server.edge import (
     training,
     unbuilt,
     vendors,
+    webhooks,
 )
 from mp_kit.server.edge.context import RequestContext
 from mp_kit.server.edge.errors import answer
@@ -82,6 +83,7 @@ def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of han
         vendors.validate,
         vendors.rotate,
         *connections.HANDLERS,
+        *webhooks.HANDLERS,
         tokens.introspect,
         models.catalog,
         models.list_own,

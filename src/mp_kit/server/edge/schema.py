@@ -39,6 +39,8 @@ _CONSENSUS = "/api/consensus/store"
 _ALSO = {  # what only these routes answer
     ("put", "/api/vendors/connections/{name}"): ["502"],
     ("post", "/api/vendors/connections/{name}/test"): ["429", "502"],
+    ("post", "/api/vendors/webhooks"): ["429"],
+    ("post", "/api/vendors/webhooks/{webhook_id}/rotate"): ["502"],
 }
 
 

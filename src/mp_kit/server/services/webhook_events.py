@@ -1,0 +1,60 @@
+"""The outbox: what happened, written in the deed's own transaction, for those who want to hear of it.
+
+1. An event stands if, and only if, its deed does. Nothing is sent here, and nobody waits for anybody.
+2. One statement per event, and nothing is written where no endpoint wants it; what happens often wakes nobody.
+3. A vendor's events go to that vendor's endpoints alone; public ones to whoever wants them.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from mp_kit.contracts import WebhookEventType
+from mp_kit.server.services.ids import new_id
+from mp_kit.server.store import webhooks as rows
+from mp_kit.server.store.engine import Tx
+
+__all__ = ["emit", "message"]
+
+_FREQUENT = frozenset({WebhookEventType.SIGNAL_STORED})
+
+
+def emit(tx: Tx, kind: WebhookEventType, vendor_id: str | None, **data: Any) -> int:
+    """Writes an event for the endpoints that want it.
+
+    Args:
+        tx: The deed's transaction.
+        kind: What happened.
+        vendor_id: Whose event it is; public kinds are everybody's, whoever did the deed.
+        **data: The event's facts: ids and counts, never a secret, never what a vendor keeps to itself.
+
+    Returns:
+        How many endpoints will hear of it.
+    """
+    if vendor_id is None and not kind.is_public:
+        return 0  # the house's own: nobody's endpoint
+    told = rows.emit(tx, message(kind, None if kind.is_public else vendor_id, data))
+    if told and kind not in _FREQUENT:
+        rows.wake(tx)
+    return told
+
+
+def message(kind: WebhookEventType, vendor_id: str | None, data: dict[str, Any]) -> dict[str, Any]:
+    """An event's row; its body is what is sent, byte by byte, however often."""
+    body = {"type": kind.value, "timestamp": _instant(datetime.now(UTC)), "data": data}
+    return {
+        "id": new_id("msg"),
+        "type": kind.value,
+        "vendor_id": vendor_id,
+        "body": json.dumps(body, separators=(",", ":"), default=_plain),
+    }
+
+
+def _plain(value: Any) -> str:
+    return _instant(value) if isinstance(value, datetime) else str(value)
+
+
+def _instant(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
