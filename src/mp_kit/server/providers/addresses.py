@@ -36,6 +36,7 @@ _FORBIDDEN = tuple(
     ipaddress.ip_network(text)
     for text in (
         "168.63.129.16/32",  # Azure answers its own machines there, at a public address
+        "192.0.0.0/24",  # for protocols; Oracle's cloud answers its own machines there
         "192.88.99.0/24",  # 6to4 relays
         "::/96",  # IPv4-compatible, deprecated
         "64:ff9b::/96",  # NAT64: an IPv4 address inside

@@ -14,10 +14,11 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 
 from mp_kit.errors import InvalidInputError
 from mp_kit.server.providers.addresses import AddressGuard, Target
@@ -29,6 +30,11 @@ _CONNECT_SECONDS = 5.0
 _MOST_BYTES = 64 * 1024
 _GOOD = range(200, 300)
 _REDIRECTS = range(300, 400)
+
+
+@cache
+def _system_tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,12 @@ class Poster:
     Args:
         guard: Says where a URL leads.
         seconds: An attempt's deadline.
-        tls: Verifies certificates; the system's authorities by default.
+        tls: Gives what verifies certificates; the system's authorities by default.
     """
 
     guard: AddressGuard = field(default_factory=AddressGuard)
     seconds: float = 15.0
-    tls: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
+    tls: Callable[[], ssl.SSLContext] = _system_tls
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Sends a message once; whatever goes wrong is in the answer."""
@@ -90,7 +96,7 @@ class Poster:
         return Answer(status, error, retry_after, int(took * 1000))
 
     def _post(self, target: Target, headers: Mapping[str, str], body: bytes, began: float) -> tuple[int, float | None]:
-        connection = _Pinned(target, self.tls, _CONNECT_SECONDS)
+        connection = _Pinned(target, self.tls() if target.scheme == "https" else None, _CONNECT_SECONDS)
         watch = threading.Timer(max(self.seconds - (time.monotonic() - began), 0.0), connection.cut)
         watch.daemon = True
         watch.start()
@@ -109,11 +115,11 @@ class Poster:
 class _Pinned(http.client.HTTPConnection):
     """A connection to a checked address in the name of the URL's host."""
 
-    def __init__(self, target: Target, tls: ssl.SSLContext, seconds: float) -> None:
+    def __init__(self, target: Target, tls: ssl.SSLContext | None, seconds: float) -> None:
         super().__init__(target.host, target.port, timeout=seconds)
         self.default_port = 443 if target.scheme == "https" else 80  # the Host header leaves the usual port out
         self._target = target
-        self._tls = tls if target.scheme == "https" else None
+        self._tls = tls
         self._cut = threading.Event()
 
     def connect(self) -> None:
