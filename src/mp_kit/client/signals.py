@@ -11,18 +11,20 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from mp_kit.client import config
+from mp_kit.client import config, proofs
 from mp_kit.client.deployments import Credential, credential
 from mp_kit.client.http import Api
 from mp_kit.client.instants import When, instant
 from mp_kit.client.letters import letters_of
 from mp_kit.client.outboxes import Outboxes, deployment_of
+from mp_kit.client.proofs import Notary, Verified
 from mp_kit.client.pushes import FlushResult, PushResult
 from mp_kit.client.results import Rows
 from mp_kit.client.rows import Reading, signal_writes
 from mp_kit.client.rows import Signals as Given
 from mp_kit.client.sending import Sent, deliver, flush
 from mp_kit.client.settling import add, flush_result, push_result, waiting_error
+from mp_kit.client.trust import Trust
 from mp_kit.contracts.deployments import Deployment
 from mp_kit.contracts.signals import Signal
 
@@ -38,14 +40,22 @@ class SignalBox:
         api: The marketplace.
         folder: Where the outboxes lie; None keeps them in memory.
         sleep: Waits; tests pass their own.
+        trust: The pinned signing keys.
 
     Example:
         >>> m.signals.push(frame, token=deployment)
         >>> m.signals.list(symbol="EURUSD")
     """
 
-    def __init__(self, api: Api, folder: Path | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        api: Api,
+        folder: Path | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        trust: Trust | None = None,
+    ) -> None:
         self._api = api
+        self._trust = trust or Trust(api.base_url, in_profile=False)
         self._boxes = Outboxes(api.base_url, folder)
         self._tokens: dict[str, SecretStr] = {}
         self._sleep = sleep
@@ -189,6 +199,28 @@ class SignalBox:
         )
         columns = ("event_time", "symbol", "timeframe", "decision", "confidence", "model_version", "late", "signal_id")
         return Rows(found, "Signals", columns)
+
+    def verify(
+        self, deployment_id: str | None = None, *, file: Path | str | None = None, save: Path | str | None = None
+    ) -> Verified:
+        """Checks that the marketplace signed what is stored, and that nothing was changed, removed or slipped in.
+
+        Args:
+            deployment_id: Only this one; all of the vendor's by default.
+            file: A saved proof, to be checked without the network.
+            save: Where to save what was fetched, for somebody else or for later.
+
+        Returns:
+            A report per deployment; its ``ok`` says whether all holds.
+        """
+        notary = Notary(self._api, self._boxes, self._trust)
+        if file is not None:
+            proof = proofs.load(Path(file))
+            return notary.check(proofs.only(proof, [deployment_id]) if deployment_id else proof, fresh=False)
+        proof = notary.collect(deployment_id)
+        if save is not None:
+            proofs.save(proof, Path(save))
+        return notary.check(proof, fresh=True)
 
     def close(self) -> None:
         """Closes the outboxes; what waits stays on disk."""
