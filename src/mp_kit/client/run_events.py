@@ -26,6 +26,6 @@ class EventView(RunEvent):
             f"{words.money(price)} an hour" if isinstance(price, int | float) and price > 0 else "",
             str(told.get("outcome") or ""),
             f"exit code {exit_code}" if exit_code is not None else "",
-            f"attempt {told['attempt']}" if self.letter == "a" and "attempt" in told else "",
+            f"attempt {told['attempt']}" if self.kind == "launched" and told.get("attempt", 1) != 1 else "",
         ]
         return ", ".join(part for part in parts if part)

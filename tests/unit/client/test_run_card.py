@@ -15,6 +15,7 @@ from mp_kit.client import html
 from mp_kit.client import run_words as words
 from mp_kit.client.marketplace import Marketplace
 from mp_kit.client.run_card import card
+from mp_kit.client.run_events import EventView
 from mp_kit.client.run_plot import plot_metrics
 from mp_kit.contracts import RunStatus
 from mp_kit.contracts.training import ArtifactFile, Artifacts, RunProgress, TrainingRun
@@ -159,6 +160,25 @@ def test_sparkline_of_odd_values():
     """Fewer than two finite values are no curve; equal ones are a line."""
     assert ["", ""] == [html.sparkline([1.0, float("nan")]), html.sparkline([])]
     assert "polyline" in html.sparkline([2.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, ""),
+        ({"detail": {"failure": "It broke.", "exit_code": 3}}, "It broke."),
+        ({"detail": {"outcome": "succeeded", "exit_code": 0}}, "succeeded, exit code 0"),
+        (
+            {"kind": "launched", "detail": {"gpu": "NVIDIA L4", "price_per_hour_usd": 0.43, "attempt": 2}},
+            "NVIDIA L4, $0.43 an hour, attempt 2",
+        ),
+        ({"kind": "launched", "detail": {"price_per_hour_usd": 0.0, "attempt": 1}}, ""),
+    ],
+)
+def test_why_of_an_event(changes: dict[str, Any], wanted: str):
+    """The reason in one cell; a first attempt needs no word."""
+    facts: dict[str, Any] = {"seq": 0, "at": NOW, "kind": "transition", "means": "x"}
+    assert wanted == EventView(**facts | changes).why
 
 
 def test_plain_repr(market: Marketplace):
