@@ -291,10 +291,23 @@ class Outbox:
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found > VERSION:
             raise SetupError(f"A newer mp-kit made the outbox {self.path}.", hint="Upgrade: pip install -U mp-kit")
-        db.execute("PRAGMA journal_mode = WAL")
+        self._to_wal(db)
         db.execute("PRAGMA synchronous = FULL")
         if found < VERSION:
             self._create(db)
+
+    def _to_wal(self, db: sqlite3.Connection) -> None:
+        # Two that make the file at once get "locked" here without the wait that every other statement has.
+        ends = time.monotonic() + self._busy
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _create(self, db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
