@@ -1,4 +1,4 @@
-"""Flow ``ingest-signals``: blends what vendors pushed into the consensus."""
+"""Flow ``ingest-signals``: blends what vendors pushed into the consensus, by each method."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from mp_kit.contracts import Consensus
 from mp_kit.server import redaction
-from mp_kit.server.services import accounts, consensus
+from mp_kit.server.services import accounts, consensus, skills
 from mp_kit.server.store.vendors import now as clock
 from mp_kit.server.wiring import open_house
 
@@ -32,7 +32,7 @@ def blend(order: Ingestion) -> tuple[int, list[Consensus]]:
         bars = 0
         while True:
             with house.db.begin() as tx:
-                blended = consensus.refresh(tx, batches=order.batches)
+                blended = consensus.refresh(tx, batches=order.batches, skills=skills.measured)
             if not blended:
                 break
             bars += blended
@@ -54,7 +54,7 @@ def ingest_signals(order: Ingestion = Ingestion()) -> int:  # noqa: B008 - read 
         create_table_artifact(
             key="consensus",
             table=accounts.consensus(changed),
-            description=f"{bars} bars blended; those of the newest {order.show}, voice by voice",
+            description=f"{bars} bars blended; those of the newest {order.show}, voice by voice, by the primary method",
         )
     create_table_artifact(key="result", table=[{"bars": bars}])
     return bars

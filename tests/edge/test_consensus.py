@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from mp_kit.client.marketplace import Marketplace
+from mp_kit.errors import InvalidInputError
 from mp_kit.server.house import House
 from mp_kit.server.services import consensus
 
@@ -139,3 +141,22 @@ def test_vendor_key_may_not_store(edge: httpx.Client, vendor: SimpleNamespace):
     """A consensus comes from a deployment."""
     assert 403 == edge.post("/api/consensus/store", json=[row("EURUSD")], headers=vendor.headers).status_code
     assert 401 == edge.post("/api/consensus/store", json=[row("EURUSD")]).status_code
+
+
+def test_client_pushes_and_reads(
+    edge: httpx.Client, edge_house: House, deployment: SimpleNamespace, vendor: SimpleNamespace, model: str
+):
+    """The notebook's lines: push, again, and read back by method."""
+    with Marketplace(str(edge.base_url), vendor.key) as market:
+        said = row("USDHUF", contributions=PARTS)
+        assert 1 == market.consensus.push([said], token=deployment.token).accepted
+        assert 1 == market.consensus.push([said], token=deployment.token).duplicates
+        refresh(edge_house)
+        found = market.consensus.list("USDHUF", "1h", method=f"vendor:{model}", start="2026-01-05", end="2026-01-06")
+        assert [("BUY", vendor.name)] == [(bar.decision, bar.vendor) for bar in found]
+        assert [] == list(market.consensus.list("USDHUF", "1h", start="2026-01-06"))
+        assert "Consensus USDHUF" in repr(market.consensus.latest("USDHUF", "1h", f"vendor:{model}"))
+        with pytest.raises(InvalidInputError, match="contributions"):
+            market.consensus.push([row("USDHUF")], token=deployment.token)
+        with pytest.raises(InvalidInputError, match="there is none"):
+            market.consensus.push([], token=deployment.token)

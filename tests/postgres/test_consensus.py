@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +13,7 @@ from mp_kit.contracts import Stage
 from mp_kit.errors import InvalidInputError, NotFoundError
 from mp_kit.scoring.skill import Record
 from mp_kit.server.house import House
-from mp_kit.server.services import consensus
+from mp_kit.server.services import consensus, skills
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Tx
 from tests.support.voices import BAR, make_voice, say, signal
@@ -136,15 +137,36 @@ def test_skills_are_those_known_before_the_bar(tx: Tx, house: House):
         say(tx, who, signal(decision=decision), signal(decision=decision, symbol="GBPUSD"))
     asked = []
 
-    def skills(_: Tx, bar_time: datetime) -> Mapping[str, Record]:
+    def told_of(_: Tx, bar_time: datetime) -> Mapping[str, Record]:
         asked.append(bar_time)
         return {str(good.deployment_id): Record(0.56, 5_000), str(plain.deployment_id): Record(0.50, 5_000)}
 
-    consensus.refresh(tx, skills=skills)
+    consensus.refresh(tx, skills=told_of)
     assert [BAR.replace(hour=0)] == asked
     told = {name: part.weight for name, part in consensus.latest(tx).contributions.items()}
     assert told[good.deployment_id or ""] > 0.7
     assert {0.5} == {part.weight for part in consensus.latest(tx, method="confidence").contributions.values()}
+
+
+def test_measured_skills_know_nothing_of_what_came_later(tx: Tx, house: House):
+    """A score counts for bars after its last outcome; the newest such score of a deployment does."""
+    who = make_voice(tx, house, "Scored", PILOT)
+    tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', '') ON CONFLICT DO NOTHING"))
+    for round_id, last, rate in (("old", BAR - timedelta(days=9), 0.4), ("new", BAR, 0.6), ("none", BAR, None)):
+        card = {"basis": {"last": last.isoformat()}, "hit_rate": {"value": rate, "n": 700}}
+        tx.execute(text(ROUND), {"id": round_id})
+        given = {"round": round_id, "deployment": who.deployment_id, "card": json.dumps(card)}
+        tx.execute(text(SCORE), given)
+    name = str(who.deployment_id)
+    assert {name: Record(0.6, 700)} == skills.measured(tx, BAR)
+    assert {name: Record(0.4, 700)} == skills.measured(tx, BAR - timedelta(seconds=1))
+    assert {} == skills.measured(tx, BAR - timedelta(days=10))
+
+
+ROUND = """INSERT INTO dataset_rounds (id, name, fingerprint, manifest, manifest_sha256, manifest_key_id,
+           manifest_signature) VALUES (:id, 'r', :id, '', '', 'k', '')"""
+SCORE = """INSERT INTO model_scores (round_id, deployment_id, timeframe, enough_data, bars, card)
+           VALUES (:round, :deployment, '1h', true, 1, CAST(:card AS jsonb))"""
 
 
 def test_choosing_a_method_is_audited_once(tx: Tx):

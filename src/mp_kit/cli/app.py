@@ -56,7 +56,7 @@ COMMANDS: dict[str, Lazy] = {
     "catalog": Lazy("mp_kit.cli.market", "catalog", "The public catalogue of models."),
     "leaderboard": Lazy("mp_kit.cli.scores", "leaderboard", "Deployments by score, with error bars."),
     "score": Lazy("mp_kit.cli.scores", "score", "Score signals here, as the marketplace would."),
-    "consensus": Lazy("mp_kit.cli.market", "consensus", "The blended view of a symbol."),
+    "consensus": Lazy("mp_kit.cli.consensus", "app", "The blended view of bars: show, history, push."),
     "up": Lazy("mp_kit.cli.up", "up", "Operator: run the embedded marketplace.", "flows"),
     "admin": Lazy("mp_kit.cli.admin", "app", "Operator: vendors, rounds, tokens, migrations.", "server"),
 }

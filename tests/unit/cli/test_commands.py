@@ -235,7 +235,20 @@ def test_health_catalog(mp: Mp, signed_in: FakeMarketplace):  # noqa: ARG001 - t
 
 def test_consensus_without_any_is_exit_4(mp: Mp, signed_in: FakeMarketplace):  # noqa: ARG001 - the fixture signs in
     """The fake blends nothing."""
-    assert 4 == mp("consensus", "EURUSD").code
+    assert 4 == mp("consensus", "show", "EURUSD").code
+
+
+def test_consensus_push_refuses_before_sending(mp: Mp, signed_in: FakeMarketplace, tmp_path: Path):
+    """A row without contributions is exit 5; nothing left this machine."""
+    file = tmp_path / "said.json"
+    row = {"symbol": "EURUSD", "timeframe": "1h", "decision": "BUY", "confidence": 0.5, "model_version": "1"}
+    row["timestamp"] = "2026-01-05T10:00:00Z"
+    file.write_text(json.dumps([row]))
+    before = list(signed_in.requests)
+    assert 5 == mp("consensus", "push", "--file", str(file), "--json").code
+    assert before == signed_in.requests
+    file.write_text(json.dumps(row | {"contributions": {"a": {"decision": "BUY", "weight": 1}}}))
+    assert {"valid": 1} == mp("consensus", "push", "--file", str(file), "--dry-run", "--json").data
 
 
 def test_doctor_names_what_fails_and_what_to_do(mp: Mp, fake: FakeMarketplace):

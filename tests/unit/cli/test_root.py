@@ -30,7 +30,7 @@ LEAVES = [
             "heartbeat": [[]],
             "signals": [[], ["push"], ["list"]],
             "catalog": [[]],
-            "consensus": [[]],
+            "consensus": [[], ["show"], ["history"], ["push"]],
         }.items()
         for verb in verbs
     ),

@@ -70,6 +70,7 @@ def consensus(blended: Iterable[Consensus]) -> list[dict[str, Any]]:
             "symbol": bar.symbol,
             "timeframe": str(bar.timeframe),
             "bar": bar.event_time.isoformat(),
+            "method": bar.method,
             "decision": str(bar.decision),
             "score": bar.score,
             "vendor": voice.vendor,
@@ -77,6 +78,8 @@ def consensus(blended: Iterable[Consensus]) -> list[dict[str, Any]]:
             "said": str(voice.decision),
             "confidence": voice.confidence,
             "weight": voice.weight,
+            "value": voice.value,
+            "without": str(voice.without) if voice.without else None,
         }
         for bar in blended
         for deployment, voice in bar.contributions.items()

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from mp_kit.scoring.skill import Record, skills_of
+from mp_kit.server.store import consensus as rows
 from mp_kit.server.store.engine import Tx
 
-__all__ = ["Skills", "by_day", "nobody_known"]
+__all__ = ["Skills", "by_day", "measured", "nobody_known"]
 
 
 class Skills(Protocol):
@@ -26,6 +27,11 @@ class Skills(Protocol):
 def nobody_known(tx: Tx, bar_time: datetime) -> Mapping[str, Record]:  # noqa: ARG001 - the signature of Skills
     """No record of anybody: every skill is 1."""
     return {}
+
+
+def measured(tx: Tx, bar_time: datetime) -> Mapping[str, Record]:
+    """Hit rates out of the marketplace's scores whose last outcome was known before the bar, the newest such."""
+    return {row.deployment_id: Record(row.hit_rate, row.calls) for row in rows.records(tx, bar_time)}
 
 
 def by_day(tx: Tx, skills: Skills) -> Callable[[datetime], Mapping[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, select, text
@@ -57,6 +58,11 @@ def unshown(tx: Tx, batches: int) -> tuple[list[Row[Any]], bool]:
     if tx.execute(due.limit(1)).first() is None:
         return [], False
     return list(tx.execute(text(named("shown_vendor_consensus")), {"batches": batches})), True
+
+
+def records(tx: Tx, before: datetime) -> list[Row[Any]]:
+    """What scores say of deployments whose outcomes ended before an instant."""
+    return list(tx.execute(text(named("known_records")), {"before": before}))
 
 
 def put(tx: Tx, columns: Mapping[str, Sequence[Any]]) -> None:

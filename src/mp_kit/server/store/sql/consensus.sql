@@ -72,6 +72,14 @@ WHERE c.vendor_id IS NULL
               AND c.received_at >= k.since AND c.received_at < k.until)
 ORDER BY c.event_time, c.symbol, c.timeframe, method, c.late, c.received_at DESC, c.batch_id DESC, c.row_no DESC;
 
+-- name: known_records
+-- Each deployment's newest score whose last outcome was over before an instant: its hit rate and the calls behind it.
+SELECT DISTINCT ON (deployment_id) deployment_id, CAST(card -> 'hit_rate' ->> 'value' AS float8) AS hit_rate,
+       CAST(card -> 'hit_rate' ->> 'n' AS int) AS calls
+FROM model_scores
+WHERE card -> 'hit_rate' ->> 'value' IS NOT NULL AND CAST(card -> 'basis' ->> 'last' AS timestamptz) <= :before
+ORDER BY deployment_id, CAST(card -> 'basis' ->> 'last' AS timestamptz) DESC;
+
 -- name: put_bars
 -- Stores blended bars; a bar that the same method blended before is replaced. Sorted by the key.
 INSERT INTO consensus (event_time, symbol, timeframe, method, decision, confidence, score, signals, late,
