@@ -174,7 +174,8 @@ class Marketplace:
             "status",
             "total_predictions",
             "avg_confidence",
-            "last_oos_sharpe",
+            "sharpe",
+            "hit_rate",
         )
         return Rows(self._api.get(list[CatalogEntry], "/api/catalog"), "Catalogue", columns)
 

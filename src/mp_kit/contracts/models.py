@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from mp_kit.contracts.common import Instant, Model, Name, Task, VersionText
+from mp_kit.contracts.measured import Measured
 
 
 class Stage(StrEnum):
@@ -65,6 +66,10 @@ class CatalogEntry(Model):
     tags: list[str] = Field(default_factory=list)
     supported_symbols: list[str] = Field(default_factory=list)
     supported_timeframes: list[str] = Field(default_factory=list)
+    sharpe: Measured | None = Field(
+        default=None, description="``last_oos_sharpe`` with its interval, or why it is null."
+    )
+    hit_rate: Measured | None = None
 
 
 class OwnModel(Model):

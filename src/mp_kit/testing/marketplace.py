@@ -120,6 +120,7 @@ class FakeMarketplace:
         handlers = {
             "health": self._health,
             "catalog": self._catalog,
+            "leaderboard": self._catalog,
             "vendors": self._vendors,
             "marketplace": self._marketplace,
             "rounds": self._rounds,

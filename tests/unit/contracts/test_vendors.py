@@ -107,11 +107,11 @@ def test_new_version_starts_in_the_shadow():
 
 
 def test_catalog_has_the_wires_fields():
-    """Old clients read each of them; the measured ones may be null."""
+    """Old clients read each of them; the measured ones may be null; our own come last."""
     fields = (
         "id name description vendor task stage created_at updated_at last_heartbeat_at last_oos_sharpe avg_confidence"
         " total_predictions deployment_count status tags supported_symbols supported_timeframes"
     )
-    assert fields.split() == list(CatalogEntry.model_fields)
+    assert [*fields.split(), "sharpe", "hit_rate"] == list(CatalogEntry.model_fields)
     measured = ("last_heartbeat_at", "last_oos_sharpe", "avg_confidence", "total_predictions")
     assert [None] * 4 == [CatalogEntry.model_fields[name].default for name in measured]

@@ -17,7 +17,7 @@ WITH told AS MATERIALIZED (
   WHERE dep.model_id IS NOT NULL GROUP BY dep.model_id
 )
 SELECT m.id, m.name, m.description, v.name AS vendor, m.task, shown.stage, m.created_at, m.updated_at, m.tags,
-       shown.last_oos_sharpe, d.last_heartbeat_at, d.status, coalesce(d.deployment_count, 0) AS deployment_count,
+       shown.last_oos_sharpe, score.sharpe, score.hit_rate, d.last_heartbeat_at, d.status, coalesce(d.deployment_count, 0) AS deployment_count,
        s.avg_confidence, s.total_predictions, s.supported_symbols, s.supported_timeframes
 FROM models m
 JOIN marketplace_vendors v ON v.id = m.vendor_id AND v.status = 'active'
@@ -31,6 +31,12 @@ LEFT JOIN LATERAL (
          (array_agg(dep.status ORDER BY dep.last_heartbeat_at DESC NULLS LAST))[1] AS status
   FROM deployments dep WHERE dep.model_id = m.id AND dep.vendor_id = m.vendor_id
 ) d ON true
+LEFT JOIN LATERAL (
+  SELECT ms.card -> 'sharpe' AS sharpe, ms.card -> 'hit_rate' AS hit_rate
+  FROM deployments dep JOIN model_scores ms ON ms.deployment_id = dep.id JOIN dataset_rounds r ON r.id = ms.round_id
+  WHERE dep.model_id = m.id AND dep.vendor_id = m.vendor_id
+  ORDER BY r.created_at DESC, ms.bars DESC, dep.created_at, dep.id LIMIT 1
+) score ON true
 LEFT JOIN measured s ON s.model_id = m.id
 ORDER BY m.created_at DESC, m.id;
 
