@@ -65,9 +65,10 @@ class Marketplace:
     operator: Shell
     vendor: Shell
     vendor_key: str = field(repr=False)
+    runpod_key: str = field(default="", repr=False)
 
 
-def start(home: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]:
+def start(home: Path, port: int = 0, env: Mapping[str, str] | None = None) -> tuple[subprocess.Popen[str], str]:
     """Starts `mp up` and gives the process and the URL of its ready line."""
     with (home.parent / f"{home.name}.log").open("w") as log:
         process = subprocess.Popen(
@@ -75,6 +76,7 @@ def start(home: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            env={**os.environ, **(env or {})},
         )
     line = process.stdout.readline() if process.stdout else ""
     assert line.startswith("ready "), (home.parent / f"{home.name}.log").read_text()
@@ -82,11 +84,25 @@ def start(home: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]:
 
 
 @pytest.fixture(scope="session")
-def marketplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marketplace]:
+def runpod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A stand-in RunPod as a process: its URL and a key with money."""
+    folder, key = tmp_path_factory.mktemp("pods"), "rpa_0123456789abcdefghijklmnop"
+    command = [sys.executable, "-m", "mp_kit.testing.fake_runpod", "--folder", str(folder), "--keys", f"{key}=25"]
+    with (folder.parent / "runpod.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    line = process.stdout.readline() if process.stdout else ""
+    assert line.startswith("ready "), (folder.parent / "runpod.log").read_text()
+    yield line.split()[1], key
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def marketplace(tmp_path_factory: pytest.TempPathFactory, runpod: tuple[str, str]) -> Iterator[Marketplace]:
     """A marketplace with a current round of two symbols and one vendor, published and created by the CLI."""
     folder = tmp_path_factory.mktemp("marketplace")
     home = folder / "home"
-    process, url = start(home)
+    process, url = start(home, env={"MP_RUNPOD_URL": runpod[0], "MP_TRAINER_IMAGE": "mp-kit/trainer:test"})
     operator = Shell(folder / "operator", {"MP_HOME": str(home)})
     operator.folder.mkdir()
     vendor = Shell(folder / "vendor")
@@ -95,7 +111,7 @@ def marketplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marketplac
         operator.json("admin", "round", "publish", "--symbols", "EURUSD,EURJPY")
         key = operator.json("admin", "vendor", "create", "ACME")["api_key"]
         assert 0 == vendor.run("login", "--api-url", url, "--api-key", "-", stdin=key).returncode
-        yield Marketplace(url, home, operator, vendor, key)
+        yield Marketplace(url, home, operator, vendor, key, runpod[1])
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
