@@ -65,7 +65,7 @@ _FAULTS: list[tuple[str, Fault, float, dict[str, float]]] = [
         (Fault.HIDDEN_FROM_LIST, 0.05), (Fault.HIDDEN_FROM_GET, 0.05), (Fault.SLOW_PULL, 0.05),
         (Fault.STUCK, 0.015), (Fault.NETWORK_DEAD, 0.015), (Fault.KEY_FORBIDDEN, 0.06),
     )),
-    ("create", Fault.PRICE_ABOVE_QUOTE, 0.05, {"factor": 4.0}),
+    ("create", Fault.PRICE_ABOVE_QUOTE, 0.02, {"factor": 4.0}),
     *(("create", fault, 0.02, {"seconds": 12.0}) for fault in (Fault.VANISHES, Fault.EXITS, Fault.ERRORS)),
     *((operation, fault, chance, {"seconds": 1.0})
       for operation in ("list", "get", "delete", "action", "catalog", "billing", "logs")
