@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -196,3 +201,18 @@ def test_client_follows_until_the_end(
     ]
     assert ("failed", "It broke.") == (run.refresh().status.value, run.record.failure)
     market.close()
+
+
+def test_ctrl_c_ends_the_following_only(edge: httpx.Client, vendor: SimpleNamespace, run_id: str, tmp_path: Path):
+    """The first lines are there while the run goes on; SIGINT: 130, a sentence, no traceback, and the run lives."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    env |= {"MP_API_URL": str(edge.base_url), "MP_TOKEN": vendor.key}
+    command = [sys.executable, "-m", "mp_kit.cli.main", "train", "logs", "-f", run_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
+        assert process.stdout is not None
+        assert b"one\n" == process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert (130, True) == (process.returncode, f"run {run_id} goes on".encode() in err)
+    assert b"Traceback" not in err
+    assert "launching" == data(edge, run_id, vendor)["state"]
