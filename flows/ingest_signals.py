@@ -1,6 +1,9 @@
-"""Flow ``ingest-signals``: blends what vendors pushed into the consensus, by each method."""
+"""Flow ``ingest-signals``: stores what vendors dropped, and blends what they said, by each method."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
@@ -9,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from mp_kit.contracts import Consensus
 from mp_kit.server import redaction
-from mp_kit.server.services import accounts, consensus, skills
+from mp_kit.server.services import accounts, consensus, drops, skills
 from mp_kit.server.store.vendors import now as clock
 from mp_kit.server.wiring import open_house
 
@@ -20,7 +23,17 @@ class Ingestion(BaseModel):
     """How much to do, and to show."""
 
     batches: int = Field(500, ge=1, le=10_000, description="Pushed batches that one transaction blends at most.")
+    drops: int = Field(100, ge=0, le=10_000, description="Parquet drops that are looked at, at most.")
     show: int = Field(200, ge=1, le=5_000, description="Newest bars that the table of what changed is made of.")
+
+
+@task(name="take-drops", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def take_drops(order: Ingestion) -> list[drops.Taken]:
+    """Stores the drops that have come; each chunk stands by itself, so that a crash loses and doubles none."""
+    with open_house() as house:
+        grace = timedelta(seconds=house.settings.late_grace_seconds)
+        now = datetime.now(UTC)
+        return drops.take_in(house.db, house.store, signer=house.signer, now=now, grace=grace, limit=order.drops)
 
 
 @task(name="blend", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
@@ -48,6 +61,8 @@ def ingest_signals(order: Ingestion = Ingestion()) -> int:  # noqa: B008 - read 
     Args:
         order: How much to do, and to show.
     """
+    if taken := take_drops(order):
+        create_table_artifact(key="drops", table=[asdict(one) for one in taken], description="Parquet drops taken up")
     bars, changed = blend(order)
     get_run_logger().info("%d bars blended", bars)
     if changed:

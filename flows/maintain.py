@@ -1,4 +1,4 @@
-"""Flow ``maintain``: ends stray machines, fetches bills, clears what uploads left behind."""
+"""Flow ``maintain``: ends stray machines, fetches bills, clears what uploads left behind, opens months of signals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from mp_kit.errors import ProviderError
 from mp_kit.server import redaction
-from mp_kit.server.services import strays, sweeping
+from mp_kit.server.services import strays, sweeping, upkeep
 from mp_kit.server.wiring import open_house
 
 redaction.install()
@@ -44,6 +44,13 @@ def clear_uploads(order: Maintenance) -> int:
         return len(sweeping.sweep_staged(house.store, datetime.now(UTC), dry_run=order.dry_run).found)
 
 
+@task(name="open-months", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
+def open_months(order: Maintenance) -> int:
+    """Gives months of signals their partitions, ahead of time or once they are crowded; returns how many."""
+    with open_house() as house:
+        return 0 if order.dry_run else len(upkeep.keep_months(house.db, datetime.now(UTC)))
+
+
 @flow(name="maintain", flow_run_name="maintain", persist_result=False)
 def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read only, and the form's default
     """Keeps the house in order.
@@ -54,6 +61,7 @@ def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read o
     report, bills = sweep_machines(order)
     cleared = clear_uploads(order)
     did = {"machines": report.seen, "strays": len(report.strays), "bills": bills, "uploads_cleared": cleared}
+    did["months_opened"] = open_months(order)
     get_run_logger().info("%s", did)
     create_table_artifact(key="result", table=[did], description="What maintenance saw and did")
     if report.strays:

@@ -115,3 +115,30 @@ def test_signal_of_another_vendors_deployment_cannot_be_stored(tx: Tx):
     with pytest.raises(DBAPIError) as caught:
         tx.execute(insert, {"vendor": "v2"})
     assert violated(caught.value) == "fk_signals_deployment_id_vendor_id"
+
+
+def test_signals_keep_their_rows_when_months_come(create_database: Callable[[], str]):
+    """What was stored before the partitions is there after them, under the same key; and back again."""
+    db = Database(create_database())
+    with db.begin() as tx:
+        migrate.upgrade(tx, "0008")
+        tx.execute(text("INSERT INTO signals " + SIGNAL))
+        migrate.upgrade(tx)
+        assert [("signals_default", "EURUSD")] == list(tx.execute(SIGNALS))
+        tx.execute(text("INSERT INTO signals " + SIGNAL + " ON CONFLICT DO NOTHING"))
+        assert 1 == len(list(tx.execute(SIGNALS)))
+    with db.begin() as tx:
+        migrate.downgrade(tx, "0008")
+        assert [("signals", "EURUSD")] == list(tx.execute(SIGNALS))
+        before = read_catalogue(tx)
+        migrate.upgrade(tx)
+        migrate.downgrade(tx, "0008")
+        assert before == read_catalogue(tx)
+    db.close()
+
+
+SIGNAL = (
+    "(event_time, received_at, ts, batch_id, row_no, confidence, late, deployment_id, symbol, timeframe, model_version,"
+    " decision) VALUES ('2020-05-01', now(), now(), 1, 0, 0.5, false, 'house', 'EURUSD', '1h', '1', 'BUY')"
+)
+SIGNALS = text("SELECT tableoid::regclass::text, symbol FROM signals")

@@ -97,6 +97,13 @@ class Outcome:
         """A receipt per row."""
         return self.result.receipts
 
+    def problems(self, first: int, most: int) -> list[dict[str, Any]]:
+        """What is wrong with rows, as receipts, told by their places behind ``first``; at most so many."""
+        return [
+            {"index": first + index, "status": _STATUSES[self.status[index]].value, "error": self.errors[index]}
+            for index in sorted(self.errors)[:most]
+        ]
+
     def json(self) -> str:
         """The contract's form as JSON, without building a receipt."""
         head = json.dumps(

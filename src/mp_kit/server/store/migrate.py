@@ -21,8 +21,12 @@ def _config(tx: Connection) -> Config:
     return config
 
 
-def upgrade(tx: Connection) -> tuple[str | None, str]:
+def upgrade(tx: Connection, to: str = "head") -> tuple[str | None, str]:
     """Runs the missing migrations inside the transaction.
+
+    Args:
+        tx: Commits them together.
+        to: The revision to stop at.
 
     Returns:
         The revision before and after.
@@ -30,12 +34,19 @@ def upgrade(tx: Connection) -> tuple[str | None, str]:
     tx.execute(text("SET LOCAL lock_timeout = '60s'"))
     tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     before = revision(tx)
-    command.upgrade(_config(tx), "head")
+    command.upgrade(_config(tx), to)
     after = revision(tx)
     if after is None:
         msg = "the migrations ran and left no revision behind"
         raise RuntimeError(msg)
     return before, after
+
+
+def downgrade(tx: Connection, to: str) -> None:
+    """Takes migrations back, inside the transaction, down to a revision."""
+    tx.execute(text("SET LOCAL lock_timeout = '60s'"))
+    tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    command.downgrade(_config(tx), to)
 
 
 def revision(tx: Connection) -> str | None:

@@ -23,6 +23,7 @@ from mp_kit.server.store.tables.consensus import (
     vendor_consensus_batches,
 )
 from mp_kit.server.store.tables.deployments import deployment_heartbeats, deployment_tokens, deployments
+from mp_kit.server.store.tables.drops import signal_drops
 from mp_kit.server.store.tables.models import model_stage_history, model_versions, models
 from mp_kit.server.store.tables.operations import audit_log, reports
 from mp_kit.server.store.tables.rounds import dataset_grants, dataset_rounds, signing_keys
@@ -68,6 +69,7 @@ __all__ = [
     "run_mirrors",
     "signal_batches",
     "signal_chains",
+    "signal_drops",
     "signal_receipts",
     "signal_rollups",
     "signals",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 
@@ -67,7 +69,12 @@ signals = Table(
     UniqueConstraint("event_time", "deployment_id", "symbol", "timeframe", "model_version", name="uq_signals_identity"),
     Index(None, "symbol", "timeframe", "event_time"),
     Index(None, "vendor_id", "event_time"),
+    postgresql_partition_by="RANGE (event_time)",
 )
+"""In partitions by month (:mod:`mp_kit.server.store.partitions`); months without one of their own share the default."""
+
+_DEFAULT = DDL("CREATE TABLE signals_default PARTITION OF signals DEFAULT")  # type: ignore[no-untyped-call] # SQLAlchemy's
+event.listen(signals, "after_create", _DEFAULT)
 
 signal_chains = Table(
     "signal_chains",
