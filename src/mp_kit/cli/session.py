@@ -16,5 +16,6 @@ transport: httpx.BaseTransport | None = None
 def session(api_url: str | None = None, token: str | None = None) -> Marketplace:
     """Connects as environment and profile say."""
     from mp_kit.client.marketplace import Marketplace
+    from mp_kit.client.outboxes import default_folder
 
-    return Marketplace(api_url, token, transport=transport)
+    return Marketplace(api_url, token, transport=transport, outbox=default_folder())

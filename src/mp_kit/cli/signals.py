@@ -1,51 +1,115 @@
-"""``mp signals``: push and list."""
+"""``mp signals``: push, flush, list and verify."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mp_kit.cli.deployments import DeploymentOption, linked
-from mp_kit.cli.output import EXIT_CODES, OK, DryRun, IdempotencyKey, Json, emit
+from mp_kit.cli.output import EXIT_CODES, FAILED, OK, DryRun, IdempotencyKey, Json, emit
+from mp_kit.cli.reading import KINDS, read
 from mp_kit.cli.session import session
-from mp_kit.errors import ConflictError, InvalidInputError
+from mp_kit.errors import ConflictError, InvalidInputError, NetworkError
 
-app = typer.Typer(help="Push and list signals.", no_args_is_help=True, rich_markup_mode=None)
+__all__ = ["app", "read"]
 
-File = Annotated[
-    str, typer.Option("--file", "-f", help=".parquet, .csv, .json, .jsonl or .ndjson; '-' for JSON lines.")
+app = typer.Typer(help="Push, flush, list and verify signals.", no_args_is_help=True, rich_markup_mode=None)
+
+OneFile = Annotated[str | None, typer.Argument(metavar="[FILE]", help=f"{KINDS}; '-' for JSON lines on stdin.")]
+FileOption = Annotated[str | None, typer.Option("--file", "-f", help="The same as FILE.")]
+Column = Annotated[
+    list[str] | None, typer.Option("--column", help="THEIRS=FIELD, where a column's name does not say it; repeatable.")
+]
+Fill = Annotated[
+    list[str] | None, typer.Option("--fill", help="FIELD=value for rows without it, such as timeframe=1h; repeatable.")
 ]
 
 
 @app.command("push")
-def push(
-    file: File = "-",
+def push(  # noqa: PLR0913 - one argument an option
+    file: OneFile = None,
+    *,
+    file_option: FileOption = None,
+    column: Column = None,
+    fill: Fill = None,
     deployment: DeploymentOption = None,
     atomic: Annotated[bool, typer.Option("--atomic", help="All or none.")] = False,
     idempotency_key: IdempotencyKey = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
-    """Sends signals; sending them again is harmless. Exit 5 if rows were rejected, 7 if some conflict."""
-    from mp_kit.client.rows import signal_writes
+    """Keeps signals on disk, then sends them; sending them again is harmless.
 
-    writes = signal_writes(read(file))
+    Exit 5 if rows were rejected, 7 if some conflict, 9 if some wait for the network: `mp signals flush` sends those.
+    """
+    from mp_kit.client.rows import Reading, signal_writes
+
+    how = Reading(_texts(column, "--column"), _texts(fill, "--fill"))
+    writes = signal_writes(read(_source(file, file_option)), how)
     if dry_run:
         emit({"valid": len(writes)}, as_json=json, text=f"{len(writes)} signals are valid; nothing was sent")
         return OK
     market = session()
-    _, token = linked(market, deployment)
-    done = market.signals.push(writes, token, atomic=atomic, idempotency_key=idempotency_key)
-    counts = {name: getattr(done, name) for name in ("accepted", "duplicates", "conflicts", "rejected")}
+    deployment_id, token = linked(market, deployment)
+    done = market.signals.push(
+        writes,
+        token,
+        deployment_id=deployment_id if token is not None else None,
+        atomic=atomic,
+        idempotency_key=idempotency_key,
+    )
+    counts = {name: getattr(done, name) for name in ("accepted", "duplicates", "conflicts", "rejected", "pending")}
     receipts = [receipt.model_dump(mode="json", exclude_none=True) for receipt in done.receipts]
-    emit(counts | {"receipts": receipts}, as_json=json, text=repr(done))
+    emit(counts | {"reason": done.reason, "receipts": receipts}, as_json=json, text=repr(done))
     if done.rejected:
         return EXIT_CODES[InvalidInputError]
-    return EXIT_CODES[ConflictError] if done.conflicts else OK
+    if done.conflicts:
+        return EXIT_CODES[ConflictError]
+    return EXIT_CODES[NetworkError] if done.pending else OK
+
+
+@app.command("flush")
+def flush(deployment: DeploymentOption = None, json: Json = False) -> int:
+    """Sends the signals that wait in the outbox, oldest first. Exit 9 if some still wait."""
+    market = session()
+    chosen, token = (None, None) if deployment is None else linked(market, deployment)
+    done = market.signals.flush(token, deployment_id=chosen)
+    emit(vars(done), as_json=json, text=repr(done))
+    return EXIT_CODES[NetworkError] if done.pending else OK
+
+
+@app.command("pending")
+def pending(json: Json = False) -> None:
+    """Lists what waits in the outbox, and why."""
+    found = session().signals.pending()
+    emit(found, as_json=json)
+
+
+@app.command("rejected")
+def rejected(
+    forget: Annotated[bool, typer.Option("--forget", help="Forget them afterwards.")] = False, json: Json = False
+) -> None:
+    """Lists signals that the marketplace refused for good, with its reasons."""
+    emit(session().signals.rejected(forget=forget), as_json=json)
+
+
+@app.command("verify")
+def verify(
+    deployment: Annotated[str | None, typer.Option("--deployment", help="Only this one; all by default.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="A saved proof; needs no network.")] = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Save the proof here.")] = None,
+    json: Json = False,
+) -> int:
+    """Checks the signed receipts of your signals: nothing changed, removed or slipped in. Exit 1 if they don't hold."""
+    if file is not None and save is not None:
+        raise InvalidInputError("A saved proof is there already.", hint="Pass --file or --save, not both.")
+    done = session().signals.verify(deployment, file=file, save=save)
+    facts = {"ok": done.ok, "keys": done.keys, "chains": [vars(report) | {"ok": report.ok} for report in done.reports]}
+    emit(facts, as_json=json, text=repr(done))
+    return OK if done.ok else FAILED
 
 
 @app.command("list")
@@ -64,63 +128,29 @@ def list_(
     emit(found, as_json=json)
 
 
-def read(file: str) -> Any:
-    """Reads signals out of a file, by its ending.
+def _source(file: str | None, option: str | None) -> str:
+    """What to read.
 
     Raises:
-        InvalidInputError: The file is absent, of another kind, or unreadable.
+        InvalidInputError: Two files, or none and a terminal that nobody would think of typing JSON into.
     """
-    if file == "-":
-        return _lines(sys.stdin.read())
-    path = Path(file)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InvalidInputError(f"{path.name} is of no kind that is read.", hint=f"It is one of {', '.join(_READERS)}.")
-    try:
-        return reader(path)
-    except OSError as error:
-        raise InvalidInputError(f"{path} can't be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise InvalidInputError(f"{path} can't be read: {error}.") from error
+    if file is not None and option is not None:
+        raise InvalidInputError("FILE and --file both name a file.", hint="Pass one of them.")
+    if file is None and option is None and sys.stdin.isatty():
+        raise InvalidInputError("No signals were given.", hint=f"mp signals push FILE, or --file FILE ({KINDS}).")
+    return file or option or "-"
 
 
-def _lines(text: str) -> list[Any]:
-    import json as codec
+def _texts(given: list[str] | None, option: str) -> dict[str, str]:
+    """``name=value`` options as they were typed: a version such as 1.10 is text, no number.
 
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                found.append(codec.loads(line))
-            except ValueError as error:
-                raise InvalidInputError(f"Line {number} is no JSON.", hint="One JSON object per line.") from error
+    Raises:
+        typer.BadParameter: One has no ``=`` or no name.
+    """
+    found = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise typer.BadParameter(f"{option} wants name=value, got {text!r}.")
+        found[name.strip()] = value
     return found
-
-
-def _json(path: Path) -> Any:
-    import json as codec
-
-    return codec.loads(path.read_text(encoding="utf-8"))
-
-
-def _parquet(path: Path) -> Any:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path, partitioning=None)
-
-
-def _csv(path: Path) -> Any:
-    import csv
-
-    with path.open(newline="", encoding="utf-8") as stream:
-        # An empty cell is a missing field.
-        return [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
-
-
-_READERS: dict[str, Callable[[Path], Any]] = {
-    ".parquet": _parquet,
-    ".csv": _csv,
-    ".json": _json,
-    ".jsonl": lambda path: _lines(path.read_text(encoding="utf-8")),
-    ".ndjson": lambda path: _lines(path.read_text(encoding="utf-8")),
-}

@@ -1,0 +1,97 @@
+"""`mp signals`: by way of the outbox, with columns by any name, and receipts that anybody checks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mp_kit.errors import NetworkError
+from mp_kit.testing import FakeMarketplace
+from tests.unit.cli.conftest import Mp
+
+CSV = "pair,side,prob,time,note\nEURUSD,long,0.6,2026-01-05T00:00:00Z,x\nEURUSD,-1,0.7,2026-01-05T01:00:00Z,y\n"
+
+
+@pytest.fixture
+def linked(mp: Mp, signed_in: FakeMarketplace) -> FakeMarketplace:
+    assert 0 == mp("link-infra").code
+    return signed_in
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    (tmp_path / "s.csv").write_text(CSV)
+    return str(tmp_path / "s.csv")
+
+
+FILLED = ("--fill", "timeframe=1h", "--fill", "model_version=1.10")
+
+
+def test_push_file_as_argument_with_other_names(mp: Mp, linked: FakeMarketplace, table: str):
+    """Columns by their usual names; a version stays the text that it is."""
+    assert 2 == mp("signals", "push", table, *FILLED, "--json").data["accepted"]
+    said = {(signal.decision.value, signal.model_version) for signal in linked.book.signals.values()}
+    assert {("BUY", "1.10"), ("SELL", "1.10")} == said
+
+
+def test_push_column_that_is_chosen(mp: Mp, linked: FakeMarketplace, table: str, tmp_path: Path):  # noqa: ARG001 - the fixture links
+    """--column says which is which."""
+    (tmp_path / "t.csv").write_text(CSV.replace("side", "yhat"))
+    assert 5 == mp("signals", "push", str(tmp_path / "t.csv"), *FILLED).code
+    assert 0 == mp("signals", "push", str(tmp_path / "t.csv"), *FILLED, "--column", "yhat=decision").code
+
+
+def test_push_two_files_is_refused(mp: Mp, linked: FakeMarketplace, table: str):  # noqa: ARG001 - the fixture links
+    """The refusal names the option."""
+    said = mp("signals", "push", table, "--file", table)
+    assert (5, True) == (said.code, "--file" in said.err)
+
+
+def test_push_without_a_token_names_the_option(mp: Mp, signed_in: FakeMarketplace, table: str):  # noqa: ARG001 - the fixture signs in
+    """The vendor's key pushes nothing."""
+    said = mp("signals", "push", table, *FILLED)
+    assert (3, True) == (said.code, "--deployment" in said.err)
+
+
+def test_offline_push_pending_flush(mp: Mp, linked: FakeMarketplace, table: str, monkeypatch: pytest.MonkeyPatch):
+    """Exit 9 while signals wait; another command sends them."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("mp_kit.client.http.Patience.wait", lambda *_: 0.0)
+    linked.fail(NetworkError("Down."), times=4, path="/api/signals")
+    said = mp("signals", "push", table, *FILLED, "--json")
+    assert (9, 2, "Down.") == (said.code, said.data["pending"], said.data["reason"])
+    assert [("dep_1", 2)] == [(one["deployment"], one["signals"]) for one in mp("signals", "pending", "--json").data]
+    done = mp("signals", "flush", "--json")
+    assert (0, 2, 0) == (done.code, done.data["accepted"], done.data["pending"])
+    assert [] == mp("signals", "pending", "--json").data
+
+
+def test_rejected_lists_and_forgets(mp: Mp, linked: FakeMarketplace, table: str, tmp_path: Path):  # noqa: ARG001 - the fixture links
+    """What the marketplace refused, with its reason."""
+    mp("signals", "push", table, *FILLED)
+    (tmp_path / "u.csv").write_text(CSV.replace("long", "short"))
+    assert 7 == mp("signals", "push", str(tmp_path / "u.csv"), *FILLED).code
+    assert ["conflict"] == [one["status"] for one in mp("signals", "rejected", "--forget", "--json").data]
+    assert [] == mp("signals", "rejected", "--json").data
+
+
+def test_verify_save_and_offline(mp: Mp, linked: FakeMarketplace, table: str, tmp_path: Path):
+    """Exit 0 while all holds, 1 when something does not; a saved proof needs no marketplace."""
+    mp("signals", "push", table, *FILLED)
+    proof = tmp_path / "proof.json"
+    assert 0 == mp("signals", "verify", "--save", str(proof)).code
+    linked.requests.clear()
+    said = mp("signals", "verify", "--file", str(proof), "--deployment", "dep_1", "--json")
+    assert (0, True, 2, []) == (said.code, said.data["ok"], said.data["chains"][0]["signals"], linked.requests)
+    document = json.loads(proof.read_text())
+    document["signals"][0]["confidence"] = 0.99
+    proof.write_text(json.dumps(document))
+    broken = mp("signals", "verify", "--file", str(proof))
+    assert (1, True) == (broken.code, "BROKEN" in broken.out)
+
+
+def test_verify_file_and_save_is_refused(mp: Mp, linked: FakeMarketplace):  # noqa: ARG001 - the fixture links
+    """One or the other."""
+    assert 5 == mp("signals", "verify", "--file", "a", "--save", "b").code
