@@ -18,7 +18,7 @@ from sqlalchemy import Row
 from mp_kit.contracts import Consensus, Timeframe
 from mp_kit.errors import InvalidInputError, NotFoundError
 from mp_kit.scoring.consensus import METHOD, Method
-from mp_kit.server.services import audit
+from mp_kit.server.services import audit, webhook_events
 from mp_kit.server.services.consensus_bars import blended, vendors_own
 from mp_kit.server.services.skills import Skills, nobody_known
 from mp_kit.server.store import consensus as rows
@@ -70,6 +70,7 @@ def refresh(tx: Tx, *, batches: int = 500, skills: Skills = nobody_known) -> int
     own, any_batch = rows.unshown(tx, batches)
     if own:
         rows.put(tx, vendors_own(own))
+    webhook_events.consensus_updated(tx, [*bars, *own])
     return len(bars) + max(len(own), int(any_batch))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mp_kit.contracts import CatalogEntry, ModelRegistration, OwnModel, RegisteredModel, Stage
+from mp_kit.contracts import CatalogEntry, ModelRegistration, OwnModel, RegisteredModel, Stage, WebhookEventType
 from mp_kit.errors import ConflictError, InvalidInputError, NotFoundError
 from mp_kit.server.services import audit
 from mp_kit.server.services.ids import new_id
+from mp_kit.server.services.webhook_events import emit
 from mp_kit.server.store import deployments as deployment_rows
 from mp_kit.server.store import models as rows
 from mp_kit.server.store import runs as run_rows
@@ -75,6 +76,8 @@ def change_stage(
         rows.set_stage(tx, row.id, stage.value)
         _note(tx, row.id, present, stage, actor, reason)
         audit.record(tx, actor, "model.stage", row.id, from_stage=present.value, to_stage=stage.value, reason=reason)
+        told = {"model_id": model_id, "version": version, "from_stage": present.value, "to_stage": stage.value}
+        emit(tx, WebhookEventType.MODEL_PROMOTED, vendor_id, **told)
     return RegisteredModel(model_id=model_id, version_id=row.id, stage=stage)
 
 

@@ -20,9 +20,19 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from mp_kit.contracts import CURRENT, Manifest, ManifestFile, ManifestSignature, Round, RoundFile, SigningKey
+from mp_kit.contracts import (
+    CURRENT,
+    Manifest,
+    ManifestFile,
+    ManifestSignature,
+    Round,
+    RoundFile,
+    SigningKey,
+    WebhookEventType,
+)
 from mp_kit.errors import ConflictError, NoCurrentRoundError, NotFoundError
 from mp_kit.server.services import audit
+from mp_kit.server.services.webhook_events import emit
 from mp_kit.server.store import rounds as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.signing import Signer, canonical_bytes
@@ -88,6 +98,7 @@ def publish(tx: Tx, signer: Signer, draft: Draft, *, actor: str, current: bool =
     flips = current and not (found is not None and found.is_current)
     if found is None:
         audit.record(tx, actor, "round.publish", round_id, files=len(draft.files))
+        emit(tx, WebhookEventType.ROUND_PUBLISHED, None, round_id=round_id, is_current=current)
     if flips:
         rows.make_current(tx, round_id)
         audit.record(tx, actor, "round.make_current", round_id)

@@ -9,10 +9,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from mp_kit.contracts import WebhookEventType
 from mp_kit.errors import ConflictError
 from mp_kit.server.providers.base import Handle
 from mp_kit.server.services import money
 from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, RunFacts, State
+from mp_kit.server.services.webhook_events import emit
 from mp_kit.server.store import ledger
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
@@ -99,3 +101,5 @@ def move(
         to_state=arrow.to.value,
         detail={"means": arrow.means, **(detail or {})},
     )
+    if arrow.to in FINAL:
+        emit(tx, WebhookEventType.RUN_FINISHED, row.vendor_id, run_id=row.id, status=arrow.to.value, finished_at=now)

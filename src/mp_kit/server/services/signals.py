@@ -20,7 +20,7 @@ import numpy as np
 
 from mp_kit.contracts import Signal, check_idempotency_key
 from mp_kit.errors import ForbiddenError, InvalidInputError
-from mp_kit.server.services import receipts
+from mp_kit.server.services import receipts, webhook_events
 from mp_kit.server.services.ids import new_batch_id, signal_id
 from mp_kit.server.services.signal_outcome import ACCEPTED, CONFLICT, DUPLICATE, REJECTED, Outcome
 from mp_kit.server.services.signal_reading import Items, Reading, Rules
@@ -84,6 +84,7 @@ def store(tx: Tx, who: Principal, batch: Batch, *, signer: Signer, grace: timede
     if outcome.accepted:
         added = read.good.take(np.flatnonzero(outcome.status[read.good.row_no] == ACCEPTED))
         outcome = replace(outcome, receipt=receipts.chain(tx, signer, head, added))
+        webhook_events.signals_stored(tx, head, outcome, added)
     return _note(tx, head, read.good, outcome, None if before is not None else key, digest)
 
 

@@ -8,16 +8,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import Row
+
 from mp_kit.contracts import WebhookEventType
 from mp_kit.server.services.ids import new_id
+from mp_kit.server.services.signal_outcome import Outcome
 from mp_kit.server.store import webhooks as rows
 from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.signal_columns import Columns, instant
+from mp_kit.server.store.signals import Head
 
-__all__ = ["emit", "message"]
+__all__ = ["consensus_updated", "emit", "message", "signals_stored"]
 
+_MOST_SYMBOLS = 100
 _FREQUENT = frozenset({WebhookEventType.SIGNAL_STORED})
 
 
@@ -39,6 +46,48 @@ def emit(tx: Tx, kind: WebhookEventType, vendor_id: str | None, **data: Any) -> 
     if told and kind not in _FREQUENT:
         rows.wake(tx)
     return told
+
+
+def signals_stored(tx: Tx, head: Head, outcome: Outcome, added: Columns) -> int:
+    """A batch of a vendor's signals: how many, of which deployment and bars; nothing that they say.
+
+    Args:
+        tx: The batch's transaction.
+        head: Whose batch it is.
+        outcome: What became of its rows.
+        added: The rows that were new, one at least.
+    """
+    return emit(
+        tx,
+        WebhookEventType.SIGNAL_STORED,
+        head.vendor_id,
+        deployment_id=head.deployment_id,
+        accepted=outcome.accepted,
+        rows=len(outcome),
+        first_bar=instant(int(added.event_time.min())),
+        last_bar=instant(int(added.event_time.max())),
+    )
+
+
+def consensus_updated(tx: Tx, bars: Sequence[Row[Any]]) -> int:
+    """Bars that one transaction blended: how many, and of what; nothing where there are none.
+
+    Args:
+        tx: The blend's transaction.
+        bars: Rows with symbol, timeframe and event_time.
+    """
+    if not bars:
+        return 0
+    return emit(
+        tx,
+        WebhookEventType.CONSENSUS_UPDATED,
+        None,
+        bars=len(bars),
+        symbols=sorted({bar.symbol for bar in bars})[:_MOST_SYMBOLS],
+        timeframes=sorted({bar.timeframe for bar in bars}),
+        first_bar=min(bar.event_time for bar in bars),
+        last_bar=max(bar.event_time for bar in bars),
+    )
 
 
 def message(kind: WebhookEventType, vendor_id: str | None, data: dict[str, Any]) -> dict[str, Any]:
