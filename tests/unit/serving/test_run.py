@@ -111,7 +111,7 @@ def test_loading_server_is_pending():
     assert "pending" == status_of(Application(), requests=0, errors=0)
 
 
-def test_heartbeat_has_real_figures(app: Application, bars: Windows):
+def test_heartbeat_has_real_figures(app: Application):
     """Processor, memory, latency and errors of this process."""
     sent: list[tuple[str, dict[str, Any]]] = []
     pulse = Pulse(app, lambda status, metrics: sent.append((status, dict(metrics))), 30.0, lambda: {"more": 1})
