@@ -5,8 +5,8 @@
    transaction, so that each of them is seen exactly once at any moment.
 3. Who stores waits for the move of a month, at the parent: a writer that had looked for its partition before the move
    would hit upon the default one, where its row no longer belongs.
-4. Locks are taken in one order (parent, deployments, default), each waited for no longer than ``LOCK_WAIT``: a move that
-   meets a long transaction gives up and is tried again by the next upkeep.
+4. Locks are taken in one order (parent, deployments, default), each waited for no longer than ``LOCK_WAIT``: a move
+   that meets a long transaction gives up and is tried again by the next upkeep.
 """
 
 from __future__ import annotations
