@@ -86,6 +86,7 @@ from mp_kit.contracts.models import (
     Stage,
     StageChange,
 )
+from mp_kit.contracts.receipts import BatchReceipt, ReceiptBody
 from mp_kit.contracts.rounds import (
     MANIFEST_SCHEMA_VERSION,
     FileRole,
@@ -213,6 +214,7 @@ __all__ = [
     "ArtifactRequest",
     "ArtifactTarget",
     "Artifacts",
+    "BatchReceipt",
     "Budget",
     "CatalogEntry",
     "CheckStatus",
@@ -275,6 +277,7 @@ __all__ = [
     "PartPlan",
     "PartTarget",
     "Provider",
+    "ReceiptBody",
     "ReceiptStatus",
     "RegisteredModel",
     "ReliabilityBin",
