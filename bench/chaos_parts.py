@@ -57,6 +57,8 @@ DEADLY = {"vanishes", "exits", "errors", "network_dead", "stuck"}
 REFUSING = {"no_balance", "no_access"}
 """Faults of an order after which its run may fail."""
 
+_LASTING = {Fault.STUCK, Fault.NETWORK_DEAD}
+
 _FAULTS: list[tuple[str, Fault, float, dict[str, float]]] = [
     *(("create", fault, chance, {"seconds": 2.0}) for fault, chance in (
         (Fault.CREATED_BUT_500, 0.06), (Fault.CREATED_BUT_CUT, 0.04), (Fault.CREATED_BUT_SLOW, 0.05),
@@ -95,6 +97,7 @@ class Rules:
         lease: How long a dead supervisor holds its runs up.
         silence: Without a heartbeat, until a job is given up.
         faulty: Whether RunPod misbehaves.
+        lasting: Whether pods may also be stuck, or cut off, until their budget is over.
         containers: Whether its pods run anything.
         pods: Requests for a list of pods are shared for this long.
     """
@@ -108,6 +111,7 @@ class Rules:
     lease: float = 15.0
     silence: float = 60.0
     faulty: bool = True
+    lasting: bool = True
     containers: bool = True
     pods: float = 1.0
 
@@ -182,7 +186,8 @@ def fake(rules: Rules, keys: list[str], openapi: str) -> None:
     """RunPod, until its input ends: ``calm`` ends all faults, ``report`` tells everything as a line of JSON."""
     faults = Faults(rules.seed)
     for operation, fault, chance, numbers in _FAULTS if rules.faulty else ():
-        faults.always(operation, fault, chance, **numbers)
+        if rules.lasting or fault not in _LASTING:
+            faults.always(operation, fault, chance, **numbers)
     given: dict[str, Any] = {"faults": faults, "pace": Pace(0.2, 0.3, 1.0, 5.0), "run_containers": rules.containers}
     with FakeRunPod(dict.fromkeys(keys), openapi=Path(openapi) if openapi else None, **given) as runpod:
         print(runpod.url, flush=True)

@@ -36,7 +36,9 @@ def test_wrong_lines_are_seen(lines: list[str], whole: bool, fault: str | None):
 
 def test_everything_ends_right_and_is_paid_once(tmp_path: Path):
     """Twelve runs of every kind: right ends, one pod per attempt, bills to the cent, whole logs, nothing left."""
-    weather = Weather(runs=12, at_once=6, rules=Rules(seed=3), job_seconds=1.0, calm_seconds=(2.0, 6.0), patience=200)
+    rules = Rules(seed=3, settle=6, overdue=5, grace=10, young=8, sweep=3, lease=8, lasting=False)
+    times = {"job_seconds": 1.0, "short_hours": 12 / 3_600, "calm_seconds": (2.0, 6.0), "patience": 200.0}
+    weather = Weather(runs=12, at_once=12, rules=rules, **times)
     verdict, kills = rehearse(tmp_path, weather)
     assert [] == verdict.complaints
     assert 12 == sum(verdict.states.values())
