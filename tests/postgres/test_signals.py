@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import zlib
@@ -311,11 +312,12 @@ print(json.dumps([result.accepted, result.duplicates, result.conflicts, result.r
 """
 
 
-def test_eight_processes_at_once_store_once(house: House):
+@pytest.mark.parametrize("rows_each", [300, LARGE])
+def test_eight_processes_at_once_store_once(house: House, rows_each: int):
     """Eight processes push one batch at the same moment: each row is stored exactly once."""
     with house.db.begin() as tx:
-        who = make_deployment(tx, house, "Eight")
-    rows = [signal(symbol=f"S{n:03}", event_time=(BAR + timedelta(hours=n % 7)).isoformat()) for n in range(300)]
+        who = make_deployment(tx, house, f"Eight of {rows_each}")
+    rows = [signal(symbol=f"S{n:03}", event_time=(BAR + timedelta(hours=n % 7)).isoformat()) for n in range(rows_each)]
     caller = {"vendor_id": who.vendor_id, "deployment_id": who.deployment_id, "scope": dict(who.scope)}
     given = json.dumps({"url": house.settings.database_url, "who": caller, "rows": rows})
     argv = [sys.executable, "-c", PUSHER]
@@ -324,9 +326,28 @@ def test_eight_processes_at_once_store_once(house: House):
         told = [json.loads(out) for out, _ in pool.map(lambda pusher: pusher.communicate(given), pushers)]
     with house.db.begin() as tx:
         count = text("SELECT count(*) FROM signals WHERE deployment_id = :id")
-        assert 300 == tx.execute(count, {"id": who.deployment_id}).scalar_one()
+        assert rows_each == tx.execute(count, {"id": who.deployment_id}).scalar_one()
     # Who finds the key taken by the same body gets the first answer again; who raced with it sees duplicates.
-    assert {(300, 0, 0, 0)} <= {tuple(answer) for answer in told} <= {(300, 0, 0, 0), (0, 300, 0, 0)}
+    first, again = (rows_each, 0, 0, 0), (0, rows_each, 0, 0)
+    assert {first} <= {tuple(answer) for answer in told} <= {first, again}
+
+
+def test_overlapping_batches_in_any_order_never_wait_for_each_other(house: House):
+    """Small and large batches of shuffled, overlapping rows at once: none is a victim of another, each row is once."""
+    with house.db.begin() as tx:
+        who = make_deployment(tx, house, "Shuffled")
+    rows = many(2 * LARGE)
+
+    def push(number: int) -> int:
+        part = random.Random(number).sample(rows, 500 if number % 2 else LARGE + 100)
+        with house.db.begin() as tx:
+            return store(tx, who, batch(*part)).accepted
+
+    with ThreadPoolExecutor(6) as pool:
+        accepted = list(pool.map(push, range(24)))
+    with house.db.begin() as tx:
+        count = text("SELECT count(*) FROM signals WHERE deployment_id = :id")
+        assert sum(accepted) == tx.execute(count, {"id": who.deployment_id}).scalar_one()
 
 
 def test_receipt_statuses_are_the_wires():
