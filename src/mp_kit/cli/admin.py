@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mp_kit.cli import admin_consensus, admin_money, admin_store
+from mp_kit.cli import admin_consensus, admin_money, admin_store, admin_webhooks
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
 from mp_kit.cli.output import Json, emit, pairs, say, table
 
@@ -24,6 +24,7 @@ flow = typer.Typer(help="Flows, through Prefect.", no_args_is_help=True, rich_ma
 for _name, _group in {"vendor": vendor, "round": round_, "token": token, "flow": flow}.items():
     app.add_typer(_group, name=_name)
 app.add_typer(admin_store.app, name="store")
+app.add_typer(admin_webhooks.app, name="webhook")
 app.add_typer(admin_consensus.app, name="consensus")
 app.command("sweep")(admin_money.sweep)
 vendor.command("ceiling")(admin_money.ceiling)

@@ -49,6 +49,7 @@ COMMANDS: dict[str, Lazy] = {
     "init": Lazy("mp_kit.cli.project", "init", "Make a project: an inference server or a training.", "train"),
     "dev": Lazy("mp_kit.cli.project", "dev", "Run the project's server, with reload.", "serve"),
     "validate": Lazy("mp_kit.cli.project", "validate", "Check a server against the contract.", "serve"),
+    "webhooks": Lazy("mp_kit.cli.webhooks", "app", "Be told what happens: endpoints and their messages."),
     "register": Lazy("mp_kit.cli.register", "register", "Register a version of a model."),
     "link-infra": Lazy("mp_kit.cli.deployments", "link_infra", "Make a deployment and keep its token."),
     "heartbeat": Lazy("mp_kit.cli.deployments", "heartbeat", "Send a deployment's sign of life."),

@@ -26,6 +26,7 @@ from mp_kit.client.scores import Scores
 from mp_kit.client.signals import SignalBox
 from mp_kit.client.training import Training
 from mp_kit.client.trust import Trust
+from mp_kit.client.webhooks import Webhooks
 from mp_kit.contracts.models import CatalogEntry
 from mp_kit.contracts.system import ServiceHealth
 from mp_kit.contracts.vendors import Vendor
@@ -90,7 +91,8 @@ class Marketplace:
         signed = "signed in" if self._api.has_token else "not signed in"
         return (
             f"Marketplace {self._api.base_url} ({signed})\n"
-            "  parts: rounds, data, train, models, deployments, signals, scores, consensus, connections\n"
+            "  parts: rounds, data, train, models, deployments, signals, scores, consensus, connections,\n"
+            "         webhooks\n"
             "  verbs: me(), catalog(), health()"
         )
 
@@ -150,6 +152,11 @@ class Marketplace:
     def connections(self) -> Connections:
         """The vendor's accounts elsewhere."""
         return Connections(self._api)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Where the marketplace tells the vendor what happened."""
+        return Webhooks(self._api)
 
     @cached_property
     def consensus(self) -> ConsensusBox:

@@ -39,7 +39,7 @@ from mp_kit.server.mirror import SHOWN_TAG
 _BEGAN = datetime.now(UTC)
 _API_SECONDS = 120.0
 _POLL_SECONDS = 0.1
-RUN_DIRECTLY = ("train",)
+RUN_DIRECTLY = ("train", "deliver-webhooks")
 """Deployments whose schedule stays off, because `mp up` runs the flow as a process of its own."""
 
 

@@ -132,7 +132,7 @@ def children(place: Place, server: Server, ready: Callable[[], bool]) -> list[Ch
         ready: Tells when all of them answer; the last one that `mp up` waits for carries it, so that all start at once.
 
     Returns:
-        Prefect's API, its worker, the edge, and the supervisor of trainings where its flow is there.
+        Prefect's API, its worker, the edge, and the flows that it runs directly, where they are there.
     """
     root = bundle.root()
     common = {"MP_HOME": str(place.home), leftovers.MARK: str(place.home)}
@@ -155,8 +155,9 @@ def children(place: Place, server: Server, ready: Callable[[], bool]) -> list[Ch
             "edge", _python("mp_kit.server.serve", *_edge_arguments(place)), common, probe=ready, ready_timeout=600.0
         ),
     ]
-    if (root / "flows" / "train.py").is_file():
-        listed.append(Child("training", [sys.executable, "flows/train.py"], engine, cwd=root))
+    for name, flow in {"training": "flows/train.py", "webhooks": "flows/deliver_webhooks.py"}.items():
+        if (root / flow).is_file():
+            listed.append(Child(name, [sys.executable, flow], engine, cwd=root))
     return listed
 
 

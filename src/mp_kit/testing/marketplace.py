@@ -31,6 +31,7 @@ from mp_kit.contracts import (
     TokenRequest,
     Vendor,
     VendorStatus,
+    WebhookRequest,
     negotiate,
     render_failure,
 )
@@ -39,6 +40,7 @@ from mp_kit.testing.deployments import DeploymentDesk
 from mp_kit.testing.rounds import Shelf, Tables, sample_tables
 from mp_kit.testing.runs import RunDesk
 from mp_kit.testing.signals import SignalBook
+from mp_kit.testing.webhooks import WebhookDesk
 
 
 class FakeMarketplace:
@@ -57,6 +59,7 @@ class FakeMarketplace:
         runs: The runs; ``runs.statuses`` is what looks at a run show, one after the other.
         book: The stored signals.
         connections: The connected accounts; ``connections.verdict`` is what a test says.
+        webhooks: The endpoints; ``webhooks.taken`` is whether they take what is sent.
         shelf: The round; ``shelf.files`` holds the files' bytes by sha256, for a test to spoil.
     """
 
@@ -77,6 +80,7 @@ class FakeMarketplace:
         self.runs = RunDesk(self.url, self.shelf, now)
         self.book = SignalBook(self._vendor.id, now, self.shelf.signer)
         self.connections = ConnectionDesk(now)
+        self.webhooks = WebhookDesk(now)
         self._desk = DeploymentDesk(now)
         self._models: dict[tuple[str, str], RegisteredModel] = {}
         self._answers: dict[tuple[str, str], tuple[bytes, Any]] = {}
@@ -145,6 +149,8 @@ class FakeMarketplace:
         self._who(request, vendor=True)
         if rest == ["me"]:
             return _good(self._vendor)
+        if rest[:1] == ["webhooks"]:
+            return self._hook(request, rest[1:])
         if rest[:1] == ["connections"]:
             return self._connect(request, rest[1:])
         if request.method == "POST" and rest == ["models"]:
@@ -162,6 +168,21 @@ class FakeMarketplace:
             return _good(self.connections.put(rest[0], ConnectionWrite.model_validate(_body(request))))
         verbs = {"GET": self.connections.get, "DELETE": self.connections.remove, "POST": self.connections.test}
         return _good(verbs[request.method](rest[0]))
+
+    def _hook(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
+        desk, method = self.webhooks, request.method
+        if not rest:
+            made = method == "POST"
+            return _good(desk.create(WebhookRequest.model_validate(_body(request))) if made else desk.all())
+        if rest[1:] == ["deliveries"]:
+            return _good(desk.deliveries(rest[0], request.url.params.get("status")))
+        if rest[1:2] == ["deliveries"]:
+            return _good(desk.replay(rest[0], rest[2]))
+        if rest[1:] == ["rotate"]:
+            return _good(desk.rotate(rest[0], float(request.url.params.get("overlap_hours", "24"))))
+        if rest[1:]:
+            return _good({"enable": desk.enable, "test": desk.test}[rest[1]](rest[0]))
+        return _good(desk.remove(rest[0]) if method == "DELETE" else desk.get(rest[0]))
 
     def _promote(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
         change = StageChange.model_validate(_body(request))
