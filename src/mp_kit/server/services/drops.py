@@ -128,32 +128,39 @@ class _Taker:
 
     def take(self, place: Mapping[str, str]) -> Taken | None:
         """One drop; None when it has not come yet, or somebody else is at it."""
-        with self.db.begin() as tx:
-            row = rows.lock(tx, place)
-            if row is None or not self._has_come(tx, row, place):
-                return None
-            if row.attempts >= MAX_ATTEMPTS:
-                return self._fail(tx, place, f"Given up after {MAX_ATTEMPTS} attempts without progress.")
-            rows.begin(tx, place)
+        row = self._begin(place, came=self._has_come(place["object_key"]))
+        if row is None or isinstance(row, Taken):
+            return row
         read = 0
         try:
-            for outcome in self._chunks(row, place):
+            for outcome in self._chunks(row):
                 read += len(outcome)
         except (MarketplaceError, OSError) as error:
-            return self._give_up(place, error, row.next_row + read, read)
+            return self._give_up(row, error, row.next_row + read, read)
         self.store.delete(row.object_key)
-        return Taken(**place, state="stored", rows=read)
+        return Taken(row.deployment_id, row.name, "stored", read)
 
-    def _has_come(self, tx: Tx, row: Any, place: Mapping[str, str]) -> bool:
+    def _has_come(self, key: str) -> bool:
         try:
-            self.store.stat(row.object_key)
+            self.store.stat(key)
         except NotFoundError:
-            if self.now - row.announced_at > AWAITED:
-                self._fail(tx, place, "Its bytes never came.")
             return False
         return True
 
-    def _chunks(self, row: Any, place: Mapping[str, str]) -> Iterator[Outcome]:
+    def _begin(self, place: Mapping[str, str], *, came: bool) -> Any:
+        """The drop's row; what became of it where it ends here, None where it is left for later."""
+        with self.db.begin() as tx:
+            row = rows.lock(tx, place)
+            if row is None:
+                return None
+            if not came:
+                return self._fail(tx, row, "Its bytes never came.") if self.now - row.announced_at > AWAITED else None
+            if row.attempts >= MAX_ATTEMPTS:
+                return self._fail(tx, row, f"Given up after {MAX_ATTEMPTS} attempts without progress.")
+            rows.begin(tx, place)
+            return row
+
+    def _chunks(self, row: Any) -> Iterator[Outcome]:
         who = _principal(row)
         with tempfile.TemporaryFile() as copy:
             _fetch(self.store, row, copy)
@@ -167,10 +174,10 @@ class _Taker:
                         outcome = self._store(tx, who, row, table, at)
                     yield outcome
             with self.db.begin() as tx:
-                rows.finish(tx, {**place, "state": "stored", "failure": None, "now": self.now})
+                rows.finish(tx, {**_place(row), "state": "stored", "failure": None, "now": self.now})
 
     def _store(self, tx: Tx, who: Principal, row: Any, table: pa.Table, at: int) -> Outcome:
-        place = {"deployment_id": row.deployment_id, "name": row.name}
+        place = _place(row)
         locked = rows.lock(tx, place)
         if locked is None or (locked.next_row, locked.sha256) != (at, row.sha256):
             raise ConflictError("Somebody else is at this drop.")
@@ -181,16 +188,20 @@ class _Taker:
         rows.advance(tx, {**place, **counts, "next_row": at + len(outcome), "problems": problems, "most": MAX_PROBLEMS})
         return outcome
 
-    def _give_up(self, place: Mapping[str, str], error: Exception, at: int, read: int) -> Taken:
+    def _give_up(self, row: Any, error: Exception, at: int, read: int) -> Taken:
         """For good, where the file is at fault; else until next time."""
         if not isinstance(error, MarketplaceError) or error.retryable or isinstance(error, ConflictError):
-            return Taken(**place, state="awaited", rows=read, detail=str(error))
+            return Taken(row.deployment_id, row.name, "awaited", read, str(error))
         with self.db.begin() as tx:
-            return self._fail(tx, place, f"Behind row {at}: {error}" if at else str(error), read)
+            return self._fail(tx, row, f"Behind row {at}: {error}" if at else str(error), read)
 
-    def _fail(self, tx: Tx, place: Mapping[str, str], why: str, read: int = 0) -> Taken:
-        rows.finish(tx, {**place, "state": "failed", "failure": why, "now": self.now})
-        return Taken(**place, state="failed", rows=read, detail=why)
+    def _fail(self, tx: Tx, row: Any, why: str, read: int = 0) -> Taken:
+        rows.finish(tx, {**_place(row), "state": "failed", "failure": why, "now": self.now})
+        return Taken(row.deployment_id, row.name, "failed", read, why)
+
+
+def _place(row: Any) -> dict[str, str]:
+    return {"deployment_id": row.deployment_id, "name": row.name}
 
 
 def _principal(row: Any) -> Principal:

@@ -11,7 +11,7 @@ RETURNING *;
 
 -- name: awaited_drops
 -- Drops that may have come, the oldest first.
-SELECT deployment_id, name FROM signal_drops WHERE state = 'awaited' ORDER BY announced_at LIMIT :limit;
+SELECT deployment_id, name, object_key FROM signal_drops WHERE state = 'awaited' ORDER BY announced_at LIMIT :limit;
 
 -- name: lock_drop
 -- One drop, for this transaction alone; nothing when somebody else is at it or it is finished.
