@@ -173,8 +173,12 @@ def mixed(edge: Edge) -> list[Result]:
         client.post(json.dumps(_rows(1)).encode(), JSON)
         client.close()
         time.sleep(WARM_SECONDS / VENDORS)
+    bodies = [[_body(number + turn) for turn in range(int(SECONDS))] for number in range(VENDORS)]
     began = time.monotonic() + 0.2
-    threads = [threading.Thread(target=_vendor, args=(edge, n, began, seconds)) for n in range(VENDORS)]
+    threads = [
+        threading.Thread(target=_vendor, args=(edge, number, began, bodies[number], seconds))
+        for number in range(VENDORS)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -188,17 +192,23 @@ def mixed(edge: Edge) -> list[Result]:
     ]
 
 
-def _vendor(edge: Edge, number: int, began: float, seconds: list[float]) -> None:
+def _vendor(edge: Edge, number: int, began: float, bodies: list[tuple[bytes, str]], seconds: list[float]) -> None:
     """A write a second, at this vendor's part of the second, for as long as it lasts."""
     client = edge.client(number)
-    for turn in range(int(SECONDS)):
+    for turn, (body, content_type) in enumerate(bodies):
         due = began + turn + number / VENDORS
-        kind = (number + turn) % 20
-        body = to_arrow(_rows(1_000)) if kind == 0 else json.dumps(_rows(100 if kind < 4 else 1)).encode()
         time.sleep(max(0.0, due - time.monotonic()))
-        client.post(body, JSON if kind else ARROW)
+        client.post(body, content_type)
         seconds.append(time.monotonic() - due)  # from when it was due: waiting for one's turn counts
     client.close()
+
+
+def _body(number: int) -> tuple[bytes, str]:
+    """Of 20: one of 1,000 signals as Arrow, three of 100, and single ones."""
+    kind = number % 20
+    if kind == 0:
+        return to_arrow(_rows(1_000)), ARROW
+    return json.dumps(_rows(100 if kind in {1, 2, 3} else 1)).encode(), JSON
 
 
 def _rows(count: int) -> list[dict[str, Any]]:
