@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runpods import program
 
 MP = str(Path(sys.executable).with_name("mp"))
 
@@ -34,6 +35,7 @@ class Shell:
         """Nothing of the surrounding marketplace leaks in."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MP_", "PREFECT_", "INFRA_"))}
         own = {"XDG_CONFIG_HOME": str(self.folder / "config"), "XDG_CACHE_HOME": str(self.folder / "cache")}
+        own["XDG_STATE_HOME"] = str(self.folder / "state")
         return kept | own | dict(self.env)
 
     def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -86,15 +88,9 @@ def start(home: Path, port: int = 0, env: Mapping[str, str] | None = None) -> tu
 @pytest.fixture(scope="session")
 def runpod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """A stand-in RunPod as a process: its URL and a key with money."""
-    folder, key = tmp_path_factory.mktemp("pods"), "rpa_0123456789abcdefghijklmnop"
-    command = [sys.executable, "-m", "mp_kit.testing.fake_runpod", "--folder", str(folder), "--keys", f"{key}=25"]
-    with (folder.parent / "runpod.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    line = process.stdout.readline() if process.stdout else ""
-    assert line.startswith("ready "), (folder.parent / "runpod.log").read_text()
-    yield line.split()[1], key
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    key = "rpa_0123456789abcdefghijklmnop"
+    with program(tmp_path_factory.mktemp("pods"), f"{key}=25") as url:
+        yield url, key
 
 
 @pytest.fixture(scope="session")

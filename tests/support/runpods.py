@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from mp_kit.server.providers.base import LaunchOrder
 from mp_kit.server.providers.runpod import RunPodProvider
 from mp_kit.testing.fake_runpod import Clock, FakeRunPod, Pace, RequestRecord
 
-__all__ = ["KEY", "PREFIX", "START", "Pair", "checked", "openapi", "pair", "provider_of"]
+__all__ = ["KEY", "PREFIX", "START", "Pair", "checked", "openapi", "pair", "program", "provider_of"]
 
 KEY = "rp-key-of-the-vendor"
 PREFIX = "mp-test"
@@ -82,6 +85,24 @@ def checked(keys: Mapping[str, Any], **options: Any) -> Iterator[FakeRunPod]:
     with FakeRunPod(keys, openapi=openapi(), **options) as fake:
         yield fake
         fake.violations.check()
+
+
+@contextmanager
+def program(folder: Path, *keys: str) -> Iterator[str]:
+    """The same as a process of its own, with its containers below a folder; gives its URL."""
+    path = openapi()
+    contract = ["--openapi", str(path)] if path else []
+    command = [sys.executable, "-m", "mp_kit.testing.fake_runpod", "--folder", str(folder), *contract, "--keys", *keys]
+    with (folder.parent / "runpod.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    line = process.stdout.readline() if process.stdout else ""
+    try:
+        assert line.startswith("ready "), (folder.parent / "runpod.log").read_text()
+        yield line.split()[1]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 0, (folder.parent / "runpod.log").read_text()
 
 
 @contextmanager

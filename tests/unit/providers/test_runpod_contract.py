@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from runpods import KEY, checked, openapi
+from runpods import KEY, checked, openapi, program
 
 TESTS = Path(__file__).parents[2]
 OWN = TESTS / "unit" / "testing"
@@ -33,6 +33,13 @@ def test_no_test_makes_a_stand_in_of_its_own():
     assert {"support/runpods.py"} == makers_of("FakeRunPod")
 
 
+def test_no_test_starts_the_program_by_itself():
+    """One helper starts it, shows it the document, and looks at its exit code."""
+    quoted = '"mp_kit.testing.fake_runpod"'
+    named = {str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py") if quoted in path.read_text()}
+    assert {"support/runpods.py"} == {path for path in named if not path.startswith("unit/")}
+
+
 def test_stand_ins_own_tests_know_no_provider():
     """What is exempt sends nothing that a marketplace would send."""
     assert not [path for path in OWN.rglob("*.py") if "RunPodProvider" in path.read_text()]
@@ -41,14 +48,31 @@ def test_stand_ins_own_tests_know_no_provider():
 def test_helper_fails_a_test_whose_request_broke_the_contract():
     """At the end of its block."""
     with pytest.raises(AssertionError, match="1 requests broke RunPod's contract"):
-        ask_for_a_filter()
+        break_it_in_a_block()
 
 
-def ask_for_a_filter() -> None:
-    """RunPod ignores such a parameter in silence, and answers with everything."""
+def test_program_fails_a_test_whose_request_broke_the_contract(tmp_path: Path):
+    """By its exit code; its log says which request."""
+    with pytest.raises(AssertionError, match="the query parameter 'name' is unknown"):
+        break_it_in_a_process(tmp_path / "pods")
+
+
+def break_it_in_a_block() -> None:
+    """As a test would."""
     with checked({KEY: None}) as fake:
-        headers = {"Authorization": f"Bearer {KEY}", "User-Agent": "test"}
-        assert 200 == httpx.get(f"{fake.url}/pods", params={"name": "x"}, headers=headers).status_code
+        ask_for_a_filter(fake.url)
+
+
+def break_it_in_a_process(folder: Path) -> None:
+    """The same."""
+    with program(folder, KEY) as url:
+        ask_for_a_filter(url)
+
+
+def ask_for_a_filter(url: str) -> None:
+    """RunPod ignores such a parameter in silence, and answers with everything."""
+    headers = {"Authorization": f"Bearer {KEY}", "User-Agent": "test"}
+    assert 200 == httpx.get(f"{url}/pods", params={"name": "x"}, headers=headers).status_code
 
 
 def test_document_is_used_where_it_is():
