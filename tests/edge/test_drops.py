@@ -194,6 +194,20 @@ def test_store_that_is_away_is_tried_again(
     assert [("later", "stored", 5)] == take(edge_house)
 
 
+def test_drop_of_a_suspended_vendor_waits(edge: httpx.Client, edge_house: House, deployment: SimpleNamespace):
+    """What its token may not push now is not stored for it either."""
+    change = text(
+        "UPDATE marketplace_vendors SET status = :status WHERE id = (SELECT vendor_id FROM deployments WHERE id = :id)"
+    )
+    drop(edge, deployment, "held", parquet(rows(5)))
+    with edge_house.db.begin() as tx:
+        tx.execute(change, {"status": "suspended", "id": deployment.id})
+    assert [] == take(edge_house)
+    with edge_house.db.begin() as tx:
+        tx.execute(change, {"status": "active", "id": deployment.id})
+    assert [("held", "stored", 5)] == take(edge_house)
+
+
 def test_others_see_nothing(edge: httpx.Client, deployment: SimpleNamespace, vendor: SimpleNamespace, new_vendor: Any):
     """A drop is its vendor's."""
     announce(edge, deployment, "mine", b"x")

@@ -14,9 +14,11 @@ RETURNING *;
 SELECT deployment_id, name, object_key FROM signal_drops WHERE state = 'awaited' ORDER BY announced_at LIMIT :limit;
 
 -- name: lock_drop
--- One drop, for this transaction alone; nothing when somebody else is at it or it is finished.
+-- One drop, for this transaction alone; nothing when somebody else is at it, it is finished, or its vendor suspended.
 SELECT r.*, d.vendor_id, d.model_id FROM signal_drops r JOIN deployments d ON d.id = r.deployment_id
+LEFT JOIN marketplace_vendors v ON v.id = d.vendor_id
 WHERE r.deployment_id = :deployment_id AND r.name = :name AND r.state = 'awaited'
+  AND v.status IS DISTINCT FROM 'suspended'
 FOR UPDATE OF r SKIP LOCKED;
 
 -- name: begin_drop
