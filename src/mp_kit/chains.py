@@ -69,7 +69,7 @@ def verify_chain(
     for seq, expected in sorted((known or {}).items()):
         if len(hashes) < seq or hashes[seq - 1] != expected:
             problems.append(f"receipt {seq} is not the one that was handed out before: the chain was cut or forked")
-    left = _by_batch(signals)
+    left = _by_batch(signals, problems)
     covered = 0
     for body in bodies:
         rows = left.pop(body.batch, {})
@@ -78,12 +78,11 @@ def verify_chain(
             problems.append(f"receipt {body.seq}: {wrong}")
         covered += 0 if wrong else len(rows)
     unproved = [signal for rows in left.values() for signal in rows.values()]
-    before = [signal for signal in unproved if not bodies or signal.received_at < bodies[0].received_at]
-    if len(before) < len(unproved) and len(bodies) == len(receipts):
-        orphan = next(signal for signal in unproved if signal not in before)
-        problems.append(f"{len(unproved) - len(before)} signals have no receipt, {orphan.signal_id} among them")
+    orphans = [signal for signal in unproved if bodies and signal.received_at >= bodies[0].received_at]
+    if orphans and len(bodies) == len(receipts):  # behind a broken receipt nothing can be told
+        problems.append(f"{len(orphans)} signals have no receipt, {orphans[0].signal_id} among them")
     head = hashes[-1] if hashes else GENESIS
-    return ChainReport(deployment_id, len(bodies), covered, len(before), tuple(problems), head)
+    return ChainReport(deployment_id, len(bodies), covered, len(unproved) - len(orphans), tuple(problems), head)
 
 
 def _read_chain(
@@ -117,14 +116,18 @@ def _out_of_place(body: ReceiptBody, deployment_id: str, place: int, previous: s
     return ""
 
 
-def _by_batch(signals: Iterable[Signal]) -> dict[str, dict[int, Signal]]:
+def _by_batch(signals: Iterable[Signal], problems: list[str]) -> dict[str, dict[int, Signal]]:
     """Signals by batch and row, as their ids say; one of a foreign form is a batch of its own that no receipt has."""
     found: dict[str, dict[int, Signal]] = {}
     for signal in signals:
         _, _, place = signal.signal_id.partition("_")
-        batch, _, row_no = place.rpartition("_")
-        good = row_no.isdecimal() and batch
-        found.setdefault(batch if good else signal.signal_id, {})[int(row_no) if good else 0] = signal
+        batch, _, digits = place.rpartition("_")
+        row_no = int(digits) if digits.isdecimal() else -1
+        if signal.signal_id != f"sig_{batch}_{row_no}":
+            batch, row_no = signal.signal_id, 0
+        if row_no in found.setdefault(batch, {}):
+            problems.append(f"{signal.signal_id} is there twice")
+        found[batch][row_no] = signal
     return found
 
 

@@ -186,6 +186,10 @@ ATTACKS: dict[str, Callable[[list[BatchReceipt], list[Signal]], Any]] = {
     "receipts swapped": lambda receipts, _: receipts.insert(0, receipts.pop(1)),
     "signal removed": lambda _, signals: signals.pop(4),
     "signal invented": lambda _, signals: signals.append(make_signal(2, 7)),
+    "signal told twice": lambda _, signals: signals.insert(0, signals[4].model_copy(update={"confidence": 0.9})),
+    "id written otherwise": lambda _, signals: signals.__setitem__(
+        0, signals[0].model_copy(update={"signal_id": "sig_1_00"})
+    ),
     "batch invented": lambda _, signals: signals.append(make_signal(9, 0)),
     "signals of two rows swapped": lambda _, signals: signals.__setitem__(
         slice(0, 2),
