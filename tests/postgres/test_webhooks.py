@@ -379,6 +379,30 @@ def test_removed_while_messages_wait(house: House, vendor: str, receiver: Receiv
         shown(house, vendor, made.id)
 
 
+def test_removed_while_its_event_happens(house: House, vendor: str, receiver: Receiver):
+    """The deed waits for the removal and stands, without an event; it does not fail by it."""
+    made, told = endpoint(house, vendor, receiver.url), []
+
+    def deed() -> None:
+        with house.db.begin() as other:
+            told.append(emit(other, RUN, vendor, run_id="r"))
+
+    with house.db.begin() as tx:
+        webhooks.remove(tx, vendor, made.id, actor="test")
+        thread = threading.Thread(target=deed)
+        thread.start()
+        assert eventually(lambda: waiting(house))
+    thread.join(timeout=20)
+    assert ([0], 0) == (told, count(house, "webhook_events"))
+
+
+def waiting(house: House) -> bool:
+    """Whether some backend of this database waits for a lock."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with house.db.begin() as tx:
+        return bool(tx.execute(text(query)).scalar_one())
+
+
 def test_old_messages_are_forgotten(house: House, vendor: str, receiver: Receiver):
     """After 30 days, delivered or not."""
     made = endpoint(house, vendor, receiver.url)

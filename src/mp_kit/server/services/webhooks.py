@@ -157,7 +157,7 @@ def ping(tx: Tx, vendor_id: str | None, endpoint_id: str, *, actor: str) -> Webh
         NotFoundError: It is not the owner's.
         ConflictError: It is disabled.
     """
-    row = _require(tx, vendor_id, endpoint_id)
+    row = _require(tx, vendor_id, endpoint_id, lock=True)
     _require_enabled(row)
     event = message(WebhookEventType.PING, vendor_id, {"webhook_id": row.id, "message": "A test: nothing happened."})
     delivery_id = new_id("whd")

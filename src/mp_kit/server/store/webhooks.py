@@ -53,7 +53,7 @@ def list_of(tx: Tx, vendor_id: str | None) -> list[Row[Any]]:
 def find(tx: Tx, vendor_id: str | None, endpoint_id: str, *, lock: bool = False) -> Row[Any] | None:
     """One of an owner's endpoints."""
     statement = select(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id, _owned(vendor_id))
-    return tx.execute(statement.with_for_update() if lock else statement).one_or_none()
+    return tx.execute(statement.with_for_update(key_share=True) if lock else statement).one_or_none()
 
 
 def change(tx: Tx, endpoint_id: str, values: Mapping[str, Any]) -> Row[Any]:
