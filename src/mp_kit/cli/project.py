@@ -54,6 +54,7 @@ def init(  # noqa: PLR0913, PLR0917 - a command has as many options as its users
 def dev(
     port: Annotated[int, typer.Option("--port", help="Where it listens.", min=1, max=65535)] = 8000,
     folder: Dir = None,
+    json: Json = False,
 ) -> None:
     """Runs the project's server on this machine, and starts it again whenever a file changes. Ctrl-C ends it."""
     import os
@@ -62,9 +63,12 @@ def dev(
     from mp_kit.serving.project import find_project
     from mp_kit.serving.reload import Reloader
 
-    reloader = Reloader(find_project(folder or Path.cwd()), port, os.environ, say)
+    project = find_project(folder or Path.cwd())
+    reloader = Reloader(project, port, os.environ, say)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: reloader.stop())
+    url = f"http://127.0.0.1:{port}"
+    emit({"url": url, "dir": str(project.folder), "task": project.task.value}, as_json=json, text=url)
     reloader.run()
 
 

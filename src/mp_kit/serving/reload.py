@@ -79,5 +79,4 @@ class Reloader:
             stop(process)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._say(f"http://127.0.0.1:{self._port}")
         return start(self._project, self._port, self._environ)

@@ -14,6 +14,8 @@ import httpx
 from pydantic import BaseModel
 
 from mp_kit.client.marketplace import Marketplace
+from mp_kit.client.pushes import FlushResult, PushResult
+from mp_kit.client.signals import SignalBox
 from mp_kit.contracts.signals import SignalWrite
 from mp_kit.errors import MarketplaceError
 from mp_kit.serving.app import Application
@@ -48,7 +50,7 @@ class Running:
         self.web = WebServer(self.app, env.host, env.port)
         if env.token is not None and env.api_url is not None:
             self._market = Marketplace(env.api_url, env.token, transport=transport)
-            self._pusher = Pusher(self._send) if env.push else None
+            self._pusher = Pusher(_Outlet(self._market.signals, env)) if env.push else None
         if self._market is not None and env.deployment_id is not None:
             more = self._pusher.figures if self._pusher is not None else dict
             self._pulse = Pulse(self.app, self._beat, env.heartbeat_seconds, more)
@@ -79,16 +81,22 @@ class Running:
         if given is not None:
             self._pusher.put(given)
 
-    def _send(self, signals: Sequence[SignalWrite]) -> None:
-        if self._market is None:
-            return
-        result = self._market.signals.push(signals)
-        for problem in result.problems:
-            _LOG.warning("signal %s: %s", problem.status.value, problem.error or signals[problem.index].symbol)
-
     def _beat(self, status: str, metrics: Mapping[str, Any]) -> None:
         if self._market is not None and self.env.deployment_id is not None:
             self._market.deployments.heartbeat(self.env.deployment_id, status, metrics=metrics)
+
+
+class _Outlet:
+    """The client's signals, for one deployment."""
+
+    def __init__(self, signals: SignalBox, env: ServerEnv) -> None:
+        self._signals, self._env = signals, env
+
+    def push(self, signals: Sequence[SignalWrite]) -> PushResult:
+        return self._signals.push(signals, self._env.token, deployment_id=self._env.deployment_id)
+
+    def flush(self) -> FlushResult:
+        return self._signals.flush(self._env.token, deployment_id=self._env.deployment_id)
 
 
 def serve(load: Callable[[], Model], environ: Mapping[str, str] | None = None, *, at_once: int = 4) -> None:

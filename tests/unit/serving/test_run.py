@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -11,9 +11,10 @@ import pytest
 from servers import Momentum
 
 from mp_kit import Marketplace
+from mp_kit.client.pushes import FlushResult, PushResult
 from mp_kit.contracts.inference import ConsensusInferRequest, InferRequest, InferResponse
 from mp_kit.contracts.signals import SignalWrite
-from mp_kit.errors import InvalidInputError, NetworkError, UnavailableError
+from mp_kit.errors import AuthError, InvalidInputError, NetworkError, SetupError
 from mp_kit.serving.app import Application
 from mp_kit.serving.environment import ServerEnv
 from mp_kit.serving.figures import Figures
@@ -164,57 +165,112 @@ def signal(number: int) -> SignalWrite:
     )
 
 
-def pushed(send: Callable[[Sequence[SignalWrite]], object], count: int = 3) -> Pusher:
+class Outlet:
+    """An outbox whose marketplace does what a test says.
+
+    Args:
+        *outcomes: Of one call after the other: ``None`` takes all, ``"down"`` takes nothing, an error is raised.
+    """
+
+    def __init__(self, *outcomes: Exception | str | None) -> None:
+        self.outcomes = list(outcomes)
+        self.taken: list[SignalWrite] = []
+        self.disk: list[SignalWrite] = []
+        self.calls: list[str] = []
+        self.empty = threading.Event()
+
+    def push(self, signals: Sequence[SignalWrite]) -> PushResult:
+        """What the outcome says."""
+        self.calls.append("push")
+        outcome = self._next()
+        self.disk += signals
+        if outcome == "down":
+            return PushResult(0, 0, 0, 0, [], pending=len(signals), reason="down")
+        return PushResult(self._sent(), 0, 0, 0, [])
+
+    def flush(self) -> FlushResult:
+        """What the outcome says."""
+        self.calls.append("flush")
+        if self._next() == "down":
+            return FlushResult(pending=len(self.disk), reason="down")
+        return FlushResult(accepted=self._sent())
+
+    def _next(self) -> str | None:
+        outcome = self.outcomes.pop(0) if self.outcomes else None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _sent(self) -> int:
+        count, self.taken, self.disk = len(self.disk), [*self.taken, *self.disk], []
+        if count:
+            self.empty.set()
+        return count
+
+
+def pushed(outlet: Outlet, count: int = 3, *, until_empty: bool = False) -> Pusher:
     """A pusher that was given some signals and has ended."""
-    pusher = Pusher(send, wait=0.001)
-    pusher.start()
+    pusher = Pusher(outlet, wait=0.001)
     for number in range(count):
         pusher.put(signal(number))
+    pusher.start()
+    if until_empty:
+        outlet.empty.wait(10)
     pusher.stop(10)
     return pusher
 
 
-def test_signals_wait_for_the_marketplace():
-    """In their order, each once."""
-    outcomes: list[Exception | None] = [NetworkError("down"), UnavailableError("busy"), None]
-    taken: list[SignalWrite] = []
-    entered = threading.Event()
+def hours(outlet: Outlet) -> list[int]:
+    return [one.event_time.hour for one in outlet.taken if one.event_time is not None]
 
-    def send(signals: Sequence[SignalWrite]) -> None:
-        if outcomes and (error := outcomes.pop(0)) is not None:
-            if not outcomes[0]:
-                entered.set()
-            raise error
-        taken.extend(signals)
-        entered.set()
 
-    pusher = Pusher(send, wait=0.001)
-    pusher.start()
-    for number in range(3):
-        pusher.put(signal(number))
-    entered.wait(10)
-    pusher.stop(10)
-    assert [0, 1, 2] == [one.event_time.hour for one in taken if one.event_time is not None]
+def test_signals_wait_on_disk_for_the_marketplace():
+    """In their order, each once, however often it takes."""
+    outlet = Outlet("down", "down", NetworkError("down"), "down")
+    pusher = pushed(outlet, until_empty=True)
+    assert [0, 1, 2] == hours(outlet)
     assert {"signals_pushed": 3, "signals_failed": 0, "signals_waiting": 0} == pusher.figures()
+
+
+def test_what_an_earlier_process_left_is_sent():
+    """Without any new signal."""
+    outlet = Outlet()
+    outlet.disk = [signal(7)]
+    pusher = pushed(outlet, 0, until_empty=True)
+    assert ([7], 1) == (hours(outlet), pusher.figures()["signals_pushed"])
+
+
+def test_end_leaves_them_on_disk():
+    """After one more try; that is no loss."""
+    pusher = pushed(Outlet(*["down"] * 1_000))
+    assert {"signals_pushed": 0, "signals_failed": 0, "signals_waiting": 3} == pusher.figures()
+
+
+def test_bad_token_keeps_them_on_disk(caplog: pytest.LogCaptureFixture):
+    """Until somebody mends it; told."""
+    pusher = pushed(Outlet(*[AuthError("The token has expired.")] * 1_000))
+    assert 0 == pusher.figures()["signals_failed"]
+    assert "expired" in caplog.text
 
 
 def test_refused_signals_are_dropped_and_told(caplog: pytest.LogCaptureFixture):
     """Sending them again would be refused again."""
-
-    def send(signals: Sequence[SignalWrite]) -> None:
-        raise InvalidInputError(f"{len(signals)} signals break the contract.")
-
-    assert {"signals_pushed": 0, "signals_failed": 3, "signals_waiting": 0} == pushed(send).figures()
+    pusher = pushed(Outlet(InvalidInputError("They break the contract.")))
+    assert {"signals_pushed": 0, "signals_failed": 3, "signals_waiting": 0} == pusher.figures()
     assert "break the contract" in caplog.text
 
 
-def test_end_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture):
-    """What could not be sent is told."""
+def test_full_disk_keeps_them_in_memory():
+    """And they go when there is room, in their order."""
+    outlet = Outlet(*[SetupError("The disk is full.")] * 3)
+    pusher = pushed(outlet, until_empty=True)
+    assert ([0, 1, 2], 0) == (hours(outlet), pusher.figures()["signals_failed"])
 
-    def send(signals: Sequence[SignalWrite]) -> None:
-        raise NetworkError(f"down for {len(signals)}")
 
-    pushed(send)
+def test_loss_is_told(caplog: pytest.LogCaptureFixture):
+    """A disk that stays full, and a server that ends."""
+    pusher = pushed(Outlet(*[SetupError("The disk is full.")] * 1_000))
+    assert 3 == pusher.figures()["signals_failed"]
     assert "the server ended before" in caplog.text
 
 
