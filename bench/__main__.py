@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from bench.results import Result
 
-NAMES = ("start", "ingest", "pull", "presign", "publish", "score", "launch", "watch", "chaos")
+NAMES = ("start", "ingest", "pull", "presign", "publish", "score", "consensus", "launch", "watch", "chaos")
 
 
 def run(name: str) -> list[Result]:

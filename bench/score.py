@@ -36,18 +36,19 @@ FX = Path(__file__).parents[2] / "shared" / "data" / "fx" / "1h"
 MEASURES = ("hit_rate", "profit_per_signal", "brier", "avg_confidence", "ic", "rank_ic", "sharpe", "total_return",
             "max_drawdown", "turnover")  # fmt: skip
 MEMORY = """
-import resource, sys
+import sys
 from bench import score
+from bench.results import peak_kib
 market, told = score.columns(*score.load(sys.argv[1]))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kib()
 score.work(market, told)
-print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(before, peak_kib())
 """
 
 
 def run() -> list[Result]:
     """Seconds, the largest difference, and the peak of memory."""
-    frames = _bars()
+    frames = real_bars()
     signals = made_up(frames)
     market, told = columns(signals, frames)
     cards: dict[str, dict[str, float | None]] = {}
@@ -131,7 +132,7 @@ def load(folder: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     return pd.read_parquet(Path(folder) / "signals.parquet"), frames
 
 
-def _bars() -> dict[str, pd.DataFrame]:
+def real_bars() -> dict[str, pd.DataFrame]:
     return {name: _real(FX / f"{name}.csv.gz") if FX.is_dir() else _walk(seed) for seed, name in enumerate(SYMBOLS)}
 
 

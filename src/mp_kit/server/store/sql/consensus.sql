@@ -32,10 +32,10 @@ FROM unnest(CAST(:symbols AS text[]), CAST(:timeframes AS text[]), CAST(:event_t
 JOIN signals s ON s.symbol = bar.symbol AND s.timeframe = bar.timeframe AND s.event_time = bar.event_time
 JOIN deployments d ON d.id = s.deployment_id
 LEFT JOIN model_versions m ON m.model_id = d.model_id AND m.version = s.model_version
+LEFT JOIN counted c ON c.version_id = coalesce(m.id, d.version_id)
+     AND s.received_at >= c.since AND s.received_at < c.until
 LEFT JOIN marketplace_vendors v ON v.id = s.vendor_id
-WHERE s.vendor_id IS NULL
-   OR EXISTS (SELECT 1 FROM counted c WHERE c.version_id = coalesce(m.id, d.version_id)
-              AND s.received_at >= c.since AND s.received_at < c.until)
+WHERE s.vendor_id IS NULL OR c.version_id IS NOT NULL
 ORDER BY s.symbol, s.timeframe, s.event_time, s.deployment_id, s.late, s.received_at DESC, s.batch_id DESC,
          s.row_no DESC;
 
@@ -67,9 +67,9 @@ JOIN vendor_consensus c ON c.event_time = said.event_time AND c.symbol = said.sy
      AND coalesce(c.model_id, c.deployment_id) = coalesce(said.model_id, said.deployment_id)
 JOIN deployments d ON d.id = c.deployment_id
 LEFT JOIN model_versions m ON m.model_id = d.model_id AND m.version = c.model_version
-WHERE c.vendor_id IS NULL
-   OR EXISTS (SELECT 1 FROM counted k WHERE k.version_id = coalesce(m.id, d.version_id)
-              AND c.received_at >= k.since AND c.received_at < k.until)
+LEFT JOIN counted k ON k.version_id = coalesce(m.id, d.version_id)
+     AND c.received_at >= k.since AND c.received_at < k.until
+WHERE c.vendor_id IS NULL OR k.version_id IS NOT NULL
 ORDER BY c.event_time, c.symbol, c.timeframe, method, c.late, c.received_at DESC, c.batch_id DESC, c.row_no DESC;
 
 -- name: known_records
@@ -88,7 +88,7 @@ SELECT u.event_time, u.symbol, u.timeframe, u.method, u.decision, u.confidence, 
        u.deployment_id, u.vendor_id, u.contributions::jsonb
 FROM unnest(%(event_time)s::timestamptz[], %(symbol)s::text[], %(timeframe)s::text[], %(method)s::text[],
             %(decision)s::text[], %(confidence)s::float8[], %(score)s::float8[], %(signals)s::int4[],
-            %(late)s::bool[], %(deployment_id)s::text[], %(vendor_id)s::text[], %(contributions)s::text[])
+            %(late)s::bool[], %(deployment_id)s::text[], %(vendor_id)s::text[], %(contributions)b::text[])
      AS u(event_time, symbol, timeframe, method, decision, confidence, score, signals, late, deployment_id, vendor_id,
           contributions)
 ORDER BY u.event_time, u.symbol, u.timeframe, u.method
@@ -134,7 +134,7 @@ SELECT u.event_time, %(received_at)s, u.ts, %(batch_id)s, u.confidence, u.row_no
        u.rationale::jsonb, u.metadata::jsonb
 FROM unnest(%(event_time)s::timestamptz[], %(ts)s::timestamptz[], %(confidence)s::float8[], %(row_no)s::int4[],
             %(late)s::bool[], %(symbol)s::text[], %(timeframe)s::text[], %(model_version)s::text[],
-            %(decision)s::text[], %(contributions)s::text[], %(rationale)s::text[], %(metadata)s::text[])
+            %(decision)s::text[], %(contributions)b::text[], %(rationale)s::text[], %(metadata)s::text[])
      AS u(event_time, ts, confidence, row_no, late, symbol, timeframe, model_version, decision, contributions,
           rationale, metadata)
 ORDER BY u.event_time, u.symbol, u.timeframe, u.model_version, u.row_no
@@ -146,7 +146,7 @@ RETURNING row_no;
 SELECT u.row_no, c.batch_id, c.row_no AS stored_row_no, c.decision, c.confidence, c.late,
        c.decision = u.decision AND c.confidence = u.confidence AND c.contributions = u.contributions::jsonb AS same
 FROM unnest(%(event_time)s::timestamptz[], %(row_no)s::int4[], %(symbol)s::text[], %(timeframe)s::text[],
-            %(model_version)s::text[], %(decision)s::text[], %(confidence)s::float8[], %(contributions)s::text[])
+            %(model_version)s::text[], %(decision)s::text[], %(confidence)s::float8[], %(contributions)b::text[])
      AS u(event_time, row_no, symbol, timeframe, model_version, decision, confidence, contributions)
 JOIN vendor_consensus c ON c.event_time = u.event_time AND c.deployment_id = %(deployment_id)s
      AND c.symbol = u.symbol AND c.timeframe = u.timeframe AND c.model_version = u.model_version;
