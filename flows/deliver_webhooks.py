@@ -8,11 +8,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, Field
 
 from mp_kit.server import redaction
+from mp_kit.server.services.webhook_delivery import Courier, deliver, forget
+from mp_kit.server.wiring import open_house
 
 redaction.install()
 
@@ -40,22 +43,25 @@ class _Tally:
         return {"delivered": self._counts[True], "failed_attempts": self._counts[False]}
 
 
-@flow(name="deliver-webhooks", flow_run_name="deliver-webhooks", log_prints=False, persist_result=False)
-def deliver_webhooks(order: Delivering = Delivering()) -> None:  # noqa: B008 - read only, and the form's default
-    """Delivers until its time is over, then forgets what is older than 30 days.
-
-    Args:
-        order: How long, and how eagerly.
-    """
-    from mp_kit.server.services.webhook_delivery import Courier, deliver, forget
-    from mp_kit.server.wiring import open_house
-
+@task(name="send", cache_policy=NO_CACHE)
+def send(order: Delivering) -> dict[str, int]:
+    """Forgets what is older than 30 days, then sends until its time is over; returns counts."""
     tally = _Tally()
     with open_house() as house:
         courier = Courier(house.db, house.vault, house.poster)
         forgotten = forget(courier)
         deliver(courier, seconds=order.max_hours * 3_600, poll=order.poll_seconds, on_noted=tally)
-    did = {**tally.facts(), "forgotten": forgotten}
+    return {**tally.facts(), "forgotten": forgotten}
+
+
+@flow(name="deliver-webhooks", flow_run_name="deliver-webhooks", log_prints=False, persist_result=False)
+def deliver_webhooks(order: Delivering = Delivering()) -> None:  # noqa: B008 - read only, and the form's default
+    """Delivers until its time is over.
+
+    Args:
+        order: How long, and how eagerly.
+    """
+    did = send(order)
     get_run_logger().info("%s", did)
     create_table_artifact(key="webhooks", table=[did], description="Messages to vendors and consumers")
 
