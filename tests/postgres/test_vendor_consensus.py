@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -163,3 +164,39 @@ def test_operator_shows_a_vendors_first(tx: Tx, house: House, who: Principal):
     consensus.choose(tx, method, actor="operator:test")
     told = {bar.symbol: (bar.method, bar.decision.value) for bar in consensus.history(tx)}
     assert {"EURUSD": (method, "SELL"), "GBPUSD": ("confidence_skill", "BUY")} == told
+
+
+def test_eight_at_once_store_once(house: House):
+    """One key and body from eight threads: the first one's answer for all, and each row once."""
+    with house.db.begin() as tx:
+        who = make_voice(tx, house, "Eight", Stage.PILOT)
+    rows = [row(symbol=f"S{at:03}") for at in range(50)]
+
+    def push(_: int) -> StoreResult:
+        with house.db.begin() as tx:
+            return store(tx, who, *rows, key="same")
+
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(push, range(8)))
+    assert all(answer == told[0] for answer in told)
+    assert 50 == told[0].accepted
+    with house.db.begin() as tx:
+        count = text("SELECT count(*) FROM vendor_consensus WHERE deployment_id = :id")
+        assert 50 == tx.execute(count, {"id": who.deployment_id}).scalar_one()
+
+
+def test_refreshes_at_once_lose_nothing(house: House):
+    """Voices come while others blend: the last bar has all of them."""
+    with house.db.begin() as tx:
+        voices = [make_voice(tx, house, f"Crowd {at}", Stage.PILOT) for at in range(8)]
+
+    def speak(who: Principal) -> None:
+        with house.db.begin() as tx:
+            say(tx, who, signal(symbol="CROWD"))
+        with house.db.begin() as tx:
+            consensus.refresh(tx)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(speak, voices))
+    with house.db.begin() as tx:
+        assert 8 == consensus.latest(tx, "CROWD").signals
