@@ -344,6 +344,18 @@ def test_secrets_lie_sealed_and_move_with_the_master_key(house: House, vendor: s
     assert verify_webhook(*receiver.got[0], again.secret)
 
 
+def test_rotation_under_a_new_master_key_overlaps(house: House, vendor: str, receiver: Receiver):
+    """While the former master key is at hand, the former secret signs on."""
+    made = endpoint(house, vendor, receiver.url)
+    moved = Vault("another master key", (house.settings.master_key,))
+    with house.db.begin() as tx:
+        second = webhooks.rotate(tx, moved, vendor, made.id, actor="test")
+    happen(house, vendor)
+    later = Courier(house.db, Vault("another master key"), Poster(guard()), QUICK)
+    deliver(later, seconds=20, poll=0.05, stop=lambda: len(receiver.got) == 1)
+    assert verify_webhook(*receiver.got[0], made.secret) == verify_webhook(*receiver.got[0], second.secret)
+
+
 def test_a_name_that_changes_its_mind_reaches_nobody(house: House, vendor: str, receiver: Receiver):
     """Public when the endpoint is made, loopback when a message is sent: checked again, nothing is sent."""
     answers = iter([["93.184.216.34"]])

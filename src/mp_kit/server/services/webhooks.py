@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -26,7 +27,7 @@ from mp_kit.contracts import (
     WebhookStatus,
     new_webhook_secret,
 )
-from mp_kit.errors import ConflictError, InvalidInputError, NotFoundError, RateLimitedError
+from mp_kit.errors import ConflictError, IntegrityError, InvalidInputError, NotFoundError, RateLimitedError
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.services import audit
 from mp_kit.server.services.ids import new_id
@@ -50,6 +51,8 @@ __all__ = [
     "rotate",
     "secrets_of",
 ]
+
+log = logging.getLogger(__name__)
 
 MOST_ENDPOINTS = 10
 """Endpoints of one owner."""
@@ -124,10 +127,10 @@ def rotate(
         NotFoundError: It is not the owner's.
     """
     row = _require(tx, vendor_id, endpoint_id, lock=True)
-    secret, wrapped = new_webhook_secret(), row.wrapped_key
+    secret, wrapped = new_webhook_secret(), _current_key(vault, row)
     former: str | None = row.secret
     until: datetime | None = datetime.now(UTC) + timedelta(hours=overlap_hours)
-    if not vault.is_current(wrapped):  # its key may be gone with a former master key: a fresh one needs no other
+    if wrapped is None:
         wrapped, former, until = vault.new_data_key(vendor_id or HOUSE), None, None
     values = {
         "wrapped_key": wrapped,
@@ -242,6 +245,15 @@ def _delivery(tx: Tx, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
             hint=f"See them: mp webhooks deliveries {endpoint_id}",
         )
     return _told(found[0])
+
+
+def _current_key(vault: Vault, row: Row[Any]) -> str | None:
+    """The endpoint's data key under the master key of today; None when it is lost with a former one."""
+    try:
+        return vault.rewrap(row.wrapped_key, row.vendor_id or HOUSE)
+    except IntegrityError as error:
+        log.warning("webhook %s gets a new data key: %s", row.id, error)
+        return None
 
 
 def _name(endpoint_id: str) -> str:
