@@ -1,8 +1,8 @@
 """What a deployment adds to the others: the consensus with it and without it.
 
 The consensus of a bar is ``C = sum c_i c_i s_i / sum c_i``: signs ``s`` times confidences ``c``, weighted by
-confidence, as the method ``confidence`` of the consensus scores it. Without deployment i it is ``C_i``, and 0 if nobody else
-spoke. A perfect copy of the others adds about nothing, and so does noise.
+confidence, as the method ``confidence`` of the consensus scores it. Without deployment i it is ``C_i``, and 0 if
+nobody else spoke. A perfect copy of the others adds about nothing, and so does noise.
 """
 
 from __future__ import annotations
