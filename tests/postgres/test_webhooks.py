@@ -22,7 +22,7 @@ from mp_kit.errors import ConflictError, IntegrityError, InvalidInputError, NotF
 from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.webhook_post import Poster
-from mp_kit.server.services import vendors, webhooks
+from mp_kit.server.services import vendors, webhook_events, webhooks
 from mp_kit.server.services.webhook_delivery import Courier, Schedule, deliver, forget
 from mp_kit.server.services.webhook_events import emit
 from mp_kit.server.vault import Vault
@@ -389,6 +389,25 @@ def test_removed_while_messages_wait(house: House, vendor: str, receiver: Receiv
     assert ([], 0) == (receiver.got, count(house, "webhook_deliveries"))
     with pytest.raises(NotFoundError):
         shown(house, vendor, made.id)
+
+
+def test_who_wants_batches_is_remembered_for_a_moment(
+    house: House, vendor: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    """Batches ask once in a while; an endpoint of this process's making is known at once, another's in a second."""
+
+    def wanting() -> bool:
+        with house.db.begin() as tx:
+            return vendor in webhook_events._wanting(tx)
+
+    assert not wanting()
+    endpoint(house, vendor, receiver.url, WebhookEventType.SIGNAL_STORED)
+    assert wanting()
+    with house.db.begin() as tx:
+        tx.execute(text("UPDATE webhook_endpoints SET status = 'disabled'"))
+    assert wanting()
+    monkeypatch.setattr(webhook_events, "_REMEMBER_SECONDS", -1.0)
+    assert not wanting()
 
 
 def test_removed_while_its_event_happens(house: House, vendor: str, receiver: Receiver):

@@ -2,17 +2,21 @@
 
 1. An event stands if, and only if, its deed does. Nothing is sent here, and nobody waits for anybody.
 2. One statement per event, and nothing is written where no endpoint wants it; what happens often wakes nobody.
+   Batches of signals do not even ask: whose vendors want to hear of them is remembered for a second, so that a new
+   endpoint hears of batches from a second after it was made.
 3. A vendor's events go to that vendor's endpoints alone; public ones to whoever wants them.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Row
+from sqlalchemy import Engine, Row
 
 from mp_kit.contracts import WebhookEventType
 from mp_kit.server.services.ids import new_id
@@ -22,9 +26,11 @@ from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.signal_columns import Columns, instant
 from mp_kit.server.store.signals import Head
 
-__all__ = ["consensus_updated", "emit", "message", "signals_stored"]
+__all__ = ["consensus_updated", "emit", "message", "signals_stored", "wanting_changed"]
 
 _MOST_SYMBOLS = 100
+_REMEMBER_SECONDS = 1.0
+_remembered: WeakKeyDictionary[Engine, tuple[float, frozenset[str]]] = WeakKeyDictionary()
 _FREQUENT = frozenset({WebhookEventType.SIGNAL_STORED})
 
 
@@ -48,6 +54,20 @@ def emit(tx: Tx, kind: WebhookEventType, vendor_id: str | None, **data: Any) -> 
     return told
 
 
+def wanting_changed() -> None:
+    """An endpoint was made, or enabled, by this process: what it remembers is old."""
+    _remembered.clear()
+
+
+def _wanting(tx: Tx) -> frozenset[str]:
+    """Vendors that want to hear of batches of signals, as of a second ago at most."""
+    known, now = _remembered.get(tx.engine), time.monotonic()
+    if known is None or now - known[0] > _REMEMBER_SECONDS:
+        known = now, rows.wanting(tx, WebhookEventType.SIGNAL_STORED.value)
+        _remembered[tx.engine] = known
+    return known[1]
+
+
 def signals_stored(tx: Tx, head: Head, outcome: Outcome, added: Columns) -> int:
     """A batch of a vendor's signals: how many, of which deployment and bars; nothing that they say.
 
@@ -57,6 +77,8 @@ def signals_stored(tx: Tx, head: Head, outcome: Outcome, added: Columns) -> int:
         outcome: What became of its rows.
         added: The rows that were new, one at least.
     """
+    if head.vendor_id not in _wanting(tx):
+        return 0
     return emit(
         tx,
         WebhookEventType.SIGNAL_STORED,

@@ -31,7 +31,7 @@ from mp_kit.errors import ConflictError, IntegrityError, InvalidInputError, NotF
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.services import audit
 from mp_kit.server.services.ids import new_id
-from mp_kit.server.services.webhook_events import message
+from mp_kit.server.services.webhook_events import message, wanting_changed
 from mp_kit.server.store import webhooks as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.tables import HOUSE
@@ -97,6 +97,7 @@ def create(
         sealed = {"wrapped_key": wrapped, "secret": _seal(vault, wrapped, vendor_id, endpoint_id, secret)}
         row = rows.insert(tx, {"id": endpoint_id, "vendor_id": vendor_id, **facts, **sealed})
         audit.record(tx, actor, "webhook.create", endpoint_id, events=facts["events"])
+    wanting_changed()
     return _issued(row, secret)
 
 
@@ -149,6 +150,7 @@ def enable(tx: Tx, vendor_id: str | None, endpoint_id: str, *, actor: str) -> We
     fresh = {"status": WebhookStatus.ENABLED.value, "disabled_reason": None, "failing_since": None}
     changed = rows.change(tx, row.id, fresh)
     rows.wake(tx)
+    wanting_changed()
     audit.record(tx, actor, "webhook.enable", row.id)
     return _shown(changed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, text, update
+from sqlalchemy import Row, any_, delete, func, literal, select, text, update
 
 from mp_kit.server.store.engine import Tx, driver
 from mp_kit.server.store.queries import named
@@ -20,6 +20,13 @@ def emit(tx: Tx, event: Mapping[str, Any]) -> int:
     with driver(tx).cursor() as cursor:
         cursor.execute(named("emit_webhook").encode(), event, prepare=True)
         return cursor.rowcount
+
+
+def wanting(tx: Tx, kind: str) -> frozenset[str]:
+    """Vendors with an enabled endpoint that wants this kind of event."""
+    table = webhook_endpoints.c
+    wanted = (table.status == "enabled", literal(kind) == any_(table.events), table.vendor_id.is_not(None))
+    return frozenset(tx.execute(select(table.vendor_id).where(*wanted).distinct()).scalars())
 
 
 def wake(tx: Tx) -> None:
