@@ -16,6 +16,7 @@ from litestar.plugins.pydantic import PydanticPlugin
 
 from mp_kit.contracts import CONTRACTS_VERSION
 from mp_kit.errors import DatabaseDownError
+from mp_kit.server.console.routes import routes as console_routes
 from mp_kit.server.edge import (
     connections,
     consensus,
@@ -37,7 +38,7 @@ from mp_kit.server.edge import (
     webhooks,
 )
 from mp_kit.server.edge.context import RequestContext
-from mp_kit.server.edge.errors import answer
+from mp_kit.server.edge.errors import answer, translate
 from mp_kit.server.edge.log_streams import Streams
 from mp_kit.server.edge.parts import DEPENDENCIES
 from mp_kit.server.house import House
@@ -58,6 +59,7 @@ def create_app(house: House) -> RequestContext:
                 route_handlers=[signals.store, consensus.store],
                 request_max_body_size=house.settings.max_body_bytes,
             ),
+            *console_routes(translate),
         ],
         dependencies=DEPENDENCIES,
         exception_handlers={Exception: answer},

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 import threading
@@ -158,6 +159,11 @@ class TokenBook:
         """A JWT session of a vendor; a later epoch of the vendor ends it."""
         claims = {"aud": "session", "sub": vendor_id, "epo": epoch, "exp": expires_at, "iat": datetime.now(UTC)}
         return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
+
+    def form_token(self, session: str) -> str:
+        """What the forms of a session must bear: nobody else can make it, and no other session uses it."""
+        key = hashlib.sha256(f"console forms:{self._jwt_secret}".encode()).digest()
+        return hmac.new(key, session.encode(), hashlib.sha256).hexdigest()
 
     def _verify(self, token: str, begin: Callable[[], AbstractContextManager[Tx]]) -> Principal:
         match = _TOKEN.fullmatch(token)

@@ -139,6 +139,12 @@ def open_session(tx: Tx, tokens: TokenBook, vendor_id: str) -> Session:
     return Session(token=token, vendor_id=vendor_id, vendor_name=row.name, expires_at=expires_at)
 
 
+def end_sessions(tx: Tx, vendor_id: str, *, actor: str) -> None:
+    """Ends every session of a vendor; its API keys live on."""
+    rows.end_sessions(tx, vendor_id)
+    audit.record(tx, actor, "vendor.end_sessions", vendor_id)
+
+
 def _issue(tx: Tx, tokens: TokenBook, vendor_id: str) -> tuple[str, datetime]:
     minted = tokens.mint("vk")
     expires_at = ends_in(VENDOR_KEY_DAYS)

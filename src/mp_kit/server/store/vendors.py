@@ -52,3 +52,9 @@ def now(tx: Tx) -> datetime:
     """The database's clock, which all processes share."""
     instant: datetime = tx.execute(select(func.clock_timestamp())).scalar_one()
     return instant
+
+
+def end_sessions(tx: Tx, vendor_id: str) -> None:
+    """Moves a vendor's epoch on, which ends every session of before."""
+    table = marketplace_vendors
+    tx.execute(update(table).where(table.c.id == vendor_id).values(session_epoch=table.c.session_epoch + 1))

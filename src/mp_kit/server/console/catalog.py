@@ -1,0 +1,96 @@
+"""The catalogue, and a model's page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Response, get
+from litestar.params import FromPath
+
+from mp_kit.contracts import Stage, Task
+from mp_kit.server.console.charts import Bar
+from mp_kit.server.console.pages import page
+from mp_kit.server.console.visits import HOME, AnyRequest, TheHouse, TheVisit
+from mp_kit.server.services import showcase
+from mp_kit.server.services.showcase import Shown, Wanted
+
+_ON_A_PAGE = 50
+_MAX_TEXT = 200
+_MAX_OFFSET = 1_000_000
+SORT_NAMES = {
+    "sharpe": "Sharpe ratio",
+    "hit_rate": "Hit rate",
+    "signals": "Most signals",
+    "newest": "Newest",
+    "name": "Name",
+}
+
+
+@get(HOME, sync_to_thread=True, include_in_schema=False)
+def catalog(house: TheHouse, visit: TheVisit, request: AnyRequest) -> Response[bytes]:
+    """Models in pilot or prod, filtered and sorted; what a filter does not know finds nothing."""
+    asked = {name: request.query_params.get(name, "")[:_MAX_TEXT] for name in asdict(Wanted()) if name != "text"}
+    wanted = Wanted(text=request.query_params.get("q", "")[:_MAX_TEXT].replace("\0", ""), **asked)
+    offset = _offset(request.query_params.get("offset", ""))
+    with house.db.begin() as tx:
+        found = showcase.search(tx, wanted, offset=offset, limit=_ON_A_PAGE)
+    return page(
+        visit,
+        "catalog.html",
+        title="Catalogue",
+        found=found,
+        wanted=wanted,
+        offset=offset,
+        limit=_ON_A_PAGE,
+        query=_query(wanted),
+        tasks=list(Task),
+        stages=[Stage.PILOT, Stage.PROD],
+        sorts=SORT_NAMES,
+    )
+
+
+@get("/marketplace/models/{model_id:str}", sync_to_thread=True, include_in_schema=False)
+def model(house: TheHouse, visit: TheVisit, model_id: FromPath[str]) -> Response[bytes]:
+    """A model with its scores, uptime and lineage; of its signals only counts."""
+    with house.db.begin() as tx:
+        shown = showcase.find(tx, model_id, viewer=visit.vendor_id)
+    facts: dict[str, Any] = {"title": shown.model.name, "shown": shown, "uptime": _uptime(shown), "days": _days(shown)}
+    return page(visit, "model.html", **facts)
+
+
+def _query(wanted: Wanted) -> Callable[..., str]:
+    """Makes the query of another page of the same search."""
+    asked = asdict(wanted)
+    asked["q"] = asked.pop("text")
+
+    def query(**changes: Any) -> str:
+        return urlencode({name: value for name, value in {**asked, **changes}.items() if value})
+
+    return query
+
+
+def _uptime(shown: Shown) -> dict[str, tuple[float, list[Bar]]]:
+    """Per deployment the share of the last day, and a bar per hour."""
+    return {
+        name: (sum(covered for _, covered in hours) / len(hours), [_hour(at, covered) for at, covered in hours])
+        for name, hours in shown.heard.items()
+        if hours
+    }
+
+
+def _hour(at: Any, covered: float) -> Bar:
+    return Bar(f"{at:%H:%M}", covered * 100, kind="" if covered > 0.95 else "low")  # noqa: PLR2004 - a beat or two missed
+
+
+def _days(shown: Shown) -> list[Bar]:
+    return [Bar(f"{at:%m-%d}", float(signals)) for at, signals in shown.days] if any(n for _, n in shown.days) else []
+
+
+def _offset(said: str) -> int:
+    return min(int(said), _MAX_OFFSET) if said.isascii() and said.isdecimal() and len(said) < 9 else 0  # noqa: PLR2004 - digits
+
+
+HANDLERS = [catalog]

@@ -1,0 +1,55 @@
+"""The console's routes, as one router that the edge mounts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from litestar import Response, Router, get
+from litestar.di import Provide
+from litestar.params import FromPath
+
+from mp_kit.errors import MarketplaceError, RouteNotFoundError
+from mp_kit.server.console import catalog, sessions
+from mp_kit.server.console.assets import static
+from mp_kit.server.console.pages import redirect, sorry
+from mp_kit.server.console.visits import HOME, TheVisit, open_visit, provide_form, provide_visit
+
+log = logging.getLogger(__name__)
+_FORM_BYTES = 256 * 1024
+
+
+def routes(translate: Callable[[Exception], MarketplaceError]) -> list[Router]:
+    """All pages.
+
+    Args:
+        translate: Finds the error of our tree for any exception, as the edge does for its own routes.
+    """
+    pages = Router(
+        path="/",
+        guards=[open_visit],
+        dependencies={
+            "visit": Provide(provide_visit, sync_to_thread=False),
+            "form": Provide(provide_form, sync_to_thread=False),
+        },
+        exception_handlers={Exception: sorry(translate, _report)},
+        request_max_body_size=_FORM_BYTES,
+        route_handlers=[root, absent, *catalog.HANDLERS, *sessions.HANDLERS],
+    )
+    return [pages, Router(path="/", route_handlers=[static])]
+
+
+@get("/", sync_to_thread=False, include_in_schema=False)
+def root(visit: TheVisit) -> Response[bytes]:
+    """The front door."""
+    return redirect(visit, HOME)
+
+
+@get(["/marketplace/{rest:path}", "/consensus/{rest:path}"], sync_to_thread=False, include_in_schema=False)
+def absent(rest: FromPath[str]) -> Response[bytes]:
+    """No page has this address."""
+    raise RouteNotFoundError(f"There is no page {rest[:80]}.", hint="Begin at the catalogue, or search there.")
+
+
+def _report(request_id: str, error: Exception) -> None:
+    log.error("unexpected error in page %s", request_id, exc_info=error)

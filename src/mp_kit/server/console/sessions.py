@@ -1,0 +1,85 @@
+"""Signing in with an API key, and out again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.params import FromQuery
+
+from mp_kit.errors import AuthError, ForbiddenError
+from mp_kit.server.console.pages import page, redirect
+from mp_kit.server.console.visits import (
+    HOME,
+    LOGIN,
+    SESSION_COOKIE,
+    TheForm,
+    TheHouse,
+    TheVisit,
+    Visit,
+    cookie,
+    safe_path,
+    signed_in,
+    vendor_of,
+)
+from mp_kit.server.house import House
+from mp_kit.server.services import vendors
+
+_AFTER_LOGIN = HOME
+_MAX_KEY_CHARS = 200
+
+
+@get(LOGIN, sync_to_thread=True, include_in_schema=False)
+def login_form(visit: TheVisit, next: FromQuery[str | None] = None) -> Response[bytes]:  # noqa: A002 - its name in the URL
+    """The login page; whoever is signed in already goes on."""
+    if visit.vendor_id is not None:
+        return redirect(visit, safe_path(next, _AFTER_LOGIN))
+    return _form(visit, safe_path(next, _AFTER_LOGIN))
+
+
+@post(LOGIN, sync_to_thread=True, include_in_schema=False, status_code=200)
+def login(house: TheHouse, visit: TheVisit, form: TheForm) -> Response[bytes]:
+    """Trades an API key for a session in a cookie; the key itself is kept nowhere."""
+    target = safe_path(form.get("next"), _AFTER_LOGIN)
+    try:
+        session = _open(house, form.get("api_key", "").strip())
+    except (AuthError, ForbiddenError) as error:
+        return _form(visit, target, problem=error.message, status=error.http)
+    seconds = vendors.SESSION_HOURS * 3_600
+    return redirect(visit, target, cookies=(cookie(visit, SESSION_COOKIE, session, seconds=seconds),))
+
+
+@post("/marketplace/logout", sync_to_thread=True, include_in_schema=False, status_code=200)
+def logout(visit: TheVisit) -> Response[bytes]:
+    """Ends the session of this browser."""
+    return redirect(visit, HOME, say="You are signed out.", cookies=(cookie(visit, SESSION_COOKIE, ""),))
+
+
+@post(
+    "/marketplace/logout/everywhere", guards=[signed_in], sync_to_thread=True, include_in_schema=False, status_code=200
+)
+def logout_everywhere(house: TheHouse, visit: TheVisit) -> Response[bytes]:
+    """Ends every session of the vendor, in all browsers and notebooks; API keys live on."""
+    with house.db.begin() as tx:
+        vendors.end_sessions(tx, vendor_of(visit), actor=visit.actor)
+    say = "All sessions have ended, this one too."
+    return redirect(visit, HOME, say=say, cookies=(cookie(visit, SESSION_COOKIE, ""),))
+
+
+def _open(house: House, api_key: str) -> str:
+    if not api_key.startswith("vk_") or len(api_key) > _MAX_KEY_CHARS:
+        raise AuthError("This is no API key: it begins with vk_ and was shown when it was made.")
+    try:
+        who = house.tokens.authenticate(api_key, house.db.begin)
+    except AuthError as error:
+        raise AuthError("This key is not known, or it has ended.") from error
+    with house.db.begin() as tx:
+        return vendors.open_session(tx, house.tokens, who.vendor_id or "").token
+
+
+def _form(visit: Visit, target: str, *, problem: str = "", status: int = 200) -> Response[bytes]:
+    facts: dict[str, Any] = {"title": "Sign in", "target": target, "problem": problem}
+    return page(visit, "login.html", status=status, **facts)
+
+
+HANDLERS = [login_form, login, logout, logout_everywhere]

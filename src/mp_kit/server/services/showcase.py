@@ -1,0 +1,173 @@
+"""What the public may see of models: the catalogue filtered and sorted, and one model with what stands behind it.
+
+1. Only models in pilot or prod of active vendors; to a vendor its own in any stage. Anything else does not exist.
+2. Signals themselves are their vendor's: here they are only counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from mp_kit.contracts import CatalogEntry
+from mp_kit.contracts.measured import Measured
+from mp_kit.contracts.scores import LeaderboardEntry
+from mp_kit.errors import NotFoundError
+from mp_kit.server.services import models, scores
+from mp_kit.server.store import showcase as rows
+from mp_kit.server.store.engine import Tx
+
+__all__ = ["SORTS", "Found", "Shown", "Wanted", "find", "pick", "search"]
+
+_Key = Callable[[CatalogEntry], Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody looks for in the catalogue; empty means anything.
+
+    Args:
+        text: Words, each of them in the name, the description, the vendor's name or a tag.
+        task: What a model is for.
+        stage: How far it has come.
+        symbol: It has spoken about this one.
+        timeframe: It has spoken about bars of this length.
+        sort: One of :data:`SORTS`.
+    """
+
+    text: str = ""
+    task: str = ""
+    stage: str = ""
+    symbol: str = ""
+    timeframe: str = ""
+    sort: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of the catalogue.
+
+    Args:
+        entries: On this page.
+        total: That fit.
+        everything: In the whole catalogue.
+        symbols: Of all models, to choose from.
+        timeframes: Of all models.
+    """
+
+    entries: Sequence[CatalogEntry]
+    total: int
+    everything: int
+    symbols: Sequence[str]
+    timeframes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A model as its page shows it.
+
+    Args:
+        model: Its row: id, name, description, task, tags, vendor, vendor_id, created_at, updated_at.
+        is_own: It is the viewer's.
+        versions: With run, round and stage, newest first.
+        deployments: With state and counts of what they said.
+        heard: Per deployment and hour of the last day, which share of it was covered by signs of life.
+        spoken: Per symbol and timeframe, signals and mean confidence.
+        days: Signals received by day, the last thirty.
+        history: Changes of stage, newest first.
+        scores: The newest of each deployment and timeframe.
+    """
+
+    model: Row[Any]
+    is_own: bool
+    versions: Sequence[Row[Any]]
+    deployments: Sequence[Row[Any]]
+    heard: Mapping[str, Sequence[tuple[datetime, float]]]
+    spoken: Sequence[Row[Any]]
+    days: Sequence[tuple[datetime, int]]
+    history: Sequence[Row[Any]]
+    scores: Sequence[LeaderboardEntry]
+
+
+def search(tx: Tx, wanted: Wanted, *, offset: int = 0, limit: int = 50) -> Found:
+    """The catalogue as somebody wants it."""
+    return pick(models.catalog(tx), wanted, offset=offset, limit=limit)
+
+
+def pick(entries: Sequence[CatalogEntry], wanted: Wanted, *, offset: int = 0, limit: int = 50) -> Found:
+    """Filters, sorts and cuts; pure."""
+    fitting = [entry for entry in entries if _fits(entry, wanted)]
+    fitting.sort(key=SORTS.get(wanted.sort, SORTS["sharpe"]))
+    return Found(
+        entries=fitting[offset : offset + limit],
+        total=len(fitting),
+        everything=len(entries),
+        symbols=sorted({symbol for entry in entries for symbol in entry.supported_symbols}),
+        timeframes=sorted({frame for entry in entries for frame in entry.supported_timeframes}),
+    )
+
+
+def find(tx: Tx, model_id: str, *, viewer: str | None = None) -> Shown:
+    """A model and what stands behind it.
+
+    Args:
+        tx: A transaction.
+        model_id: Which.
+        viewer: The vendor that looks, if one is signed in.
+
+    Raises:
+        NotFoundError: There is none that the viewer may see.
+    """
+    row = rows.find(tx, model_id, viewer)
+    if row is None:
+        raise NotFoundError("There is no such model in the catalogue.", hint="See what there is: /marketplace")
+    is_own = viewer is not None and row.vendor_id == viewer
+    placed = rows.deployments(tx, model_id)
+    ids = [one.id for one in placed]
+    heard: dict[str, list[tuple[datetime, float]]] = {}
+    for one in rows.heard(tx, ids):
+        heard.setdefault(one.deployment_id, []).append((one.hour, float(one.covered)))
+    return Shown(
+        model=row,
+        is_own=is_own,
+        versions=rows.versions(tx, model_id, everything=is_own),
+        deployments=placed,
+        heard=heard,
+        spoken=rows.spoken(tx, ids),
+        days=[(one.day, int(one.signals)) for one in rows.days(tx, ids)],
+        history=rows.history(tx, model_id, everything=is_own),
+        scores=[one for one in _scores(tx, row.vendor_id) if one.model_id == model_id],
+    )
+
+
+def _scores(tx: Tx, vendor_id: str) -> list[LeaderboardEntry]:
+    return scores.leaderboard(tx, vendor_id=vendor_id, limit=1_000)
+
+
+def _fits(entry: CatalogEntry, wanted: Wanted) -> bool:
+    if (wanted.task and entry.task != wanted.task) or (wanted.stage and entry.stage != wanted.stage):
+        return False
+    if wanted.symbol and wanted.symbol not in entry.supported_symbols:
+        return False
+    if wanted.timeframe and wanted.timeframe not in entry.supported_timeframes:
+        return False
+    told = " ".join([entry.name, entry.description, entry.vendor, *entry.tags]).casefold()
+    return all(word in told for word in wanted.text.casefold().split())
+
+
+def _value(found: Measured | None) -> float:
+    return float("-inf") if found is None or found.value is None else found.value
+
+
+SORTS: Mapping[str, _Key] = {
+    "sharpe": lambda e: (e.last_oos_sharpe is None, -(e.last_oos_sharpe or 0), e.name),
+    "hit_rate": lambda e: (-_value(e.hit_rate), e.name),
+    "signals": lambda e: (-(e.total_predictions or 0), e.name),
+    "newest": lambda e: -e.created_at.timestamp(),
+    "name": lambda e: (e.name.casefold(), e.id),
+}
+"""Orders of the catalogue; what is unknown comes last."""

@@ -1,0 +1,46 @@
+"""Queries about what the public may see of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, text
+
+from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.queries import named
+
+
+def find(tx: Tx, model_id: str, viewer: str | None) -> Row[Any] | None:
+    """A model that the viewer may see."""
+    return tx.execute(text(named("shown_model")), {"model_id": model_id, "viewer": viewer}).one_or_none()
+
+
+def versions(tx: Tx, model_id: str, *, everything: bool) -> list[Row[Any]]:
+    """Its versions with where they came from, newest first."""
+    return list(tx.execute(text(named("shown_versions")), {"model_id": model_id, "everything": everything}))
+
+
+def deployments(tx: Tx, model_id: str) -> list[Row[Any]]:
+    """Its deployments with what they said in all."""
+    return list(tx.execute(text(named("shown_deployments")), {"model_id": model_id}))
+
+
+def heard(tx: Tx, ids: Sequence[str]) -> list[Row[Any]]:
+    """Which share of each hour of the last day was covered by signs of life."""
+    return list(tx.execute(text(named("shown_hours")), {"ids": list(ids)}))
+
+
+def spoken(tx: Tx, ids: Sequence[str]) -> list[Row[Any]]:
+    """Signals by symbol and timeframe."""
+    return list(tx.execute(text(named("shown_symbols")), {"ids": list(ids)}))
+
+
+def days(tx: Tx, ids: Sequence[str]) -> list[Row[Any]]:
+    """Signals by day of arrival, the last thirty."""
+    return list(tx.execute(text(named("shown_days")), {"ids": list(ids)}))
+
+
+def history(tx: Tx, model_id: str, *, everything: bool) -> list[Row[Any]]:
+    """Changes of stage, newest first."""
+    return list(tx.execute(text(named("shown_history")), {"model_id": model_id, "everything": everything}))

@@ -1,0 +1,80 @@
+-- name: shown_model
+-- A model for its page: to everybody with a version in pilot or prod, to its vendor in any case.
+SELECT m.id, m.name, m.description, m.task, m.tags, m.vendor_id, v.name AS vendor, m.created_at, m.updated_at,
+       shown.stage, shown.version
+FROM models m JOIN marketplace_vendors v ON v.id = m.vendor_id
+JOIN LATERAL (
+  SELECT mv.stage, mv.version FROM model_versions mv WHERE mv.model_id = m.id
+  ORDER BY array_position(ARRAY['prod', 'pilot', 'shadow', 'retired'], mv.stage), mv.updated_at DESC LIMIT 1
+) shown ON true
+WHERE m.id = :model_id
+  AND (m.vendor_id = CAST(:viewer AS text) OR (v.status = 'active' AND shown.stage IN ('pilot', 'prod')));
+
+-- name: shown_versions
+-- Versions of a model with the run and the round that they came from; to the public those that were ever shown.
+SELECT mv.id, mv.version, mv.stage, mv.created_at, mv.updated_at, mv.run_id, mv.hf_repo_id, r.round_id,
+       d.name AS round, r.status AS run_status, r.finished_at, r.provider,
+       (SELECT count(*) FROM deployments x WHERE x.version_id = mv.id) AS deployments
+FROM model_versions mv
+LEFT JOIN training_runs r ON r.id = mv.run_id
+LEFT JOIN dataset_rounds d ON d.id = r.round_id
+WHERE mv.model_id = :model_id
+  AND (:everything OR EXISTS (SELECT 1 FROM model_stage_history h
+                              WHERE h.version_id = mv.id AND h.to_stage IN ('pilot', 'prod')))
+ORDER BY mv.created_at DESC, mv.id LIMIT 50;
+
+-- name: shown_deployments
+-- Deployments of a model with their counts: exact, out of the rollups and the batches that none has yet.
+SELECT d.id, d.name, d.status, d.provider, d.created_at, d.last_heartbeat_at, mv.version,
+       (SELECT coalesce(sum(s.predictions), 0) FROM signal_rollups s WHERE s.deployment_id = d.id)
+       + (SELECT coalesce(sum(b.accepted), 0) FROM uncounted_batches u JOIN signal_batches b ON b.id = u.batch_id
+          WHERE u.deployment_id = d.id) AS signals
+FROM deployments d LEFT JOIN model_versions mv ON mv.id = d.version_id
+WHERE d.model_id = :model_id
+ORDER BY d.last_heartbeat_at DESC NULLS LAST, d.created_at DESC, d.id LIMIT 20;
+
+-- name: shown_hours
+-- Which share of each hour of the last day a deployment was heard: a sign of life covers what follows for 150 s at most.
+WITH beat AS (
+  SELECT deployment_id, received_at,
+         least(lead(received_at) OVER (PARTITION BY deployment_id ORDER BY received_at),
+               received_at + interval '150 seconds', now()) AS until
+  FROM deployment_heartbeats
+  WHERE deployment_id = ANY(:ids) AND received_at >= date_trunc('hour', now()) - interval '23 hours' - interval '150 seconds'
+    AND status <> 'offline'
+), span AS (
+  SELECT d.id AS deployment_id, hour, greatest(hour, d.created_at) AS since,
+         least(hour + interval '1 hour', now()) AS until
+  FROM deployments d, generate_series(date_trunc('hour', now()) - interval '23 hours', date_trunc('hour', now()),
+                                      interval '1 hour') AS hour
+  WHERE d.id = ANY(:ids) AND d.created_at < least(hour + interval '1 hour', now())
+)
+SELECT s.deployment_id, s.hour,
+       least(1.0, coalesce(sum(extract(epoch FROM least(b.until, s.until) - greatest(b.received_at, s.since))), 0)
+                  / greatest(extract(epoch FROM s.until - s.since), 1)) AS covered
+FROM span s LEFT JOIN beat b ON b.deployment_id = s.deployment_id AND b.until > s.since AND b.received_at < s.until
+GROUP BY s.deployment_id, s.hour, s.since, s.until
+ORDER BY s.deployment_id, s.hour;
+
+-- name: shown_symbols
+-- What deployments spoke about: counted signals by symbol and timeframe.
+SELECT symbol, timeframe, sum(predictions)::bigint AS signals, sum(confidence) / sum(predictions) AS confidence
+FROM signal_rollups WHERE deployment_id = ANY(:ids)
+GROUP BY symbol, timeframe ORDER BY signals DESC, symbol, timeframe LIMIT 24;
+
+-- name: shown_days
+-- Signals received by day, the last thirty, out of the batches.
+SELECT day, coalesce(sum(b.accepted), 0) AS signals
+FROM generate_series(date_trunc('day', now()) - interval '29 days', date_trunc('day', now()), interval '1 day') AS day
+LEFT JOIN signal_batches b ON b.deployment_id = ANY(:ids) AND b.received_at >= day
+                          AND b.received_at < day + interval '1 day'
+GROUP BY day ORDER BY day;
+
+-- name: shown_history
+-- Changes of stage, newest first; to the public those from when a version was first shown.
+SELECT mv.version, h.from_stage, h.to_stage, h.at, CASE WHEN :everything THEN h.actor END AS actor,
+       CASE WHEN :everything THEN h.reason END AS reason
+FROM model_stage_history h JOIN model_versions mv ON mv.id = h.version_id
+WHERE mv.model_id = :model_id
+  AND (:everything OR h.to_stage IN ('pilot', 'prod') OR h.from_stage IN ('pilot', 'prod'))
+ORDER BY h.at DESC, h.version_id, h.seq DESC LIMIT 30;
