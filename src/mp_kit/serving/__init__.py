@@ -23,7 +23,7 @@ from __future__ import annotations
 from mp_kit.serving.allocating import allocate
 from mp_kit.serving.blending import Blend, blend
 from mp_kit.serving.inprocess import check_model
-from mp_kit.serving.live import live_features
+from mp_kit.serving.live import bars_needed, live_features
 from mp_kit.serving.model import Model, version_of
 from mp_kit.serving.run import serve
 from mp_kit.serving.window import Windows
@@ -33,6 +33,7 @@ __all__ = [
     "Model",
     "Windows",
     "allocate",
+    "bars_needed",
     "blend",
     "check_model",
     "live_features",

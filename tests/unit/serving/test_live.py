@@ -9,9 +9,10 @@ import pytest
 
 from mp_kit.contracts.inference import InferRequest
 from mp_kit.errors import InvalidInputError
-from mp_kit.market.indicators import FEATURE_NAMES, compute
+from mp_kit.market.indicators import FEATURE_NAMES, FEATURES, compute
 from mp_kit.serving.live import bars_needed, live_features, read_bars
 from mp_kit.serving.window import Windows
+from mp_kit.testing import sample_bars
 
 
 def request(**fields: Any) -> InferRequest:
@@ -28,15 +29,20 @@ def test_features_are_the_rounds_own(bars: Windows):
     }
 
 
-def test_window_of_rows(bars: Windows):
-    """A model that looks back gets so many rows, and needs so many bars more."""
-    live = live_features(request(ohlcv=bars.rows("EURUSD", 655)), FEATURE_NAMES, window=16)
-    assert 16 == live.num_rows
-    assert np.isfinite(live["rsi_14"].to_numpy()).all()
+def test_window_of_rows():
+    """A model that looks back gets so many rows, all of them within each feature's bound."""
+    window, long = 64, sample_bars(3_000)
+    bars = Windows("long", "1h", {"EURUSD": long})
+    live = live_features(request(ohlcv=bars.rows("EURUSD", 640)), FEATURE_NAMES, window)
+    whole = compute(long, "1h").slice(len(long) - window)
+    for feature in FEATURES:
+        ours, theirs = live[feature.name].to_numpy(), whole[feature.name].to_numpy()
+        assert (np.abs(ours - theirs) <= feature.bound * np.maximum(np.abs(theirs), 1)).all(), feature.name
 
 
 @pytest.mark.parametrize(
-    ("features", "window", "needed"), [(["ret_1"], 1, 2), (["rsi_14"], 1, 640), (["ret_1", "rsi_14"], 16, 655)]
+    ("features", "window", "needed"),
+    [(["ret_1"], 1, 2), (["rsi_14"], 1, 640), (["ret_1", "rsi_14"], 64, 640), (["rsi_14"], 70, 646), ([], 3, 3)],
 )
 def test_bars_needed(features: list[str], window: int, needed: int):
     """As many as the slowest feature asks for."""
