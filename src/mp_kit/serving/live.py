@@ -31,7 +31,7 @@ def bars_needed(features: Sequence[str], window: int = 1) -> int:
     """How many bars give ``window`` rows of these features.
 
     Rows just before the newest are far within a recursive feature's bound, too: after 576 bars what is left of the
-    start is (13/14)**576, below 1e-18, of 1e-9 that are allowed. So a window of up to :data:`WITHIN` rows costs no more.
+    start is (13/14)**576, below 1e-18, where 1e-9 is allowed. A window of up to :data:`WITHIN` rows costs no more.
     """
     used = [feature for feature in FEATURES if feature.name in features]
     recursive = [feature.warm_up + max(window - WITHIN, 0) for feature in used if feature.recursive]

@@ -118,7 +118,7 @@ def _served(load: Callable[[], Model], environ: Mapping[str, str], at_once: int)
         signal.signal(number, lambda *_: over.set())
     try:
         running = Running(ServerEnv.read(environ), at_once=at_once)
-    except (MarketplaceError, OSError) as error:
+    except MarketplaceError as error:
         return _told(error)
     running.start()
     _LOG.info("listening on port %d", running.web.port)
@@ -127,6 +127,9 @@ def _served(load: Callable[[], Model], environ: Mapping[str, str], at_once: int)
     except MarketplaceError as error:
         running.stop()
         return _told(error)
+    except Exception:
+        running.stop()
+        raise
     _LOG.info("ready")
     over.wait()
     _LOG.info("ending")
@@ -134,8 +137,8 @@ def _served(load: Callable[[], Model], environ: Mapping[str, str], at_once: int)
     return 0
 
 
-def _told(error: MarketplaceError | OSError) -> int:
+def _told(error: MarketplaceError) -> int:
     sys.stderr.write(f"error: {error}\n")
-    if isinstance(error, MarketplaceError) and error.hint:
+    if error.hint:
         sys.stderr.write(f"hint: {error.hint}\n")
     return 1

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from mp_kit.errors import InvalidInputError, MarketplaceError, UnavailableError
+from mp_kit.errors import InvalidInputError, MarketplaceError, SetupError, UnavailableError
 from mp_kit.serving.app import Application, Reply, failed, too_large
 
 __all__ = ["CONNECTIONS", "IDLE_SECONDS", "WebServer"]
@@ -35,12 +35,21 @@ class WebServer:
         app: Answers.
         host: Address to listen on.
         port: 0 chooses a free one.
+
+    Raises:
+        SetupError: Something else listens there, or the address is none of this machine's.
     """
 
     def __init__(self, app: Application, host: str = "0.0.0.0", port: int = 8000) -> None:  # noqa: S104 - a container's port is meant to be reached
         self._busy = _Busy()
         handler = type("Handler", (_Handler,), {"app": app, "busy": self._busy})
-        self._server = _Server((host, port), handler)
+        try:
+            self._server = _Server((host, port), handler)
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise SetupError(
+                f"Nothing can listen on {host}:{port}: {why}.", hint="Choose another PORT, or end what listens there."
+            ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
 
     @property

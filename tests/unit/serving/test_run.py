@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal as signal_module
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,13 +17,13 @@ from mp_kit import Marketplace
 from mp_kit.client.pushes import FlushResult, PushResult
 from mp_kit.contracts.inference import ConsensusInferRequest, InferRequest, InferResponse
 from mp_kit.contracts.signals import SignalWrite
-from mp_kit.errors import AuthError, InvalidInputError, NetworkError, SetupError
+from mp_kit.errors import AuthError, IntegrityError, InvalidInputError, NetworkError, SetupError
 from mp_kit.serving.app import Application
 from mp_kit.serving.environment import ServerEnv
 from mp_kit.serving.figures import Figures
 from mp_kit.serving.pulse import Pulse, status_of
 from mp_kit.serving.push import Pusher, signal_of
-from mp_kit.serving.run import Running
+from mp_kit.serving.run import Running, serve
 from mp_kit.serving.window import Windows
 from mp_kit.testing import FakeMarketplace
 
@@ -281,3 +284,74 @@ def test_signal_of_needs_a_bar():
         {"symbol": "X", "timeframe": "1h", "signals": {"a": ANSWER.model_dump()}}
     )
     assert [None, None] == [signal_of(request, ANSWER) for request in (bare, voices)]
+
+
+@pytest.fixture
+def _signals() -> Iterator[None]:
+    """Puts back the handlers that a server sets."""
+    kept = {number: signal_module.getsignal(number) for number in (signal_module.SIGTERM, signal_module.SIGINT)}
+    yield
+    for number, handler in kept.items():
+        signal_module.signal(number, handler)
+
+
+LOCAL = {"HOST": "127.0.0.1", "PORT": "0"}
+
+
+@pytest.mark.usefixtures("_signals")
+def test_model_that_cannot_be_loaded_ends_the_server(capsys: pytest.CaptureFixture[str]):
+    """Exit 1 with the sentence and what to do, no traceback."""
+
+    def load() -> Momentum:
+        raise IntegrityError("The model is another one.", hint="Copy both files.")
+
+    with pytest.raises(SystemExit) as ended:
+        serve(load, LOCAL)
+    assert (1, "error: The model is another one.\nhint: Copy both files.\n") == (
+        ended.value.code,
+        "".join(line for line in capsys.readouterr().err.splitlines(keepends=True) if " INFO " not in line),
+    )
+
+
+@pytest.mark.usefixtures("_signals")
+def test_mistake_in_the_vendors_code_is_its_own_traceback():
+    """Nothing hides it."""
+
+    def load() -> Momentum:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        serve(load, LOCAL)
+
+
+@pytest.mark.usefixtures("_signals")
+def test_wrong_environment_ends_the_server(capsys: pytest.CaptureFixture[str]):
+    """Before the model is loaded."""
+    with pytest.raises(SystemExit) as ended:
+        serve(Momentum, {"PORT": "http"})
+    assert (1, True) == (ended.value.code, "PORT" in capsys.readouterr().err)
+
+
+@pytest.mark.usefixtures("_signals")
+def test_taken_port_is_told(capsys: pytest.CaptureFixture[str]):
+    """With its number."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        with pytest.raises(SystemExit) as ended:
+            serve(Momentum, {"HOST": "127.0.0.1", "PORT": port})
+    assert (1, True) == (ended.value.code, port in capsys.readouterr().err)
+
+
+@pytest.mark.usefixtures("_signals")
+def test_sigterm_is_an_orderly_end():
+    """Exit 0, while the model answers."""
+
+    def load() -> Momentum:
+        os.kill(os.getpid(), signal_module.SIGTERM)
+        return Momentum()
+
+    with pytest.raises(SystemExit) as ended:
+        serve(load, LOCAL)
+    assert 0 == ended.value.code
