@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -264,11 +265,7 @@ def _talib() -> Any:
 
 def _calendar(times: NDArray[np.int64], length: int) -> Callable[[slice], dict[str, Floats]]:
     """Looks angles up in tables of the week's minutes: the same minute gives the same bits however long the input."""
-    tables = {
-        f"{name}_{part}": np.array([function(2 * math.pi * (minute % steps) / steps) for minute in range(10_080)])
-        for name, steps in (("day", 1440), ("week", 10_080))
-        for part, function in (("sin", math.sin), ("cos", math.cos))
-    }
+    tables = _angles()
     # A bar counts at its close. Minute 0 of 1970 was a Thursday; weeks begin on Monday.
     ahead = (length + 3 * 86_400) * 1_000_000
 
@@ -277,3 +274,13 @@ def _calendar(times: NDArray[np.int64], length: int) -> Callable[[slice], dict[s
         return {name: table[minutes] for name, table in tables.items()}
 
     return angles
+
+
+@cache
+def _angles() -> dict[str, Floats]:
+    """The angles of each minute of a week; made once, for a live answer would spend most of its time on them."""
+    return {
+        f"{name}_{part}": np.array([function(2 * math.pi * (minute % steps) / steps) for minute in range(10_080)])
+        for name, steps in (("day", 1440), ("week", 10_080))
+        for part, function in (("sin", math.sin), ("cos", math.cos))
+    }

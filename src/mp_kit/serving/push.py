@@ -70,7 +70,8 @@ class Pusher:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._pushed = self._failed = 0
-        self._on_disk = 1  # what an earlier process left there is asked for at once, and then known
+        self._on_disk = 0
+        self._asked = False  # whether an earlier process left something on disk
         self._wait, self._due = wait, clock()
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
 
@@ -102,7 +103,7 @@ class Pusher:
     def _run(self) -> None:
         while not self._over.is_set() or self._queue.qsize():
             self._turn()
-        if self._held or self._on_disk:  # once more: a container's disk goes with it
+        if self._held or self._on_disk or not self._asked:  # once more: a container's disk goes with it
             self._due = self._clock()
             self._turn()
 
@@ -116,7 +117,7 @@ class Pusher:
             self._push([*self._held, *fresh])
         elif fresh:
             self._held += fresh
-        elif self._on_disk and due:
+        elif due and (self._on_disk or not self._asked):
             self._flush()
 
     def _take(self) -> list[SignalWrite]:
@@ -144,6 +145,7 @@ class Pusher:
                 self._pushed += result.accepted + result.duplicates
                 self._failed += result.conflicts + result.rejected
                 self._on_disk = self._on_disk + result.pending if result.pending else 0
+                self._asked = self._asked or not result.pending
             for problem in result.problems:
                 _LOG.warning("signal %s: %s", problem.status.value, problem.error or signals[problem.index].symbol)
             self._went(result.reason)
@@ -167,7 +169,7 @@ class Pusher:
         with self._lock:
             self._pushed += result.accepted + result.duplicates
             self._failed += result.refused
-            self._on_disk = result.pending
+            self._on_disk, self._asked = result.pending, True
         self._went(result.reason)
 
     def _went(self, reason: str | None) -> None:

@@ -235,6 +235,11 @@ def test_signals_wait_on_disk_for_the_marketplace():
     assert {"signals_pushed": 3, "signals_failed": 0, "signals_waiting": 0} == pusher.figures()
 
 
+def test_nothing_waits_that_nobody_gave():
+    """A figure is measured, never assumed."""
+    assert 0 == Pusher(Outlet()).figures()["signals_waiting"]
+
+
 def test_what_an_earlier_process_left_is_sent():
     """Without any new signal."""
     outlet = Outlet()
