@@ -57,8 +57,15 @@ def model(house: TheHouse, visit: TheVisit, model_id: FromPath[str]) -> Response
     """A model with its scores, uptime and lineage; of its signals only counts."""
     with house.db.begin() as tx:
         shown = showcase.find(tx, model_id, viewer=visit.vendor_id)
-    facts: dict[str, Any] = {"title": shown.model.name, "shown": shown, "uptime": _uptime(shown), "days": _days(shown)}
-    return page(visit, "model.html", **facts)
+    return page(
+        visit,
+        "model.html",
+        title=shown.model.name,
+        shown=shown,
+        uptime=_uptime(shown),
+        days=_days(shown),
+        reliability=_reliability(shown),
+    )
 
 
 def _query(wanted: Wanted) -> Callable[..., str]:
@@ -89,8 +96,17 @@ def _days(shown: Shown) -> list[Bar]:
     return [Bar(f"{at:%m-%d}", float(signals)) for at, signals in shown.days] if any(n for _, n in shown.days) else []
 
 
+def _reliability(shown: Shown) -> list[tuple[float, Bar]]:
+    """Of the best score with enough data."""
+    card = next((one.card for one in shown.scores if one.enough_data), None)
+    return [
+        (part.confidence, Bar(f"{part.calls} calls", part.hit_rate.value, part.hit_rate.low, part.hit_rate.high))
+        for part in (card.reliability if card is not None else [])
+    ]
+
+
 def _offset(said: str) -> int:
     return min(int(said), _MAX_OFFSET) if said.isascii() and said.isdecimal() and len(said) < 9 else 0  # noqa: PLR2004 - digits
 
 
-HANDLERS = [catalog]
+HANDLERS = [catalog, model]

@@ -10,7 +10,7 @@ from litestar.di import Provide
 from litestar.params import FromPath
 
 from mp_kit.errors import MarketplaceError, RouteNotFoundError
-from mp_kit.server.console import catalog, sessions
+from mp_kit.server.console import catalog, consensus, docs, leaderboard, sessions
 from mp_kit.server.console.assets import static
 from mp_kit.server.console.pages import redirect, sorry
 from mp_kit.server.console.visits import HOME, TheVisit, open_visit, provide_form, provide_visit
@@ -34,7 +34,15 @@ def routes(translate: Callable[[Exception], MarketplaceError]) -> list[Router]:
         },
         exception_handlers={Exception: sorry(translate, _report)},
         request_max_body_size=_FORM_BYTES,
-        route_handlers=[root, absent, *catalog.HANDLERS, *sessions.HANDLERS],
+        route_handlers=[
+            root,
+            absent,
+            *catalog.HANDLERS,
+            *consensus.HANDLERS,
+            *leaderboard.HANDLERS,
+            *docs.HANDLERS,
+            *sessions.HANDLERS,
+        ],
     )
     return [pages, Router(path="/", route_handlers=[static])]
 

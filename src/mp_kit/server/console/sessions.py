@@ -74,7 +74,7 @@ def _open(house: House, api_key: str) -> str:
     except AuthError as error:
         raise AuthError("This key is not known, or it has ended.") from error
     with house.db.begin() as tx:
-        return vendors.open_session(tx, house.tokens, who.vendor_id or "").token
+        return vendors.open_session(tx, house.tokens, who.vendor_id or "", who.token_id).token
 
 
 def _form(visit: Visit, target: str, *, problem: str = "", status: int = 200) -> Response[bytes]:

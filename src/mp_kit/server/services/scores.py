@@ -138,7 +138,12 @@ def keep(tx: Tx, judge: Judge, market: Market, scored: Mapping[str, Scored], *, 
 
 
 def leaderboard(
-    tx: Tx, *, vendor_id: str | None = None, timeframe: Timeframe | None = None, limit: int = 100
+    tx: Tx,
+    *,
+    vendor_id: str | None = None,
+    timeframe: Timeframe | None = None,
+    limit: int = 100,
+    model_id: str | None = None,
 ) -> list[LeaderboardEntry]:
     """The newest score of each deployment.
 
@@ -147,8 +152,9 @@ def leaderboard(
         vendor_id: Only this vendor's, models in shadow too; else of models in pilot or prod.
         timeframe: Only this one.
         limit: At most so many.
+        model_id: Only this model's.
     """
-    found = rows.leaderboard(tx, vendor_id=vendor_id, timeframe=timeframe, limit=limit)
+    found = rows.leaderboard(tx, vendor_id=vendor_id, timeframe=timeframe, limit=limit, model_id=model_id)
     return [LeaderboardEntry.model_validate(dict(row._mapping)) for row in found]  # noqa: SLF001 - SQLAlchemy's public way
 
 

@@ -140,12 +140,8 @@ def find(tx: Tx, model_id: str, *, viewer: str | None = None) -> Shown:
         spoken=rows.spoken(tx, ids),
         days=[(one.day, int(one.signals)) for one in rows.days(tx, ids)],
         history=rows.history(tx, model_id, everything=is_own),
-        scores=[one for one in _scores(tx, row.vendor_id) if one.model_id == model_id],
+        scores=scores.leaderboard(tx, vendor_id=row.vendor_id if is_own else None, model_id=model_id),
     )
-
-
-def _scores(tx: Tx, vendor_id: str) -> list[LeaderboardEntry]:
-    return scores.leaderboard(tx, vendor_id=vendor_id, limit=1_000)
 
 
 def _fits(entry: CatalogEntry, wanted: Wanted) -> bool:

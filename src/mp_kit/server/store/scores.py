@@ -47,7 +47,9 @@ def vendors_of(tx: Tx, deployment_ids: Sequence[str]) -> dict[str, str | None]:
     return {row.id: row.vendor_id for row in tx.execute(statement, {"ids": list(deployment_ids)})}
 
 
-def leaderboard(tx: Tx, *, vendor_id: str | None, timeframe: str | None, limit: int) -> list[Row[Any]]:
+def leaderboard(
+    tx: Tx, *, vendor_id: str | None, timeframe: str | None, limit: int, model_id: str | None = None
+) -> list[Row[Any]]:
     """The newest scores: a vendor's own, or those that the public may see."""
-    given = {"vendor_id": vendor_id, "timeframe": timeframe, "limit": limit}
+    given = {"vendor_id": vendor_id, "timeframe": timeframe, "limit": limit, "model_id": model_id}
     return list(tx.execute(text(named("leaderboard")), given))

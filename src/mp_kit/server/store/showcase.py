@@ -44,3 +44,15 @@ def days(tx: Tx, ids: Sequence[str]) -> list[Row[Any]]:
 def history(tx: Tx, model_id: str, *, everything: bool) -> list[Row[Any]]:
     """Changes of stage, newest first."""
     return list(tx.execute(text(named("shown_history")), {"model_id": model_id, "everything": everything}))
+
+
+def newest_bars(tx: Tx, method: str, fallback: str, limit: int) -> list[Row[Any]]:
+    """The newest blended bar of each symbol and timeframe."""
+    given = {"method": method, "fallback": fallback, "limit": limit}
+    return list(tx.execute(text(named("newest_bars")), given))
+
+
+def course(tx: Tx, symbol: str, timeframe: str, method: str, fallback: str, limit: int) -> list[Row[Any]]:
+    """Decisions and scores of a symbol's last bars, newest first."""
+    given = {"symbol": symbol, "timeframe": timeframe, "method": method, "fallback": fallback, "limit": limit}
+    return list(tx.execute(text(named("consensus_course")), given))

@@ -95,6 +95,7 @@ SELECT * FROM (
     ORDER BY array_position(ARRAY['prod', 'pilot', 'shadow', 'retired'], mv.stage), mv.created_at DESC LIMIT 1
   ) shown ON true
   WHERE (CAST(:timeframe AS text) IS NULL OR s.timeframe = :timeframe)
+    AND (CAST(:model_id AS text) IS NULL OR d.model_id = :model_id)
     AND (d.vendor_id = :vendor_id
          OR (CAST(:vendor_id AS text) IS NULL AND v.status = 'active' AND shown.stage IN ('pilot', 'prod')))
   ORDER BY s.deployment_id, s.timeframe, r.created_at DESC, s.round_id

@@ -78,3 +78,31 @@ FROM model_stage_history h JOIN model_versions mv ON mv.id = h.version_id
 WHERE mv.model_id = :model_id
   AND (:everything OR h.to_stage IN ('pilot', 'prod') OR h.from_stage IN ('pilot', 'prod'))
 ORDER BY h.at DESC, h.version_id, h.seq DESC LIMIT 30;
+
+-- name: newest_bars
+-- The newest blended bar of each symbol and timeframe, newest first; walks the index from pair to pair.
+WITH RECURSIVE pair AS (
+  (SELECT symbol, timeframe FROM consensus ORDER BY symbol, timeframe LIMIT 1)
+  UNION ALL
+  SELECT following.symbol, following.timeframe
+  FROM pair, LATERAL (
+    SELECT c.symbol, c.timeframe FROM consensus c WHERE (c.symbol, c.timeframe) > (pair.symbol, pair.timeframe)
+    ORDER BY c.symbol, c.timeframe LIMIT 1
+  ) following
+)
+SELECT bar.symbol, bar.timeframe, bar.event_time, bar.decision, bar.confidence, bar.signals, bar.late, bar.computed_at,
+       ARRAY(SELECT DISTINCT part.value ->> 'vendor' FROM jsonb_each(bar.contributions) part
+             WHERE part.value ->> 'vendor' IS NOT NULL ORDER BY 1) AS vendors
+FROM pair JOIN LATERAL (
+  SELECT c.* FROM consensus c
+  WHERE c.symbol = pair.symbol AND c.timeframe = pair.timeframe AND c.method IN (:method, :fallback)
+  ORDER BY c.event_time DESC, (c.method = :method) DESC LIMIT 1
+) bar ON true
+ORDER BY bar.event_time DESC, bar.symbol, bar.timeframe
+LIMIT :limit;
+
+-- name: consensus_course
+-- Decision and score of a symbol's last bars, newest first, by a method or by the fallback where that is silent.
+SELECT DISTINCT ON (c.event_time) c.event_time, c.decision, c.score FROM consensus c
+WHERE c.symbol = :symbol AND c.timeframe = :timeframe AND c.method IN (:method, :fallback)
+ORDER BY c.event_time DESC, (c.method = :method) DESC LIMIT :limit;

@@ -1,0 +1,140 @@
+"""Server time of every page with 1,000 models, 10,000 runs and 1,000,000 signals in the database.
+
+A real edge process over loopback and one visitor, so that what is timed is the page and no queue: from the request's
+first byte to the answer's last. Model pages are those of many models, half of them with a heartbeat a minute.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+
+from bench import pages_world as world
+from bench.results import Result
+from mp_kit.server import settings as settings_module
+from mp_kit.server.processes import free_port
+from mp_kit.server.store import embedded, migrate
+from mp_kit.server.wiring import build
+
+TIMES = 100
+
+
+def public() -> dict[str, Callable[[], str]]:
+    """Pages by name, each as a function that gives the next address to fetch."""
+    chance = random.Random(3)
+    return {
+        "catalogue": lambda: "/marketplace",
+        "catalogue_filtered": lambda: f"/marketplace?q={chance.choice(['trend', 'model 7', 'Vendor 3'])}&symbol=EURUSD",
+        "model": lambda: f"/marketplace/models/mod_{chance.randint(1, 2 * world.HEARD)}",
+        "leaderboard": lambda: "/marketplace/leaderboard",
+        "consensus": lambda: f"/consensus?symbol={chance.choice(['EURUSD', 'GBPUSD', 'USDJPY'])}",
+        "docs": lambda: "/marketplace/docs/wire",
+        "login": lambda: "/marketplace/login",
+    }
+
+
+def run() -> list[Result]:
+    """The 95th percentile of every page, and of the slowest."""
+    with serving() as (port, key):
+        slow = {name: measured(port, address) for name, address in public().items()}
+        session = sign_in(port, key)
+        slow |= {f"own_{name}": measured(port, address, session) for name, address in own().items()}
+    size = f"{world.MODELS:,} models, {world.RUNS:,} runs, {world.MODELS * world.EACH:,} signals"
+    worst = max(slow, key=lambda name: slow[name])
+    return [
+        *(Result(f"pages.{name}_p95_ms", value, "ms", f"{TIMES} requests", None) for name, value in slow.items()),
+        Result("pages.p95_ms", slow[worst], "ms", f"the slowest, {worst}; {size}", None, "< 100"),
+    ]
+
+
+def own() -> dict[str, Callable[[], str]]:
+    """Pages of a vendor that is signed in."""
+    return {"catalogue": lambda: "/marketplace", "model": lambda: "/marketplace/models/mod_50"}
+
+
+@contextmanager
+def serving() -> Iterator[tuple[int, str]]:
+    """An edge process over a full database; its port, and a vendor's key."""
+    with tempfile.TemporaryDirectory(prefix="mp-bench-") as folder:
+        server = embedded.start(Path(folder) / "postgres", die_with_parent=True)
+        try:
+            embedded.ensure_database(server, "bench")
+            home = Path(folder) / "home"
+            settings_module.ensure_secrets(home)
+            env = {"MP_DATABASE_URL": server.url("bench")}
+            house = build(settings_module.load(home, env))
+            with house.db.begin() as tx:
+                migrate.upgrade(tx)
+            key = world.fill(house)
+            house.close()
+            with _edge(home, env) as port:
+                yield port, key
+        finally:
+            embedded.stop(Path(folder) / "postgres")
+
+
+@contextmanager
+def _edge(home: Path, env: Mapping[str, str]) -> Iterator[int]:
+    port = free_port()
+    command = [sys.executable, "-m", "mp_kit.server.serve", "--home", str(home), "--port", str(port)]
+    with subprocess.Popen(command, env={**os.environ, **env}) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    fetch(port, "/marketplace/login")
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline, "the edge did not come"
+                    time.sleep(0.1)
+            yield port
+        finally:
+            process.terminate()
+
+
+def measured(port: int, address: Callable[[], str], session: str = "") -> float:
+    """Milliseconds at the 95th percentile, after a few that warm up."""
+    seconds = []
+    for turn in range(TIMES + 5):
+        began = time.perf_counter()
+        status, _, body = fetch(port, address(), session)
+        if turn >= 5:
+            seconds.append(time.perf_counter() - began)
+        assert (status, True) == (200, b"</html>" in body), body[:300]
+    return float(np.percentile(seconds, 95)) * 1e3
+
+
+def sign_in(port: int, key: str) -> str:
+    """The cookie of a session, by way of the form."""
+    _, cookies, page = fetch(port, "/marketplace/login")
+    token = re.search(rb'name="csrf" value="([0-9a-f]+)"', page)
+    assert token is not None
+    body = urlencode({"csrf": token[1].decode(), "api_key": key})
+    status, cookies, _ = fetch(port, "/marketplace/login", cookies.partition(";")[0], body)
+    assert status == 303
+    return next(part for part in re.split(r"[;,]\s*", cookies) if part.startswith("mp_session="))
+
+
+def fetch(port: int, path: str, cookie: str = "", body: str | None = None) -> tuple[int, str, bytes]:
+    """Status, cookies set, body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    headers = {"Cookie": cookie} if cookie else {}
+    if body is not None:
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+    connection.request("GET" if body is None else "POST", path, body, headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, ", ".join(answer.headers.get_all("set-cookie") or []), content
