@@ -78,6 +78,7 @@ from mp_kit.contracts.inference import (
     OptimizerInferRequest,
     OptimizerInferResponse,
 )
+from mp_kit.contracts.keys import ApiKey, KeyRequest, KeyStatus, Label, RevokedKeys
 from mp_kit.contracts.models import (
     CatalogEntry,
     ModelRegistration,
@@ -111,6 +112,7 @@ from mp_kit.contracts.scores import (
     ScoreCard,
     Standing,
 )
+from mp_kit.contracts.sign_in import DeviceAnswer, DeviceCode, DevicePoll, DeviceRequest, DeviceStatus
 from mp_kit.contracts.signals import (
     ReceiptStatus,
     Signal,
@@ -209,6 +211,7 @@ __all__ = [
     "WEBHOOK_SIGNATURE_HEADER",
     "WEBHOOK_TIMESTAMP_HEADER",
     "Allocation",
+    "ApiKey",
     "ArtifactAnnouncement",
     "ArtifactFile",
     "ArtifactRequest",
@@ -233,6 +236,11 @@ __all__ = [
     "DeploymentRequest",
     "DeploymentStatus",
     "Detail",
+    "DeviceAnswer",
+    "DeviceCode",
+    "DevicePoll",
+    "DeviceRequest",
+    "DeviceStatus",
     "Estimate",
     "ExchangeRequest",
     "Failure",
@@ -253,6 +261,9 @@ __all__ = [
     "IssuedToken",
     "IssuedWebhook",
     "KeyCheck",
+    "KeyRequest",
+    "KeyStatus",
+    "Label",
     "LatencyFigures",
     "LeaderboardEntry",
     "Listing",
@@ -281,6 +292,7 @@ __all__ = [
     "ReceiptStatus",
     "RegisteredModel",
     "ReliabilityBin",
+    "RevokedKeys",
     "RotateRequest",
     "Round",
     "RoundFile",

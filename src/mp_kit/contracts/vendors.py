@@ -67,6 +67,8 @@ class IssuedKey(Model):
     expires_at: Instant
     permissions: list[str]
     previous_key_valid_until: Instant | None = None
+    key_id: str | None = None
+    name: str | None = None
 
 
 class KeyCheck(Model):

@@ -39,7 +39,10 @@ _CONSENSUS = "/api/consensus/store"
 _ALSO = {  # what only these routes answer
     ("put", "/api/vendors/connections/{name}"): ["502"],
     ("post", "/api/vendors/connections/{name}/test"): ["429", "502"],
+    ("post", "/api/vendors/device"): ["429"],
     ("post", "/api/vendors/webhooks"): ["429"],
+    ("delete", "/api/vendors/keys"): ["409"],
+    ("delete", "/api/vendors/keys/{key_id}"): ["409"],
     ("post", "/api/vendors/webhooks/{webhook_id}/rotate"): ["502"],
 }
 

@@ -10,7 +10,6 @@ from litestar.handlers import HTTPRouteHandler
 from mp_kit.errors import NotBuiltYetError
 
 UNBUILT: list[tuple[HttpMethod, str, str]] = [
-    (HttpMethod.POST, "/api/marketplace/vendor/auth/exchange", "one-time codes come with sign-in"),
     (HttpMethod.PATCH, "/api/deployments/{deployment_id:str}", "changing deployments comes with launching them"),
 ]
 """Method, path, and what it waits for; ``docs/wire.md`` lists the same (a test compares)."""

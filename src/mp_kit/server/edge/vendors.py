@@ -31,7 +31,7 @@ def login(house: TheHouse, data: JSONBody[LoginRequest]) -> Success[Session]:
     """Trades an API key for a JWT session of a day."""
     who = _by_key(house, data.api_key.get_secret_value())
     with house.db.begin() as tx:
-        return ok(vendors.open_session(tx, house.tokens, who.vendor_id or ""))
+        return ok(vendors.open_session(tx, house.tokens, who.vendor_id or "", who.token_id))
 
 
 @post(

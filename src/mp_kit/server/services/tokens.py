@@ -42,6 +42,7 @@ REVOCATIONS = "mp_tokens"
 """The channel on which revocations are told; empty payload means: forget everything."""
 
 _TOKEN = re.compile(r"^(vk|sit)_([0-9a-z]{16})_([A-Za-z0-9_\-]{43})$")
+_CODE = re.compile(r"^ac_([0-9a-z]{16})_([A-Za-z0-9_\-]{43})$")
 _KINDS: Mapping[str, Kind] = {"vk": "vendor", "sit": "deployment"}
 
 
@@ -59,6 +60,7 @@ class Principal:
         attempt: Of a run token: for which of the run's launches it was made.
         scope: Of a deployment token: ``routes``, ``deployment``, perhaps ``symbols``.
         expires_at: When the token ends.
+        opened_by: Of a session: the API key that it was opened with.
     """
 
     kind: Kind
@@ -70,6 +72,7 @@ class Principal:
     attempt: int | None = None
     scope: Mapping[str, Any] = field(default_factory=dict)
     expires_at: datetime | None = None
+    opened_by: str = ""
 
     @property
     def name(self) -> str:
@@ -105,7 +108,7 @@ class TokenBook:
         self._cache: dict[bytes, tuple[Principal, float]] = {}
         self._forgets = 0
 
-    def mint(self, prefix: Literal["vk", "sit"]) -> Minted:
+    def mint(self, prefix: Literal["vk", "sit", "ac"]) -> Minted:
         """A new token with 256 random bits."""
         token_id = new_id(prefix).removeprefix(f"{prefix}_")
         secret = secrets.token_urlsafe(32)
@@ -155,9 +158,10 @@ class TokenBook:
         claims |= {} if attempt is None else {"att": attempt}
         return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
 
-    def session(self, vendor_id: str, epoch: int, expires_at: datetime) -> str:
-        """A JWT session of a vendor; a later epoch of the vendor ends it."""
+    def session(self, vendor_id: str, epoch: int, expires_at: datetime, key_id: str = "") -> str:
+        """A JWT session of a vendor, opened with one of its keys; a later epoch of the vendor ends it."""
         claims = {"aud": "session", "sub": vendor_id, "epo": epoch, "exp": expires_at, "iat": datetime.now(UTC)}
+        claims |= {"kid": key_id} if key_id else {}
         return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
 
     def form_token(self, session: str) -> str:
@@ -213,7 +217,17 @@ class TokenBook:
             return Principal(
                 kind="run", run_id=claims["sub"], attempt=attempt, vendor_id=vendor_id, expires_at=expires_at
             )
-        return Principal(kind="vendor", vendor_id=vendor_id, expires_at=expires_at)
+        opened_by = claims.get("kid", "")
+        return Principal(kind="vendor", vendor_id=vendor_id, expires_at=expires_at, opened_by=opened_by)
+
+    def proves(self, code: str, token_hash: str) -> bool:
+        """Whether a one-time code is the one whose hash is stored."""
+        match = _CODE.fullmatch(code)
+        return match is not None and self._matches(token_hash, match[2])
+
+    def digest(self, secret: str) -> str:
+        """What is stored of 256 random bits that are asked about often: no search finds them, so it may be fast."""
+        return hmac.new(self._pepper.encode(), f"digest:{secret}".encode(), hashlib.sha256).hexdigest()
 
     def _matches(self, token_hash: str, secret: str) -> bool:
         with self._argon:
@@ -243,6 +257,12 @@ class TokenBook:
                 alive = {k: v for k, v in self._cache.items() if v[1] >= now}
                 self._cache = alive if len(alive) < CACHE_ENTRIES else {}
             self._cache[digest] = (principal, time.monotonic() + CACHE_SECONDS)
+
+
+def code_id(code: str) -> str | None:
+    """The id inside a one-time code; None where it is none."""
+    match = _CODE.fullmatch(code)
+    return match[1] if match is not None else None
 
 
 def ends_in(days: float) -> datetime:

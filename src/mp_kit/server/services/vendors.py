@@ -13,7 +13,7 @@ from mp_kit.contracts import IssuedKey, Session, Vendor, VendorStatus
 from mp_kit.errors import ConflictError, InvalidInputError, NotFoundError
 from mp_kit.server.services import audit
 from mp_kit.server.services.ids import new_id
-from mp_kit.server.services.tokens import VENDOR_KEY_DAYS, TokenBook, ends_in
+from mp_kit.server.services.tokens import VENDOR_KEY_DAYS, Minted, TokenBook, ends_in
 from mp_kit.server.store import tokens as token_rows
 from mp_kit.server.store import vendors as rows
 from mp_kit.server.store.engine import Tx, violated
@@ -35,8 +35,8 @@ class NewVendor:
     api_key: str = field(repr=False)
 
 
-def create(tx: Tx, tokens: TokenBook, name: str, *, actor: str) -> NewVendor:
-    """Creates a vendor with its first API key.
+def create(tx: Tx, tokens: TokenBook, name: str, *, actor: str, pending: bool = False) -> NewVendor:
+    """Creates a vendor with its first API key; a pending one can do nothing until the operator activates it.
 
     Raises:
         InvalidInputError: The name is empty, too long or unprintable.
@@ -47,14 +47,14 @@ def create(tx: Tx, tokens: TokenBook, name: str, *, actor: str) -> NewVendor:
         raise InvalidInputError(f"A vendor's name has 1 to {_MAX_NAME} printable characters.")
     vendor_id = new_id("ven")
     try:
-        rows.insert(tx, vendor_id, clean)
+        rows.insert(tx, vendor_id, clean, VendorStatus.PENDING if pending else VendorStatus.ACTIVE)
     except ViolatedError as error:
         if violated(error) != "uq_marketplace_vendors_name":
             raise
         raise ConflictError(f"A vendor called {clean!r} exists already.") from error
-    audit.record(tx, actor, "vendor.create", vendor_id, name=clean)
-    api_key, expires_at = _issue(tx, tokens, vendor_id)
-    return NewVendor(vendor_id, clean, expires_at, api_key)
+    audit.record(tx, actor, "vendor.create", vendor_id, name=clean, pending=pending)
+    minted, expires_at = store_key(tx, tokens, vendor_id)
+    return NewVendor(vendor_id, clean, expires_at, minted.token)
 
 
 def me(tx: Tx, vendor_id: str) -> Vendor:
@@ -110,10 +110,10 @@ def rotate(
     until = datetime.now(UTC) + overlap
     for ended in token_rows.end_vendor_keys(tx, vendor_id, until):
         token_rows.tell_revoked(tx, ended)
-    api_key, expires_at = _issue(tx, tokens, vendor_id)
+    minted, expires_at = store_key(tx, tokens, vendor_id)
     audit.record(tx, actor, "vendor.rotate_key", vendor_id, reason=reason)
     return IssuedKey(
-        api_key=api_key,
+        api_key=minted.token,
         vendor_id=vendor_id,
         vendor_name=me(tx, vendor_id).name,
         expires_at=expires_at,
@@ -129,13 +129,13 @@ def set_status(tx: Tx, vendor_id: str, status: VendorStatus, *, actor: str) -> N
     audit.record(tx, actor, f"vendor.{status.value}", vendor_id)
 
 
-def open_session(tx: Tx, tokens: TokenBook, vendor_id: str) -> Session:
-    """A JWT session for a vendor that has shown its key."""
+def open_session(tx: Tx, tokens: TokenBook, vendor_id: str, key_id: str = "") -> Session:
+    """A JWT session for a vendor that has shown its key, the one of that id."""
     row = rows.find(tx, vendor_id)
     if row is None:
         raise NotFoundError("There is no such vendor.")
     expires_at = datetime.now(UTC) + timedelta(hours=SESSION_HOURS)
-    token = tokens.session(vendor_id, row.session_epoch, expires_at)
+    token = tokens.session(vendor_id, row.session_epoch, expires_at, key_id)
     return Session(token=token, vendor_id=vendor_id, vendor_name=row.name, expires_at=expires_at)
 
 
@@ -145,17 +145,12 @@ def end_sessions(tx: Tx, vendor_id: str, *, actor: str) -> None:
     audit.record(tx, actor, "vendor.end_sessions", vendor_id)
 
 
-def _issue(tx: Tx, tokens: TokenBook, vendor_id: str) -> tuple[str, datetime]:
+def store_key(
+    tx: Tx, tokens: TokenBook, vendor_id: str, *, name: str = "", days: float = VENDOR_KEY_DAYS
+) -> tuple[Minted, datetime]:
+    """Makes and stores an API key; gives it with its end."""
     minted = tokens.mint("vk")
-    expires_at = ends_in(VENDOR_KEY_DAYS)
-    token_rows.insert_vendor_key(
-        tx,
-        {
-            "id": minted.token_id,
-            "vendor_id": vendor_id,
-            "token_hash": minted.token_hash,
-            "permissions": PERMISSIONS,
-            "expires_at": expires_at,
-        },
-    )
-    return minted.token, expires_at
+    expires_at = ends_in(days)
+    stored = {"id": minted.token_id, "vendor_id": vendor_id, "name": name, "token_hash": minted.token_hash}
+    token_rows.insert_vendor_key(tx, stored | {"permissions": PERMISSIONS, "expires_at": expires_at})
+    return minted, expires_at

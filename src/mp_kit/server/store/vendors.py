@@ -11,9 +11,9 @@ from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.tables import marketplace_vendors, vendor_keys
 
 
-def insert(tx: Tx, vendor_id: str, name: str) -> None:
+def insert(tx: Tx, vendor_id: str, name: str, status: str = "active") -> None:
     """Stores a vendor; a taken name violates ``uq_marketplace_vendors_name``."""
-    tx.execute(marketplace_vendors.insert().values(id=vendor_id, name=name))
+    tx.execute(marketplace_vendors.insert().values(id=vendor_id, name=name, status=status))
 
 
 def find(tx: Tx, vendor_id: str) -> Row[Any] | None:

@@ -36,6 +36,7 @@ from mp_kit.server.store.tables.runs import (
     training_runs,
 )
 from mp_kit.server.store.tables.scores import model_scores, signal_rollups, uncounted_batches
+from mp_kit.server.store.tables.sign_in import auth_codes, device_logins
 from mp_kit.server.store.tables.signals import (
     signal_batches,
     signal_chains,
@@ -48,6 +49,7 @@ from mp_kit.server.store.tables.webhooks import webhook_deliveries, webhook_endp
 __all__ = [
     "HOUSE",
     "audit_log",
+    "auth_codes",
     "consensus",
     "consensus_settings",
     "dataset_grants",
@@ -55,6 +57,7 @@ __all__ = [
     "deployment_heartbeats",
     "deployment_tokens",
     "deployments",
+    "device_logins",
     "marketplace_vendors",
     "metadata",
     "model_scores",

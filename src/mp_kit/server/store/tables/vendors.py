@@ -25,6 +25,7 @@ vendor_keys = Table(
     metadata,
     Column("id", Text, primary_key=True),
     vendor_id(),
+    Column("name", Text, nullable=False, server_default=""),
     Column("token_hash", Text, nullable=False),
     json("permissions", "[]"),
     at("created_at", now=True),
