@@ -1,4 +1,4 @@
-"""Flow ``maintain``: ends stray machines, fetches bills, clears what uploads left behind, opens months of signals."""
+"""Flow ``maintain``: ends stray machines, fetches bills, clears uploads, opens months, watches heartbeats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from mp_kit.errors import ProviderError
 from mp_kit.server import redaction
-from mp_kit.server.services import strays, sweeping, upkeep
+from mp_kit.server.services import liveness, strays, sweeping, upkeep
 from mp_kit.server.wiring import open_house
 
 redaction.install()
@@ -45,31 +45,33 @@ def clear_uploads(order: Maintenance) -> int:
 
 
 @task(name="open-months", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def open_months(order: Maintenance) -> int:
+def open_months() -> int:
     """Gives months of signals their partitions, ahead of time or once they are crowded; returns how many."""
     with open_house() as house:
-        return 0 if order.dry_run else len(upkeep.keep_months(house.db, datetime.now(UTC)))
+        return len(upkeep.keep_months(house.db, datetime.now(UTC)))
+
+
+@task(name="watch-heartbeats", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
+def watch_heartbeats() -> int:
+    """Marks deployments offline that fell silent, and forgets old heartbeats; returns how many fell silent."""
+    with open_house() as house, house.db.begin() as tx:
+        liveness.forget(tx, datetime.now(UTC))
+        return len(liveness.flip(tx))
 
 
 @flow(name="maintain", flow_run_name="maintain", persist_result=False)
 def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read only, and the form's default
-    """Keeps the house in order.
-
-    Args:
-        order: What to do.
-    """
+    """Keeps the house in order."""
     report, bills = sweep_machines(order)
     cleared = clear_uploads(order)
     did = {"machines": report.seen, "strays": len(report.strays), "bills": bills, "uploads_cleared": cleared}
-    did["months_opened"] = open_months(order)
+    if not order.dry_run:
+        did |= {"months_opened": open_months(), "deployments_offline": watch_heartbeats()}
     get_run_logger().info("%s", did)
     create_table_artifact(key="result", table=[did], description="What maintenance saw and did")
     if report.strays:
-        create_table_artifact(
-            key="stray-machines",
-            table=[asdict(stray) for stray in report.strays],
-            description="Machines on vendors' accounts that no open run stands for",
-        )
+        strangers = [asdict(stray) for stray in report.strays]
+        create_table_artifact(key="stray-machines", table=strangers, description="Machines that no open run stands for")
     if report.unreachable:
         raise ProviderError(f"Not looked at: {'; '.join(report.unreachable)}")
 

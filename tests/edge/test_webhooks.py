@@ -93,7 +93,6 @@ def test_without_the_setting_nothing_private(house: House, vendor: SimpleNamespa
         {"url": "https://example.com/"},
         {"url": "https://example.com/", "events": []},
         {"url": "https://example.com/", "events": ["ping"]},
-        {"url": "https://example.com/", "events": ["deployment.offline"]},
         {"url": "https://example.com/", "events": ["everything"]},
         {"url": "", "events": EVENTS},
         {"url": "https://example.com/" + "x" * 3000, "events": EVENTS},

@@ -17,7 +17,9 @@ from mp_kit.errors import DatabaseDownError, InvalidInputError
 from mp_kit.server.house import House
 from mp_kit.server.services import deployments, models, rounds, signals, vendors
 from mp_kit.server.services.tokens import Principal
+from mp_kit.server.store.deployments import set_model
 from mp_kit.server.store.engine import Tx, driver
+from tests.support.gates import Candidate, open_all
 
 
 def at_once(house: House, *deeds: Callable[[Tx], Any]) -> list[Any]:
@@ -68,7 +70,11 @@ def test_two_versions_go_to_prod_at_once(house: House):
             models.register(tx, vendor_id, ModelRegistration(name="m", task="signal", version=str(number)))
             for number in range(3)
         ]
-        for one in made:
+        for number, one in enumerate(made):
+            wanted = DeploymentRequest(name=f"live {number}", provider="byoc")
+            placed = deployments.create(tx, house.tokens, vendor_id, wanted, actor="test").deployment_id
+            set_model(tx, placed, one.model_id, one.version_id)
+            open_all(tx, Candidate(vendor_id, one.model_id, one.version_id, placed, str(number)))
             models.change_stage(tx, vendor_id, one.model_id, one.version_id, Stage.PILOT, actor="test", reason=None)
     at_once(
         house,

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mp_kit.contracts.common import Instant, Model, Name
+from mp_kit.contracts.common import Instant, Model, Name, VersionText
+from mp_kit.contracts.hosting import MOST_WORKERS, Hosting, Liveness
 
 
 class DeploymentStatus(StrEnum):
@@ -30,6 +31,21 @@ class DeploymentRequest(Model):
     gpu: str | None = None
     image: str | None = Field(default=None, max_length=500)
     model_id: str | None = None
+    version: VersionText | None = Field(default=None, description="Of the model; its newest by default.")
+    kind: Literal["endpoint", "pod"] = Field(
+        default="endpoint", description="On RunPod: a load-balancing endpoint, or a pod."
+    )
+    workers_min: int = Field(default=0, ge=0, le=MOST_WORKERS, description="Of an endpoint; 0 lets it sleep.")
+    workers_max: int = Field(default=1, ge=1, le=MOST_WORKERS)
+    timeout_seconds: int = Field(default=120, ge=1, le=330, description="Longest answer of an endpoint.")
+    idle_seconds: int = Field(default=60, ge=1, le=3600, description="After which an idle worker goes.")
+
+    @model_validator(mode="after")
+    def _workers_fit(self) -> DeploymentRequest:
+        if self.workers_min > self.workers_max:
+            msg = f"workers_min {self.workers_min} is above workers_max {self.workers_max}"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -51,6 +67,10 @@ class Deployment(Model):
     created_at: Instant
     last_heartbeat_at: Instant | None = None
     model_id: str | None = None
+    version_id: str | None = None
+    liveness: Liveness | None = Field(default=None, description="By the age of the last heartbeat.")
+    words: str | None = Field(default=None, description="How it stands, in a sentence.")
+    hosting: Hosting | None = Field(default=None, description="Where the marketplace runs it.")
     infra_token: str | None = Field(default=None, description="Shown once, when the token is issued.")
 
 
@@ -60,6 +80,9 @@ class TokenRequest(Model):
     signals_url: str | None = None
     consensus_url: str | None = None
     rotate: bool = False
+    overlap_seconds: int = Field(
+        default=0, ge=0, le=86_400, description="With rotate: how long the earlier tokens live on."
+    )
     symbols: list[str] | None = None
 
 

@@ -20,7 +20,7 @@ class WebhookEventType(StrEnum):
     RUN_FINISHED = "run.finished"  # one of the vendor's trainings
     ROUND_PUBLISHED = "round.published"
     MODEL_PROMOTED = "model.promoted"  # a version of the vendor's models changed its stage
-    DEPLOYMENT_OFFLINE = "deployment.offline"  # reserved: nothing sends it yet
+    DEPLOYMENT_OFFLINE = "deployment.offline"  # one of the vendor's deployments fell silent
     PING = "ping"  # a test, sent to the one endpoint that asked for it
 
     @property
@@ -31,7 +31,7 @@ class WebhookEventType(StrEnum):
     @property
     def can_be_wanted(self) -> bool:
         """Whether an endpoint may list it."""
-        return self not in {WebhookEventType.PING, WebhookEventType.DEPLOYMENT_OFFLINE}
+        return self is not WebhookEventType.PING
 
 
 class WebhookStatus(StrEnum):

@@ -31,7 +31,7 @@ def test_create_prints_the_secret_once(mp: Mp, signed_in: FakeMarketplace):  # n
     assert "whsec_" not in listed.out + mp("webhooks", "list").out
 
 
-@pytest.mark.parametrize("event", ["ping", "deployment.offline", "all"])
+@pytest.mark.parametrize("event", ["ping", "all"])
 def test_an_event_that_is_none_is_exit_5(mp: Mp, signed_in: FakeMarketplace, event: str):
     """Nothing is sent."""
     signed_in.requests.clear()

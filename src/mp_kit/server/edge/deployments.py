@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from litestar import get, post
+from datetime import timedelta
+
+from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from mp_kit.contracts import (
@@ -74,8 +76,22 @@ def issue_token(
             actor=who.name,
             symbols=data.symbols,
             rotate=data.rotate,
+            overlap=timedelta(seconds=data.overlap_seconds),
         )
         return ok(issued)
+
+
+@delete(
+    "/api/deployments/{deployment_id:str}/infra-token",
+    guards=[allow("vendor")],
+    status_code=200,
+    sync_to_thread=True,
+    tags=["deployments"],
+)
+def revoke_tokens(house: TheHouse, who: Caller, deployment_id: FromPath[str]) -> Success[dict[str, int]]:
+    """Ends every token of the deployment at once."""
+    with house.db.begin() as tx:
+        return ok({"revoked": deployments.revoke_tokens(tx, who.vendor_id or "", deployment_id, actor=who.name)})
 
 
 @post(
@@ -90,3 +106,7 @@ def heartbeat(house: TheHouse, who: Caller, data: JSONBody[HeartbeatWrite]) -> S
     """A deployment's sign of life."""
     with house.db.begin() as tx:
         return ok(deployments.heartbeat(tx, who, data))
+
+
+HANDLERS = [create, list_own, get_one, issue_token, revoke_tokens, heartbeat]
+"""All of them."""

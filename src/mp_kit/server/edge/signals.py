@@ -11,7 +11,7 @@ from litestar import Response, get, post
 from litestar.params import FromQuery, QueryParameter, RawBody
 from sqlalchemy import Row
 
-from mp_kit.contracts import IDEMPOTENCY_KEY_HEADER, Listing, Signal, StoreResult, Success, Timeframe
+from mp_kit.contracts import DRY_RUN_HEADER, IDEMPOTENCY_KEY_HEADER, Listing, Signal, StoreResult, Success, Timeframe
 from mp_kit.errors import InvalidInputError
 from mp_kit.server.edge.auth import allow
 from mp_kit.server.edge.bodies import read_rows
@@ -33,6 +33,7 @@ def store(
 ) -> Response[Success[StoreResult]]:
     """Stores a batch of signals exactly once and says what became of each row; 200 only after the commit.
 
+    Under ``X-Marketplace-Dry-Run: true`` all of it is done and taken back: the answer is the true one, and nothing stays.
     The body is a list of SignalWrite as JSON, one JSON document a line, or an Arrow stream.
     """
     batch = signals.Batch(
@@ -42,8 +43,10 @@ def store(
         atomic=atomic,
     )
     grace = timedelta(seconds=house.settings.late_grace_seconds)
-    with house.db.begin() as tx:
+    with house.db.begin() as tx, tx.begin_nested() as trial:
         outcome = signals.store(tx, who, batch, signer=house.signer, grace=grace)
+        if request.headers.get(DRY_RUN_HEADER.lower(), "").lower() in {"1", "true", "yes"}:
+            trial.rollback()
     answer: Any = f'{{"success":true,"data":{outcome.json()}}}'.encode()  # as it is: the types are for the docs
     return Response(answer, media_type="application/json")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -18,6 +19,7 @@ from mp_kit.contracts import (
 from mp_kit.errors import AttributionError, ConflictError, InvalidInputError, NotBuiltYetError, NotFoundError
 from mp_kit.server.services import audit
 from mp_kit.server.services.ids import new_id
+from mp_kit.server.services.liveness import liveness_of, words
 from mp_kit.server.services.tokens import DEPLOYMENT_TOKEN_DAYS, Principal, TokenBook, ends_in
 from mp_kit.server.store import deployments as rows
 from mp_kit.server.store import models as model_rows
@@ -76,16 +78,16 @@ def issue_token(
     actor: str,
     symbols: list[str] | None = None,
     rotate: bool = False,
+    overlap: timedelta = timedelta(0),
 ) -> IssuedToken:
-    """Issues a token scoped to a deployment; ``rotate`` ends the ones before it at once.
+    """Issues a token scoped to a deployment; ``rotate`` ends the ones before it, at once or after the overlap.
 
     Raises:
         NotFoundError: The deployment is not the vendor's.
     """
     get_row(tx, vendor_id, deployment_id)
     if rotate:
-        for token_id in token_rows.end_deployment_tokens(tx, deployment_id, vendor_rows.now(tx)):
-            token_rows.tell_revoked(tx, token_id)
+        _end_tokens(tx, deployment_id, overlap)
     minted = tokens.mint("sit")
     scope: dict[str, Any] = {"routes": ROUTES, "deployment": deployment_id}
     if symbols is not None:
@@ -104,6 +106,25 @@ def issue_token(
     )
     audit.record(tx, actor, "token.issue", deployment_id, token_id=minted.token_id, rotate=rotate)
     return IssuedToken(infra_token=minted.token, expires_at=expires_at, scope=scope)
+
+
+def revoke_tokens(tx: Tx, vendor_id: str, deployment_id: str, *, actor: str) -> int:
+    """Ends every token of a deployment at once; returns how many there were.
+
+    Raises:
+        NotFoundError: The deployment is not the vendor's.
+    """
+    get_row(tx, vendor_id, deployment_id)
+    ended = _end_tokens(tx, deployment_id, timedelta(0))
+    audit.record(tx, actor, "token.revoke", deployment_id, tokens=ended)
+    return ended
+
+
+def _end_tokens(tx: Tx, deployment_id: str, overlap: timedelta) -> int:
+    ended = token_rows.end_deployment_tokens(tx, deployment_id, vendor_rows.now(tx) + overlap)
+    for token_id in ended:
+        token_rows.tell_revoked(tx, token_id)
+    return len(ended)
 
 
 def get(tx: Tx, vendor_id: str, deployment_id: str) -> Deployment:
@@ -154,6 +175,7 @@ def get_row(tx: Tx, vendor_id: str, deployment_id: str) -> Row[Any]:
 
 def to_wire(row: Row[Any]) -> Deployment:
     """A deployment as the wire shows it."""
+    now = datetime.now(UTC)
     return Deployment(
         deployment_id=row.id,
         name=row.name,
@@ -163,4 +185,7 @@ def to_wire(row: Row[Any]) -> Deployment:
         created_at=row.created_at,
         last_heartbeat_at=row.last_heartbeat_at,
         model_id=row.model_id,
+        version_id=row.version_id,
+        liveness=liveness_of(row.last_heartbeat_at, now),
+        words=words(row, None, now),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mp_kit.contracts import CatalogEntry, ModelRegistration, OwnModel, RegisteredModel, Stage, WebhookEventType
 from mp_kit.errors import ConflictError, InvalidInputError, NotFoundError
-from mp_kit.server.services import audit
+from mp_kit.server.services import audit, gates
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.webhook_events import emit
 from mp_kit.server.store import deployments as deployment_rows
@@ -60,7 +60,7 @@ def change_stage(
 
     Raises:
         NotFoundError: No such model or version of this vendor.
-        ConflictError: The step is not allowed from the present stage.
+        ConflictError: The step is not allowed from the present stage, or its gates are not met.
     """
     row = rows.find_version(tx, vendor_id, model_id, version, lock=True)
     if row is None:
@@ -70,6 +70,7 @@ def change_stage(
         if stage not in NEXT_STAGES[present]:
             allowed = ", ".join(sorted(NEXT_STAGES[present])) or "nothing"
             raise ConflictError(f"A version in {present} cannot go to {stage}.", hint=f"It can go to: {allowed}.")
+        gates.require(tx, row.id, row.version, stage)
         if stage is Stage.PROD:
             for old in rows.retire_prod(tx, model_id):
                 _note(tx, old, Stage.PROD, Stage.RETIRED, actor, f"replaced by {row.id}")

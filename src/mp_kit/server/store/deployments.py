@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, select, text, update
 
 from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.queries import named
 from mp_kit.server.store.tables import deployment_heartbeats, deployments
 
 
@@ -46,3 +48,13 @@ def insert_heartbeat(tx: Tx, values: Mapping[str, Any]) -> None:
         .where(deployments.c.id == values["deployment_id"])
         .values(status=values["status"], last_heartbeat_at=text("now()"), updated_at=text("now()"))
     )
+
+
+def mark_silent(tx: Tx, seconds: float) -> list[Row[Any]]:
+    """Marks deployments offline whose last heartbeat is older; gives those that were not marked before."""
+    return list(tx.execute(text(named("mark_silent")), {"seconds": seconds}))
+
+
+def forget_heartbeats(tx: Tx, before: datetime, most: int) -> int:
+    """Deletes old heartbeats, so many at most; returns how many."""
+    return tx.execute(text(named("forget_heartbeats")), {"before": before, "most": most}).rowcount

@@ -92,10 +92,11 @@ def is_rotated(tx: Tx, key_id: str) -> bool:
 
 
 def end_deployment_tokens(tx: Tx, deployment_id: str, at: datetime) -> list[str]:
-    """Ends every living token of a deployment at ``at`` and returns their ids."""
+    """Ends every token of a deployment at ``at``, unless it ends before; the ids of those that it changed."""
+    columns = deployment_tokens.c
     statement = (
         update(deployment_tokens)
-        .where(deployment_tokens.c.deployment_id == deployment_id, deployment_tokens.c.revoked_at.is_(None))
+        .where(columns.deployment_id == deployment_id, columns.revoked_at.is_(None) | (columns.revoked_at > at))
         .values(revoked_at=at)
         .returning(deployment_tokens.c.id)
     )

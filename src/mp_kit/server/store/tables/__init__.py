@@ -7,7 +7,9 @@ Invariants that the database itself holds:
    idempotency key of a vendor names one run. No arrow but those of that page can be made (trigger).
 3. A signal's identity is unique, time first, so that the live edge of the index stays hot; its vendor is the vendor
    of its deployment (composite foreign key), so that wrong attribution cannot be stored.
-4. The audit log, the history of stages and the receipts of signals can only grow (triggers, in the migrations).
+4. The audit log, the history of stages, validations, approvals and the receipts of signals can only grow (triggers).
+5. A version is in prod only if the gates of that stage were met when it came there (``missing_gates``, by a
+   trigger on the version and one on its history), and only the tables' owner approves.
 
 Money is in US dollars, times are ``timestamptz``, ids are text made in Python.
 """
@@ -24,7 +26,14 @@ from mp_kit.server.store.tables.consensus import (
 )
 from mp_kit.server.store.tables.deployments import deployment_heartbeats, deployment_tokens, deployments
 from mp_kit.server.store.tables.drops import signal_drops
-from mp_kit.server.store.tables.models import model_stage_history, model_versions, models
+from mp_kit.server.store.tables.hostings import hostings
+from mp_kit.server.store.tables.models import (
+    model_approvals,
+    model_stage_history,
+    model_validations,
+    model_versions,
+    models,
+)
 from mp_kit.server.store.tables.operations import audit_log, reports
 from mp_kit.server.store.tables.rounds import dataset_grants, dataset_rounds, signing_keys
 from mp_kit.server.store.tables.runs import (
@@ -58,10 +67,13 @@ __all__ = [
     "deployment_tokens",
     "deployments",
     "device_logins",
+    "hostings",
     "marketplace_vendors",
     "metadata",
+    "model_approvals",
     "model_scores",
     "model_stage_history",
+    "model_validations",
     "model_versions",
     "models",
     "reports",

@@ -27,6 +27,7 @@ deployments = Table(
     ForeignKeyConstraint(["model_id", "vendor_id"], ["models.id", "models.vendor_id"]),
     UniqueConstraint("vendor_id", "name"),
     UniqueConstraint("id", "vendor_id"),
+    Index(None, "version_id"),
 )
 
 deployment_tokens = Table(
@@ -58,4 +59,5 @@ deployment_heartbeats = Table(
     json("metrics"),
     Column("message", Text),
     Index(None, "deployment_id", "received_at"),
+    Index(None, "received_at"),
 )

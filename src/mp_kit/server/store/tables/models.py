@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Double, ForeignKey, Index, Integer, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 from mp_kit.server.store.tables.base import at, json, metadata, one_of, vendor_id
 
@@ -49,4 +61,29 @@ model_stage_history = Table(
     Column("actor", Text, nullable=False),
     Column("reason", Text),
     at("at", now=True),
+)
+
+model_validations = Table(
+    "model_validations",
+    metadata,
+    Column("version_id", Text, ForeignKey("model_versions.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),
+    Column("passed", Boolean, nullable=False),
+    json("report"),
+    Column("actor", Text, nullable=False),
+    at("at", now=True),
+    UniqueConstraint("version_id", "digest"),
+)
+
+model_approvals = Table(
+    "model_approvals",
+    metadata,
+    Column("version_id", Text, ForeignKey("model_versions.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("granted", Boolean, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    at("at", now=True),
+    CheckConstraint("length(why) > 0", name="why"),
 )

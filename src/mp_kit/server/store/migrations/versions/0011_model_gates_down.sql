@@ -1,0 +1,13 @@
+DROP TRIGGER model_versions_gated ON model_versions;
+DROP TRIGGER model_stage_history_gated ON model_stage_history;
+DROP TRIGGER model_stage_history_stays ON model_stage_history;
+DROP TABLE hostings;
+DROP TABLE model_approvals;
+DROP TABLE model_validations;
+DROP FUNCTION owner_approves();
+DROP FUNCTION keep_history();
+DROP FUNCTION keep_stage();
+DROP FUNCTION refuse_ungated(TEXT, TEXT);
+DROP FUNCTION missing_gates(TEXT, TEXT);
+DROP INDEX ix_deployment_heartbeats_received_at;
+DROP INDEX ix_deployments_version_id;
