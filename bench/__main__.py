@@ -10,12 +10,25 @@ from dataclasses import asdict
 
 from bench.results import Result
 
-NAMES = ("start", "ingest", "pull", "presign", "publish", "score", "consensus", "launch", "watch", "chaos")
+NAMES = (
+    "start",
+    "ingest",
+    "pull",
+    "presign",
+    "publish",
+    "score",
+    "consensus",
+    "launch",
+    "watch",
+    "chaos",
+    "pages",
+    "signal-chaos",
+)
 
 
 def run(name: str) -> list[Result]:
     """The results of one benchmark."""
-    results: list[Result] = importlib.import_module(f"bench.{name}").run()
+    results: list[Result] = importlib.import_module(f"bench.{name.replace('-', '_')}").run()
     return results
 
 
