@@ -36,7 +36,7 @@ def public() -> dict[str, Callable[[], str]]:
     chance = random.Random(3)
     return {
         "catalogue": lambda: "/marketplace",
-        "catalogue_filtered": lambda: f"/marketplace?q={chance.choice(['trend', 'model 7', 'Vendor 3'])}&symbol=EURUSD",
+        "catalogue_filtered": lambda: f"/marketplace?q={chance.choice(['trend', 'model+7', 'Vendor+3'])}&symbol=EURUSD",
         "model": lambda: f"/marketplace/models/mod_{chance.randint(1, 2 * world.HEARD)}",
         "leaderboard": lambda: "/marketplace/leaderboard",
         "consensus": lambda: f"/consensus?symbol={chance.choice(['EURUSD', 'GBPUSD', 'USDJPY'])}",

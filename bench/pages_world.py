@@ -24,7 +24,7 @@ MODELS = max(20, int(1_000 * SCALE))
 RUNS = MODELS * 10
 EACH = 1_000
 """Signals of a deployment, hourly up to now: with a thousand models, a million."""
-HEARD = max(5, MODELS // 10)
+HEARD = MODELS // 10
 """Models whose deployments send a heartbeat a minute."""
 VENDORS = 50
 SYMBOLS = ["EURUSD", "GBPUSD", "USDJPY", "AUDUSD", "NZDUSD", "USDCAD", "USDCHF", "EURJPY"]
@@ -102,28 +102,29 @@ STATEMENTS = (
 )
 
 
-def fill(house: House) -> str:
-    """Fills an empty marketplace; gives an API key of a vendor with twenty models."""
+def fill(house: House, models: int = MODELS, each: int = EACH) -> str:
+    """Fills an empty marketplace; gives an API key of one of its vendors.
+
+    Args:
+        house: Over a migrated database.
+        models: How many, with ten runs each.
+        each: Signals of every deployment.
+    """
     sizes: dict[str, Any] = {
-        "vendors": VENDORS,
-        "models": MODELS,
-        "runs": RUNS,
-        "each": EACH,
-        "heard": HEARD,
+        "vendors": VENDORS, "models": models, "runs": models * 10, "each": each, "heard": models // 10,
         "symbols": SYMBOLS,
-    }
+    }  # fmt: skip
     with house.db.begin() as tx:
         for statement in STATEMENTS:
             needed = {name: value for name, value in sizes.items() if f":{name}" in statement}
             tx.execute(text(statement), needed)
-        _score(tx)
-        key = vendors.rotate(tx, house.tokens, "ven_1", actor="bench").api_key
-        for _ in range(RUNS // 100 - 1):  # some batches are always too new for the running counts
+        _score(tx, models)
+        for _ in range(models // 10 - 1):  # some batches are always too new for the running counts
             scores.count(tx, batches=100)
-    return key
+        return vendors.rotate(tx, house.tokens, "ven_1", actor="bench").api_key
 
 
-def _score(tx: Tx) -> None:
+def _score(tx: Tx, models: int) -> None:
     chance = random.Random(1)
     rows = [
         {
@@ -135,7 +136,7 @@ def _score(tx: Tx) -> None:
             "sharpe": card.sharpe.value,
             "dsr": card.dsr.value,
         }
-        for number in range(1, MODELS + 1)
+        for number in range(1, models + 1)
     ]
     tx.execute(
         text(

@@ -1,4 +1,6 @@
-"""Installs the Debian packages that some tests want (``make test``): a real S3 server. Standard library only.
+"""Installs the Debian packages that some tests want (``make test``): a real S3 server, a browser.
+
+Standard library only.
 
 1. What is there already is not installed again, and then nothing is asked of anybody.
 2. Where this is not root on Debian, or apt cannot, it says so and ends well: those tests then skip with their reason.
@@ -19,6 +21,7 @@ PACKAGES = {
     "ceph-osd": "ceph-osd",
     "ceph": "ceph-common",
     "ceph-authtool": "ceph-common",
+    "chromium": "chromium",
 }
 """Programs and the packages that bring them."""
 
@@ -32,11 +35,11 @@ def main() -> int:
         return 0
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
-        say(f"the S3 tests will skip: install {' '.join(missing)} (needs root on Debian)")
+        say(f"tests of S3 or of pages will skip: install {' '.join(missing)} (needs root on Debian)")
         return 0
     say(f"installing {' '.join(missing)}")
     if not (installed(apt, missing) or (ran(apt, "update") and installed(apt, missing))):
-        say("the S3 tests will skip: apt could not install them")
+        say("tests of S3 or of pages will skip: apt could not install them")
     return 0
 
 

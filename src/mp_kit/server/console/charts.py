@@ -6,6 +6,7 @@ who do not see it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,9 +14,11 @@ from markupsafe import Markup, escape
 
 __all__ = ["Bar", "Point", "bars", "line", "reliability", "spark"]
 
-WIDTH, HEIGHT = 640.0, 200.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 8.0, 8.0, 24.0
-_TICKS = 4
+WIDTH, HEIGHT = 420.0, 190.0
+"""In pixels of a card of ordinary width: there, letters have the size that the stylesheet says."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 8.0, 8.0, 24.0
+_STEPS = 5
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,14 @@ class Bar:
 
 
 class _Scale:
-    """From values to heights."""
+    """From values to heights, between two round numbers."""
 
     def __init__(self, low: float, high: float) -> None:
-        pad = (high - low) * 0.06 or max(abs(high), 1.0) * 0.06
-        self.low, self.high = low - (pad if low < 0 else 0), high + pad
+        span = (high - low) or abs(high) or 1.0
+        power = 10.0 ** math.floor(math.log10(span / _STEPS))
+        self.step = next(power * nice for nice in (1, 2, 2.5, 5, 10) if span / (power * nice) <= _STEPS)
+        self.low = math.floor(low / self.step + _ROUNDING) * self.step
+        self.high = max(math.ceil(high / self.step - _ROUNDING) * self.step, self.low + self.step)
 
     def y(self, value: float) -> float:
         room = HEIGHT - _TOP - _BOTTOM
@@ -70,14 +76,12 @@ class _Scale:
     def axis(self) -> list[str]:
         """Lines across, with their values."""
         parts = []
-        for number in range(_TICKS + 1):
-            value = self.low + (self.high - self.low) * number / _TICKS
-            y = self.y(value)
-            parts.append(f'<line class="axis" x1="{_LEFT:g}" x2="{WIDTH - _RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        for number in range(round((self.high - self.low) / self.step) + 1):
+            value = self.low + self.step * number
+            value = 0.0 if abs(value) < self.step * _ROUNDING else value
+            y, kind = self.y(value), "axis" if value else "zero"
+            parts.append(f'<line class="{kind}" x1="{_LEFT:g}" x2="{WIDTH - _RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text x="{_LEFT - 6:g}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
-        if self.low < 0 < self.high:
-            y = self.y(0)
-            parts.append(f'<line class="zero" x1="{_LEFT:g}" x2="{WIDTH - _RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
         return parts
 
 
@@ -107,7 +111,7 @@ def line(points: Sequence[Point], *, says: str, low: float | None = None, high: 
         if p.kind or len(points) == 1:
             title = f"<title>{escape(p.label)}: {_short(p.value)}</title>"
             parts.append(
-                f'<circle class="dot {escape(p.kind)}" cx="{x:.1f}" cy="{scale.y(p.value):.1f}" r="4">{title}</circle>'
+                f'<circle class="dot {escape(p.kind)}" cx="{x:.1f}" cy="{scale.y(p.value):.1f}" r="3">{title}</circle>'
             )
     return _svg([*parts, *_below(xs, [p.label for p in points])], says)
 

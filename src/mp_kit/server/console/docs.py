@@ -25,8 +25,6 @@ PAGES: Mapping[str, str] = {
     "runs": "Training runs: their states, their money, their logs",
     "serving": "From a model to a server that pushes signals",
     "signals": "Signals: exactly once, receipts, the outbox",
-    "scores": "Scores: what is measured, and how",
-    "consensus": "The consensus: who counts, and how much",
     "webhooks": "Webhooks: being told what happened",
     "console": "These pages",
     "cli": "Every command of mp",
@@ -75,6 +73,8 @@ def _link(tokens: Sequence[Token], known: set[str]) -> None:
     for number, token in enumerate(tokens):
         if token.type == "heading_open":
             token.attrSet("id", re.sub(r"[^a-z0-9]+", "-", tokens[number + 1].content.casefold()).strip("-"))
+        if token.type == "th_open":
+            token.attrSet("scope", "col")
         if token.type == "fence":
             token.info = ""  # no highlighting, so no class that says a language
         is_link = False
