@@ -160,7 +160,7 @@ class AuthError(MarketplaceError):
 
     code = "unauthorized"
     http = 401
-    hint = "Sign in again: `mp login --api-url URL --api-key vk_…`."
+    hint = "Sign in again: `mp login --api-url URL --api-key vk_…`, or `mp login --device`."
 
 
 class TokenExpiredError(AuthError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mp_kit.cli import admin_consensus, admin_money, admin_store, admin_webhooks
+from mp_kit.cli import admin_consensus, admin_keys, admin_money, admin_store, admin_webhooks
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
 from mp_kit.cli.output import Json, emit, pairs, say, table
 
@@ -28,6 +28,8 @@ app.add_typer(admin_webhooks.app, name="webhook")
 app.add_typer(admin_consensus.app, name="consensus")
 app.command("sweep")(admin_money.sweep)
 vendor.command("ceiling")(admin_money.ceiling)
+vendor.command("code")(admin_keys.code)
+vendor.command("revoke-keys")(admin_keys.revoke_keys)
 
 RoundId = Annotated[str, typer.Argument(help="The round's id.")]
 Wait = Annotated[float, typer.Option("--wait", min=1, help="Longest wait for the flow run, in seconds.")]
@@ -48,7 +50,10 @@ def _prefect(home: Path | None) -> Iterator[PrefectApi | None]:
 
 @vendor.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="Its name; no other has it.")], home: Home = None, json: Json = False
+    name: Annotated[str, typer.Argument(help="Its name; no other has it.")],
+    pending: Annotated[bool, typer.Option("--pending", help="It can do nothing until it is activated.")] = False,
+    home: Home = None,
+    json: Json = False,
 ) -> None:
     """Creates a vendor; its key is shown this once."""
     import json as codec
@@ -56,7 +61,7 @@ def create(
     from mp_kit.server.services import vendors
 
     with open_house(home) as house, house.db.begin() as tx:
-        made = vendors.create(tx, house.tokens, name, actor=ACTOR)
+        made = vendors.create(tx, house.tokens, name, actor=ACTOR, pending=pending)
     facts = {"vendor_id": made.vendor_id, "api_key": made.api_key}
     emit({**facts, "expires_at": instant(made.expires_at)}, as_json=json, text=codec.dumps(facts))
 

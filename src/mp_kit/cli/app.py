@@ -39,7 +39,8 @@ class Lazy(NamedTuple):
 
 
 COMMANDS: dict[str, Lazy] = {
-    "login": Lazy("mp_kit.cli.login", "login", "Check an API key and store it."),
+    "login": Lazy("mp_kit.cli.login", "login", "Check an API key and store it; --device gets one."),
+    "keys": Lazy("mp_kit.cli.keys", "app", "API keys: list, create, rotate, revoke."),
     "config": Lazy("mp_kit.cli.config", "app", "Show or set the profile."),
     "doctor": Lazy("mp_kit.cli.doctor", "doctor", "Check set-up and connection; says what to do."),
     "health": Lazy("mp_kit.cli.market", "health", "How the marketplace is."),

@@ -1,10 +1,9 @@
-"""``mp login``: check a key, then store it."""
+"""``mp login``: check a key, or get one by a code that is approved in the browser; then store it."""
 
 from __future__ import annotations
 
 import getpass
 import sys
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -15,40 +14,62 @@ from mp_kit.errors import AuthError, InvalidInputError
 
 Url = Annotated[str | None, typer.Option("--api-url", help="Root of the marketplace; the profile's by default.")]
 Key = Annotated[
-    str | None, typer.Option("--api-key", help="vk_… key; '-' reads it from stdin; asked for on a terminal.")
+    str | None,
+    typer.Option("--api-key", help="vk_… key, or ac_… code; '-' reads it from stdin; asked for on a terminal."),
 ]
+Device = Annotated[bool, typer.Option("--device", help="Get a key: shows a URL and a code to approve in a browser.")]
+Wait = Annotated[float, typer.Option("--wait", min=5, max=600, help="With --device: seconds to wait at most.")]
 
 
-def login(api_url: Url = None, api_key: Key = None, json: Json = False) -> None:
-    """Checks an API key with the marketplace and stores it, readable by you only.
+def login(
+    api_url: Url = None, api_key: Key = None, device: Device = False, wait: Wait = 600, json: Json = False
+) -> None:
+    """Checks an API key with the marketplace and stores it, readable by you only; --device gets one.
 
     Signing in trusts the marketplace anew: the key that signs its manifests is pinned at the next pull.
     """
-    from pydantic import SecretStr
-
     from mp_kit.client import config
 
     url = config.resolve(api_url).api_url.rstrip("/")
-    key = _key(api_key)
+    key = "" if device and api_key is None else _key(api_key)
+    if key and not key.startswith("ac_"):
+        _with_key(url, key, as_json=json)
+    else:
+        _with_code(url, key or None, wait, as_json=json)
+
+
+def _with_key(url: str, key: str, *, as_json: bool) -> None:
+    from pydantic import SecretStr
+
+    from mp_kit.client.sign_in import keep
+
     vendor = session(url, key).me()
-    profile = config.unpinned(replace(config.moved(config.load(), url), api_key=SecretStr(key)), url)
-    stored = config.save(profile)
-    say(f"The key is stored in {stored}.")
-    facts = {"vendor_id": vendor.id, "name": vendor.name, "api_url": url}
-    emit(facts, as_json=json, text=f"Signed in as {vendor.name}.")
+    say(f"The key is stored in {keep(url, SecretStr(key))}.")
+    _signed_in(url, vendor.id, vendor.name, as_json=as_json)
+
+
+def _with_code(url: str, code: str | None, wait: float, *, as_json: bool) -> None:
+    vendor = session(url).sign_in(code, wait=wait)
+    _signed_in(url, vendor.id, vendor.name, as_json=as_json)
+
+
+def _signed_in(url: str, vendor_id: str, name: str, *, as_json: bool) -> None:
+    facts = {"vendor_id": vendor_id, "name": name, "api_url": url}
+    emit(facts, as_json=as_json, text=f"Signed in as {name}.")
 
 
 def _key(given: str | None) -> str:
-    if given == "-":
-        key = sys.stdin.readline().strip()
-    elif given is not None:
-        key = given.strip()
-    elif sys.stdin.isatty():
-        key = getpass.getpass("API key (vk_…): ").strip()
+    """The key; on a terminal an empty one means: by a code."""
+    if given is None and sys.stdin.isatty():
+        key = getpass.getpass("API key (vk_…), or Enter to sign in with a code: ").strip()
+    elif given is None:
+        raise AuthError(
+            "No API key was given.", hint="Pass --api-key vk_…, --api-key - and the key on stdin, or --device."
+        )
     else:
-        raise AuthError("No API key was given.", hint="Pass --api-key vk_…, or --api-key - and the key on stdin.")
+        key = (sys.stdin.readline() if given == "-" else given).strip()
+        if not key:
+            raise AuthError("The API key is empty.", hint="Pass --api-key vk_…, or --device.")
     if key.startswith("sit_"):
         raise InvalidInputError("This is a deployment token (sit_…).", hint="Sign in with the vendor's key (vk_…).")
-    if not key:
-        raise AuthError("The API key is empty.", hint="Pass --api-key vk_….")
     return key

@@ -149,6 +149,10 @@ class Api:
         """The client's own token."""
         return self._token
 
+    def use(self, token: SecretStr) -> None:
+        """From now on requests bear this token."""
+        self._token = token
+
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -11,12 +12,14 @@ from typing import Any, Self
 import httpx
 from pydantic import SecretStr
 
-from mp_kit.client import config
+from mp_kit.client import config, display
+from mp_kit.client import sign_in as signing_in
 from mp_kit.client.connections import Connections
 from mp_kit.client.consensus import ConsensusBox
 from mp_kit.client.data import Data
 from mp_kit.client.deployments import Deployments
 from mp_kit.client.http import Api, Call, Patience, read
+from mp_kit.client.keys import Keys
 from mp_kit.client.models import Models
 from mp_kit.client.opener import Opener, TransportOpener, Urllib3Opener
 from mp_kit.client.outboxes import default_folder
@@ -30,6 +33,7 @@ from mp_kit.client.webhooks import Webhooks
 from mp_kit.contracts.models import CatalogEntry
 from mp_kit.contracts.system import ServiceHealth
 from mp_kit.contracts.vendors import Vendor
+from mp_kit.errors import MarketplaceError, SetupError
 
 
 class VendorView(Shown, Vendor):
@@ -92,8 +96,8 @@ class Marketplace:
         return (
             f"Marketplace {self._api.base_url} ({signed})\n"
             "  parts: rounds, data, train, models, deployments, signals, scores, consensus, connections,\n"
-            "         webhooks\n"
-            "  verbs: me(), catalog(), health()"
+            "         webhooks, keys\n"
+            "  verbs: me(), catalog(), health(), sign_in()"
         )
 
     def __enter__(self) -> Self:
@@ -159,6 +163,11 @@ class Marketplace:
         return Webhooks(self._api)
 
     @cached_property
+    def keys(self) -> Keys:
+        """The vendor's API keys."""
+        return Keys(self._api)
+
+    @cached_property
     def consensus(self) -> ConsensusBox:
         """The marketplace's consensus."""
         return ConsensusBox(self._api)
@@ -190,10 +199,68 @@ class Marketplace:
         """How the marketplace is; outside of the envelope's ``data``."""
         return read(ServiceHealth, self._api.send(Call("GET", "/api/health")), "/api/health")
 
+    @property
+    def has_key(self) -> bool:
+        """A key is there; whether it is good only the marketplace knows."""
+        return self._api.has_token
+
+    def sign_in(
+        self, code: str | None = None, *, wait: float = signing_in.NOTEBOOK_SECONDS, keep: bool = True
+    ) -> VendorView:
+        """Signs in without a key: shows a URL and a code, and waits until somebody approves it in the browser.
+
+        Args:
+            code: A one-time code (``ac_…``) from the operator: then there is nothing to wait for.
+            wait: Seconds to wait at most.
+            keep: The key is stored in the profile, as by ``mp login``.
+
+        Returns:
+            Who we are now.
+
+        Raises:
+            TimeoutExceededError: Nobody approved in time.
+            AuthError: Somebody said no, or the one-time code is used or has ended.
+        """
+        shown = signing_in.here()
+        try:
+            if code is None:
+                issued = signing_in.sign_in(self._api, shown, seconds=wait, sleep=self._sleep)
+            else:
+                issued = signing_in.exchange(self._api, code)
+        except MarketplaceError as error:
+            shown.tell(f"Not signed in. {error.message}")
+            raise
+        self._api.use(SecretStr(issued.api_key))
+        shown.tell(f"Signed in as {issued.vendor_name}.{self._keep(issued.api_key) if keep else ''}")
+        return self.me()
+
+    def _keep(self, key: str) -> str:
+        try:
+            return f" The key is stored in {signing_in.keep(self.api_url, SecretStr(key))}."
+        except SetupError as error:  # the key is good all the same, and this session has it
+            return f" The key could not be stored: {error.message}"
+
     def _opener(self) -> Opener:
         return Urllib3Opener() if self._transport is None else TransportOpener(self._transport)
 
 
-def connect(api_url: str | None = None, token: str | SecretStr | None = None, **how: Any) -> Marketplace:
-    """Connects as environment, profile or arguments say; the same as :class:`Marketplace`."""
-    return Marketplace(api_url, token, **how)
+def connect(
+    api_url: str | None = None, token: str | SecretStr | None = None, *, sign_in: bool | None = None, **how: Any
+) -> Marketplace:
+    """Connects as environment, profile or arguments say; the same as :class:`Marketplace`.
+
+    In a notebook's kernel without a key it offers to sign in: a URL and a code are shown, and it waits two minutes at
+    most. Where nobody approves, the connection is good for what is public, and says so.
+
+    Args:
+        api_url: As of :class:`Marketplace`.
+        token: As of :class:`Marketplace`.
+        sign_in: True or False to offer that anywhere or nowhere.
+        **how: As of :class:`Marketplace`.
+    """
+    market = Marketplace(api_url, token, **how)
+    offered = display.in_kernel() and how.get("transport") is None if sign_in is None else sign_in
+    if offered and not market.has_key:
+        with contextlib.suppress(MarketplaceError):  # it was told where the code was shown
+            market.sign_in()
+    return market

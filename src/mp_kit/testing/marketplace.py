@@ -21,7 +21,11 @@ from mp_kit.contracts import (
     REQUEST_ID_HEADER,
     ConnectionWrite,
     DeploymentRequest,
+    DevicePoll,
+    DeviceRequest,
+    ExchangeRequest,
     HeartbeatWrite,
+    KeyRequest,
     Model,
     ModelRegistration,
     RegisteredModel,
@@ -37,6 +41,7 @@ from mp_kit.contracts import (
 )
 from mp_kit.testing.connections import ConnectionDesk
 from mp_kit.testing.deployments import DeploymentDesk
+from mp_kit.testing.keys import KeyDesk, SignInDesk
 from mp_kit.testing.rounds import Shelf, Tables, sample_tables
 from mp_kit.testing.runs import RunDesk
 from mp_kit.testing.signals import SignalBook
@@ -59,6 +64,8 @@ class FakeMarketplace:
         runs: The runs; ``runs.statuses`` is what looks at a run show, one after the other.
         book: The stored signals.
         connections: The connected accounts; ``connections.verdict`` is what a test says.
+        keys: The vendor's keys.
+        sign_in: Codes for those who have none; ``sign_in.verdicts`` is what a waiting program hears.
         webhooks: The endpoints; ``webhooks.taken`` is whether they take what is sent.
         shelf: The round; ``shelf.files`` holds the files' bytes by sha256, for a test to spoil.
     """
@@ -81,6 +88,8 @@ class FakeMarketplace:
         self.book = SignalBook(self._vendor.id, now, self.shelf.signer)
         self.connections = ConnectionDesk(now)
         self.webhooks = WebhookDesk(now)
+        self.keys = KeyDesk(self._vendor, self.api_key, now)
+        self.sign_in = SignInDesk(self.url, self.keys, now)
         self._desk = DeploymentDesk(now)
         self._models: dict[tuple[str, str], RegisteredModel] = {}
         self._answers: dict[tuple[str, str], tuple[bytes, Any]] = {}
@@ -146,20 +155,29 @@ class FakeMarketplace:
         return _good([])
 
     def _vendors(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
+        if rest[:1] == ["device"]:
+            return self._device(request, rest[1:])
         self._who(request, vendor=True)
-        if rest == ["me"]:
-            return _good(self._vendor)
-        if rest[:1] == ["webhooks"]:
-            return self._hook(request, rest[1:])
-        if rest[:1] == ["connections"]:
-            return self._connect(request, rest[1:])
-        if request.method == "POST" and rest == ["models"]:
-            wanted = ModelRegistration.model_validate(_body(request))
-            ids = {"model_id": f"mod_{wanted.name}", "version_id": f"ver_{wanted.version}"}
-            return _good(self._models.setdefault((wanted.name, wanted.version), RegisteredModel(**ids)))
-        if request.method == "GET" and rest == ["models"]:
+        desks = {"webhooks": self._hook, "connections": self._connect, "keys": self._key, "models": self._own_models}
+        if rest[0] in desks:
+            return desks[rest[0]](request, rest[1:])
+        if rest != ["me"]:
+            raise errors.RouteNotFoundError(f"No route {request.method} {request.url.path}.")
+        return _good(self._vendor)
+
+    def _device(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
+        if rest == ["token"]:
+            return _good(self.sign_in.poll(DevicePoll.model_validate(_body(request))))
+        return _good(self.sign_in.begin(DeviceRequest.model_validate(_body(request))))
+
+    def _own_models(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
+        if rest:
+            return self._promote(request, rest)
+        if request.method == "GET":
             return _good([{"id": model.model_id, "name": name} for (name, _), model in self._models.items()])
-        return self._promote(request, rest)
+        wanted = ModelRegistration.model_validate(_body(request))
+        ids = {"model_id": f"mod_{wanted.name}", "version_id": f"ver_{wanted.version}"}
+        return _good(self._models.setdefault((wanted.name, wanted.version), RegisteredModel(**ids)))
 
     def _connect(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
         if not rest:
@@ -168,6 +186,16 @@ class FakeMarketplace:
             return _good(self.connections.put(rest[0], ConnectionWrite.model_validate(_body(request))))
         verbs = {"GET": self.connections.get, "DELETE": self.connections.remove, "POST": self.connections.test}
         return _good(verbs[request.method](rest[0]))
+
+    def _key(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
+        desk, force = self.keys, request.url.params.get("force") == "true"
+        if rest[1:] == ["rotate"]:
+            return _good(desk.rotate(rest[0], float(request.url.params.get("overlap_hours", "24"))))
+        if request.method == "DELETE":
+            return _good(desk.revoke(rest[0], force=force) if rest else desk.revoke_all(force=force))
+        if request.method == "POST":
+            return _good(desk.create(KeyRequest.model_validate(_body(request))))
+        return _good(desk.all(_token(request)))
 
     def _hook(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
         desk, method = self.webhooks, request.method
@@ -187,12 +215,14 @@ class FakeMarketplace:
     def _promote(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
         change = StageChange.model_validate(_body(request))
         for key, model in self._models.items():
-            if [model.model_id, model.version_id] == [rest[1], rest[3]]:
+            if [model.model_id, model.version_id] == [rest[0], rest[2]]:
                 self._models[key] = model.model_copy(update={"stage": change.stage})
                 return _good(self._models[key])
         raise errors.NotFoundError("No such version.")
 
-    def _marketplace(self, request: httpx.Request, _rest: list[str]) -> httpx.Response:
+    def _marketplace(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
+        if rest == ["vendor", "auth", "exchange"]:
+            return _good(self.sign_in.exchange(ExchangeRequest.model_validate(_body(request))))
         self._who(request)
         if request.method == "GET":
             return _good(self._vendor)
@@ -288,8 +318,8 @@ class FakeMarketplace:
         return _good(answer)
 
     def _who(self, request: httpx.Request, *, vendor: bool = False) -> str:
-        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if token == self.api_key:
+        token = _token(request)
+        if self.keys.opens(token):
             return self._vendor.id
         if token not in self._desk.tokens:
             raise errors.AuthError("The token is missing, unknown or revoked.")
@@ -304,6 +334,10 @@ def _good(data: Any) -> httpx.Response:
 
     found = [plain(value) for value in data] if isinstance(data, list) else plain(data)
     return httpx.Response(200, json={"success": True, "data": found})
+
+
+def _token(request: httpx.Request) -> str:
+    return str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
 
 
 def _body(request: httpx.Request) -> Any:
