@@ -46,7 +46,8 @@ FINDINGS = r"""
   for (const drawing of all("svg"))
     if (!drawing.hasAttribute("aria-hidden") && !drawing.getAttribute("aria-label")) say("no words", drawing);
   for (const table of all("table"))
-    if (!(table.caption || table.closest(".prose")) || [...table.querySelectorAll("thead th")].some((cell) => !cell.scope)) say("table", table);
+    if (!(table.caption || table.closest(".prose")) ||
+        [...table.querySelectorAll("thead th")].some((cell) => !cell.scope)) say("table", table);
   for (const box of all(".scroll"))
     if (box.scrollWidth > box.clientWidth && box.tabIndex !== 0) say("no key scrolls", box);
   const ids = all("[id]").map((element) => element.id);

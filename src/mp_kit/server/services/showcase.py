@@ -13,17 +13,14 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from mp_kit.contracts import CatalogEntry
 from mp_kit.contracts.measured import Measured
 from mp_kit.contracts.scores import LeaderboardEntry
 from mp_kit.errors import NotFoundError
-from mp_kit.server.services import models, scores
+from mp_kit.server.services import scores
 from mp_kit.server.store import showcase as rows
 from mp_kit.server.store.engine import Tx
 
-__all__ = ["SORTS", "Found", "Shown", "Wanted", "find", "pick", "search"]
-
-_Key = Callable[[CatalogEntry], Any]
+__all__ = ["SORTS", "Found", "Listed", "Shown", "Wanted", "find", "search"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,22 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A model in the list.
+
+    Args:
+        row: id, name, description, vendor, task, stage, tags, created_at, last_oos_sharpe, deployment_count,
+            last_heartbeat_at, status, signals, symbols, timeframes.
+        sharpe: With its interval, or why there is none.
+        hit_rate: Likewise.
+    """
+
+    row: Row[Any]
+    sharpe: Measured | None = None
+    hit_rate: Measured | None = None
+
+
+@dataclass(frozen=True)
 class Found:
     """A page of the catalogue.
 
@@ -59,7 +72,7 @@ class Found:
         timeframes: Of all models.
     """
 
-    entries: Sequence[CatalogEntry]
+    entries: Sequence[Listed]
     total: int
     everything: int
     symbols: Sequence[str]
@@ -94,20 +107,17 @@ class Shown:
 
 
 def search(tx: Tx, wanted: Wanted, *, offset: int = 0, limit: int = 50) -> Found:
-    """The catalogue as somebody wants it."""
-    return pick(models.catalog(tx), wanted, offset=offset, limit=limit)
-
-
-def pick(entries: Sequence[CatalogEntry], wanted: Wanted, *, offset: int = 0, limit: int = 50) -> Found:
-    """Filters, sorts and cuts; pure."""
-    fitting = [entry for entry in entries if _fits(entry, wanted)]
-    fitting.sort(key=SORTS.get(wanted.sort, SORTS["sharpe"]))
+    """The catalogue as somebody wants it: light rows of all, scores of those that are on the page."""
+    everything = rows.index(tx, by_hits=wanted.sort == "hit_rate")
+    fitting = sorted((row for row in everything if _fits(row, wanted)), key=SORTS.get(wanted.sort, SORTS["sharpe"]))
+    chosen = fitting[offset : offset + limit]
+    known = {row.model_id: row for row in rows.measured(tx, [row.id for row in chosen])}
     return Found(
-        entries=fitting[offset : offset + limit],
+        entries=[_listed(row, known.get(row.id)) for row in chosen],
         total=len(fitting),
-        everything=len(entries),
-        symbols=sorted({symbol for entry in entries for symbol in entry.supported_symbols}),
-        timeframes=sorted({frame for entry in entries for frame in entry.supported_timeframes}),
+        everything=len(everything),
+        symbols=sorted({symbol for row in everything for symbol in row.symbols}),
+        timeframes=sorted({frame for row in everything for frame in row.timeframes}),
     )
 
 
@@ -144,26 +154,29 @@ def find(tx: Tx, model_id: str, *, viewer: str | None = None) -> Shown:
     )
 
 
-def _fits(entry: CatalogEntry, wanted: Wanted) -> bool:
-    if (wanted.task and entry.task != wanted.task) or (wanted.stage and entry.stage != wanted.stage):
+def _listed(row: Row[Any], score: Row[Any] | None) -> Listed:
+    if score is None:
+        return Listed(row)
+    sharpe = Measured.model_validate(score.sharpe) if score.enough_data else None
+    return Listed(row, sharpe, Measured.model_validate(score.hit_rate))
+
+
+def _fits(row: Row[Any], wanted: Wanted) -> bool:
+    if (wanted.task and row.task != wanted.task) or (wanted.stage and row.stage != wanted.stage):
         return False
-    if wanted.symbol and wanted.symbol not in entry.supported_symbols:
+    if wanted.symbol and wanted.symbol not in row.symbols:
         return False
-    if wanted.timeframe and wanted.timeframe not in entry.supported_timeframes:
+    if wanted.timeframe and wanted.timeframe not in row.timeframes:
         return False
-    told = " ".join([entry.name, entry.description, entry.vendor, *entry.tags]).casefold()
+    told = " ".join([row.name, row.description, row.vendor, *map(str, row.tags)]).casefold()
     return all(word in told for word in wanted.text.casefold().split())
 
 
-def _value(found: Measured | None) -> float:
-    return float("-inf") if found is None or found.value is None else found.value
-
-
-SORTS: Mapping[str, _Key] = {
-    "sharpe": lambda e: (e.last_oos_sharpe is None, -(e.last_oos_sharpe or 0), e.name),
-    "hit_rate": lambda e: (-_value(e.hit_rate), e.name),
-    "signals": lambda e: (-(e.total_predictions or 0), e.name),
-    "newest": lambda e: -e.created_at.timestamp(),
-    "name": lambda e: (e.name.casefold(), e.id),
+SORTS: Mapping[str, Callable[[Row[Any]], Any]] = {
+    "sharpe": lambda row: (row.last_oos_sharpe is None, -(row.last_oos_sharpe or 0), row.name, row.id),
+    "hit_rate": lambda row: (row.hit_rate is None, -(row.hit_rate or 0), row.name, row.id),
+    "signals": lambda row: (-row.signals, row.name, row.id),
+    "newest": lambda row: (-row.created_at.timestamp(), row.id),
+    "name": lambda row: (row.name.casefold(), row.id),
 }
 """Orders of the catalogue; what is unknown comes last."""

@@ -56,3 +56,13 @@ def course(tx: Tx, symbol: str, timeframe: str, method: str, fallback: str, limi
     """Decisions and scores of a symbol's last bars, newest first."""
     given = {"symbol": symbol, "timeframe": timeframe, "method": method, "fallback": fallback, "limit": limit}
     return list(tx.execute(text(named("consensus_course")), given))
+
+
+def index(tx: Tx, *, by_hits: bool) -> list[Row[Any]]:
+    """A light row for every model of the catalogue; hit rates only where they are the order."""
+    return list(tx.execute(text(named("catalog_index")), {"by_hits": by_hits}))
+
+
+def measured(tx: Tx, ids: Sequence[str]) -> list[Row[Any]]:
+    """Sharpe ratio and hit rate of models, with their intervals."""
+    return list(tx.execute(text(named("catalog_scores")), {"ids": list(ids)}))

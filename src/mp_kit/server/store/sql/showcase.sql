@@ -106,3 +106,60 @@ LIMIT :limit;
 SELECT DISTINCT ON (c.event_time) c.event_time, c.decision, c.score FROM consensus c
 WHERE c.symbol = :symbol AND c.timeframe = :timeframe AND c.method IN (:method, :fallback)
 ORDER BY c.event_time DESC, (c.method = :method) DESC LIMIT :limit;
+
+-- name: catalog_index
+-- A light row for every model in pilot or prod: what filters and sorts need, no more. Signals are exact: the rollups', and
+-- those of batches that no rollup has yet. Symbols are the rollups'; of a deployment without any, its newest batch's.
+WITH shown AS (
+  SELECT DISTINCT ON (model_id) model_id, stage, last_oos_sharpe FROM model_versions
+  WHERE stage IN ('pilot', 'prod') ORDER BY model_id, stage = 'prod' DESC, updated_at DESC
+), fresh AS MATERIALIZED (
+  SELECT u.batch_id, u.deployment_id, u.first_event, u.last_event, b.accepted
+  FROM uncounted_batches u JOIN signal_batches b ON b.id = u.batch_id
+), spoken AS (
+  SELECT deployment_id, symbol, timeframe FROM signal_rollups
+  UNION
+  SELECT f.deployment_id, s.symbol, s.timeframe
+  FROM (SELECT DISTINCT ON (deployment_id) * FROM fresh
+        WHERE NOT EXISTS (SELECT 1 FROM signal_rollups r WHERE r.deployment_id = fresh.deployment_id)
+        ORDER BY deployment_id, batch_id DESC LIMIT 100) f JOIN deployments d ON d.id = f.deployment_id,
+       LATERAL (SELECT DISTINCT x.symbol, x.timeframe FROM signals x
+                WHERE x.vendor_id = d.vendor_id AND x.event_time BETWEEN f.first_event AND f.last_event
+                  AND x.deployment_id = f.deployment_id OFFSET 0) s
+), said AS (
+  SELECT deployment_id, sum(signals) AS signals FROM (
+    SELECT deployment_id, sum(predictions) AS signals FROM signal_rollups GROUP BY deployment_id
+    UNION ALL
+    SELECT deployment_id, sum(accepted) FROM fresh GROUP BY deployment_id
+  ) both_kinds GROUP BY deployment_id
+), placed AS (
+  SELECT d.model_id, count(*) AS deployment_count, max(d.last_heartbeat_at) AS last_heartbeat_at,
+         (array_agg(d.status ORDER BY d.last_heartbeat_at DESC NULLS LAST))[1] AS status, sum(said.signals) AS signals
+  FROM deployments d LEFT JOIN said ON said.deployment_id = d.id WHERE d.model_id IS NOT NULL GROUP BY d.model_id
+), topics AS (
+  SELECT d.model_id, array_agg(DISTINCT k.symbol ORDER BY k.symbol) AS symbols,
+         array_agg(DISTINCT k.timeframe ORDER BY k.timeframe) AS timeframes
+  FROM spoken k JOIN deployments d ON d.id = k.deployment_id WHERE d.model_id IS NOT NULL GROUP BY d.model_id
+), hits AS (
+  SELECT DISTINCT ON (d.model_id) d.model_id, CAST(ms.card #>> '{hit_rate,value}' AS float8) AS hit_rate
+  FROM model_scores ms JOIN deployments d ON d.id = ms.deployment_id JOIN dataset_rounds r ON r.id = ms.round_id
+  WHERE :by_hits AND d.model_id IS NOT NULL
+  ORDER BY d.model_id, r.created_at DESC, ms.bars DESC, d.created_at, d.id
+)
+SELECT m.id, m.name, m.description, v.name AS vendor, m.task, shown.stage, m.tags, m.created_at, shown.last_oos_sharpe,
+       hits.hit_rate, coalesce(placed.deployment_count, 0) AS deployment_count, placed.last_heartbeat_at, placed.status,
+       coalesce(placed.signals, 0)::bigint AS signals, coalesce(topics.symbols, '{}') AS symbols,
+       coalesce(topics.timeframes, '{}') AS timeframes
+FROM models m
+JOIN marketplace_vendors v ON v.id = m.vendor_id AND v.status = 'active'
+JOIN shown ON shown.model_id = m.id
+LEFT JOIN placed ON placed.model_id = m.id
+LEFT JOIN topics ON topics.model_id = m.id
+LEFT JOIN hits ON hits.model_id = m.id;
+
+-- name: catalog_scores
+-- The numbers that the catalogue shows of these models, each with its interval.
+SELECT DISTINCT ON (d.model_id) d.model_id, ms.enough_data, ms.card -> 'sharpe' AS sharpe, ms.card -> 'hit_rate' AS hit_rate
+FROM deployments d JOIN model_scores ms ON ms.deployment_id = d.id JOIN dataset_rounds r ON r.id = ms.round_id
+WHERE d.model_id = ANY(:ids)
+ORDER BY d.model_id, r.created_at DESC, ms.bars DESC, d.created_at, d.id;
