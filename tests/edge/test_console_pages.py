@@ -112,7 +112,7 @@ def test_catalogue_filters(full: SimpleNamespace):
     assert ["mod_1", "mod_2", "mod_3"] == found(sort="newest")[:3]
 
 
-@pytest.mark.parametrize("query", ["offset=-1", "offset=x", "offset=99999999999", "sort=__class__", "q=%00", "q=%ff"])
+@pytest.mark.parametrize("query", ["offset=-1", "offset=x", "offset=99999999999", "sort=__class__", "symbol=%00", "page=%00", "q=%00", "q=%ff"])
 def test_catalogue_bears_any_query(full: SimpleNamespace, query: str):
     """What makes no sense finds nothing or everything, and breaks nothing."""
     assert 200 == full.client.get(f"/marketplace?{query}").status_code

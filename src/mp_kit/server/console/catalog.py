@@ -32,8 +32,8 @@ SORT_NAMES = {
 @get(HOME, sync_to_thread=True, include_in_schema=False)
 def catalog(house: TheHouse, visit: TheVisit, request: AnyRequest) -> Response[bytes]:
     """Models in pilot or prod, filtered and sorted; what a filter does not know finds nothing."""
-    asked = {name: request.query_params.get(name, "")[:_MAX_TEXT] for name in asdict(Wanted()) if name != "text"}
-    wanted = Wanted(text=request.query_params.get("q", "")[:_MAX_TEXT].replace("\0", ""), **asked)
+    said = {name: value[:_MAX_TEXT].replace("\0", "") for name, value in request.query_params.items()}
+    wanted = Wanted(text=said.get("q", ""), **{name: said.get(name, "") for name in asdict(Wanted()) if name != "text"})
     offset = _offset(request.query_params.get("offset", ""))
     with house.db.begin() as tx:
         found = showcase.search(tx, wanted, offset=offset, limit=_ON_A_PAGE)

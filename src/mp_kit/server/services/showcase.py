@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,10 @@ from mp_kit.server.store import showcase as rows
 from mp_kit.server.store.engine import Tx
 
 __all__ = ["SORTS", "Found", "Listed", "Shown", "Wanted", "find", "search"]
+
+
+SORTS = ("sharpe", "hit_rate", "signals", "newest", "name")
+"""Orders of the catalogue, the first by default; what is unknown comes last."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,7 @@ class Listed:
     """A model in the list.
 
     Args:
-        row: id, name, description, vendor, task, stage, tags, created_at, last_oos_sharpe, deployment_count,
-            last_heartbeat_at, status, signals, symbols, timeframes.
+        row: id, name, vendor, task, stage, deployment_count, last_heartbeat_at, status, signals, symbols, timeframes.
         sharpe: With its interval, or why there is none.
         hit_rate: Likewise.
     """
@@ -107,17 +110,17 @@ class Shown:
 
 
 def search(tx: Tx, wanted: Wanted, *, offset: int = 0, limit: int = 50) -> Found:
-    """The catalogue as somebody wants it: light rows of all, scores of those that are on the page."""
-    everything = rows.index(tx, by_hits=wanted.sort == "hit_rate")
-    fitting = sorted((row for row in everything if _fits(row, wanted)), key=SORTS.get(wanted.sort, SORTS["sharpe"]))
-    chosen = fitting[offset : offset + limit]
+    """The catalogue as somebody wants it: the database filters and sorts, scores are read of one page only."""
+    asked = asdict(wanted) | {"words": wanted.text.lower().split(), "offset": offset, "limit": limit}
+    chosen = rows.catalog(tx, asked | {"sort": wanted.sort if wanted.sort in SORTS else SORTS[0]})
     known = {row.model_id: row for row in rows.measured(tx, [row.id for row in chosen])}
+    all_of_it = rows.facets(tx)
     return Found(
         entries=[_listed(row, known.get(row.id)) for row in chosen],
-        total=len(fitting),
-        everything=len(everything),
-        symbols=sorted({symbol for row in everything for symbol in row.symbols}),
-        timeframes=sorted({frame for row in everything for frame in row.timeframes}),
+        total=chosen[0].total if chosen else 0,
+        everything=all_of_it.models,
+        symbols=all_of_it.symbols,
+        timeframes=all_of_it.timeframes,
     )
 
 
@@ -159,24 +162,3 @@ def _listed(row: Row[Any], score: Row[Any] | None) -> Listed:
         return Listed(row)
     sharpe = Measured.model_validate(score.sharpe) if score.enough_data else None
     return Listed(row, sharpe, Measured.model_validate(score.hit_rate))
-
-
-def _fits(row: Row[Any], wanted: Wanted) -> bool:
-    if (wanted.task and row.task != wanted.task) or (wanted.stage and row.stage != wanted.stage):
-        return False
-    if wanted.symbol and wanted.symbol not in row.symbols:
-        return False
-    if wanted.timeframe and wanted.timeframe not in row.timeframes:
-        return False
-    told = " ".join([row.name, row.description, row.vendor, *map(str, row.tags)]).casefold()
-    return all(word in told for word in wanted.text.casefold().split())
-
-
-SORTS: Mapping[str, Callable[[Row[Any]], Any]] = {
-    "sharpe": lambda row: (row.last_oos_sharpe is None, -(row.last_oos_sharpe or 0), row.name, row.id),
-    "hit_rate": lambda row: (row.hit_rate is None, -(row.hit_rate or 0), row.name, row.id),
-    "signals": lambda row: (-row.signals, row.name, row.id),
-    "newest": lambda row: (-row.created_at.timestamp(), row.id),
-    "name": lambda row: (row.name.casefold(), row.id),
-}
-"""Orders of the catalogue; what is unknown comes last."""

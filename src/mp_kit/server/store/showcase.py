@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -58,9 +58,14 @@ def course(tx: Tx, symbol: str, timeframe: str, method: str, fallback: str, limi
     return list(tx.execute(text(named("consensus_course")), given))
 
 
-def index(tx: Tx, *, by_hits: bool) -> list[Row[Any]]:
-    """A light row for every model of the catalogue; hit rates only where they are the order."""
-    return list(tx.execute(text(named("catalog_index")), {"by_hits": by_hits}))
+def catalog(tx: Tx, wanted: Mapping[str, Any]) -> list[Row[Any]]:
+    """A page of the catalogue."""
+    return list(tx.execute(text(named("catalog_page")), dict(wanted)))
+
+
+def facets(tx: Tx) -> Row[Any]:
+    """How many models there are, and the symbols and timeframes to choose from."""
+    return tx.execute(text(named("catalog_facets"))).one()
 
 
 def measured(tx: Tx, ids: Sequence[str]) -> list[Row[Any]]:

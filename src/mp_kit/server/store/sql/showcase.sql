@@ -107,8 +107,8 @@ SELECT DISTINCT ON (c.event_time) c.event_time, c.decision, c.score FROM consens
 WHERE c.symbol = :symbol AND c.timeframe = :timeframe AND c.method IN (:method, :fallback)
 ORDER BY c.event_time DESC, (c.method = :method) DESC LIMIT :limit;
 
--- name: catalog_index
--- A light row for every model in pilot or prod: what filters and sorts need, no more. Signals are exact: the rollups', and
+-- name: catalog_page
+-- A page of the models in pilot or prod that fit, each with how many fit in all. Signals are exact: the rollups', and
 -- those of batches that no rollup has yet. Symbols are the rollups'; of a deployment without any, its newest batch's.
 WITH shown AS (
   SELECT DISTINCT ON (model_id) model_id, stage, last_oos_sharpe FROM model_versions
@@ -143,19 +143,36 @@ WITH shown AS (
 ), hits AS (
   SELECT DISTINCT ON (d.model_id) d.model_id, CAST(ms.card #>> '{hit_rate,value}' AS float8) AS hit_rate
   FROM model_scores ms JOIN deployments d ON d.id = ms.deployment_id JOIN dataset_rounds r ON r.id = ms.round_id
-  WHERE :by_hits AND d.model_id IS NOT NULL
+  WHERE :sort = 'hit_rate' AND d.model_id IS NOT NULL
   ORDER BY d.model_id, r.created_at DESC, ms.bars DESC, d.created_at, d.id
 )
-SELECT m.id, m.name, m.description, v.name AS vendor, m.task, shown.stage, m.tags, m.created_at, shown.last_oos_sharpe,
-       hits.hit_rate, coalesce(placed.deployment_count, 0) AS deployment_count, placed.last_heartbeat_at, placed.status,
-       coalesce(placed.signals, 0)::bigint AS signals, coalesce(topics.symbols, '{}') AS symbols,
-       coalesce(topics.timeframes, '{}') AS timeframes
+SELECT m.id, m.name, v.name AS vendor, m.task, shown.stage, coalesce(placed.deployment_count, 0) AS deployment_count,
+       placed.last_heartbeat_at, placed.status, coalesce(placed.signals, 0)::bigint AS signals,
+       coalesce(topics.symbols, '{}') AS symbols, coalesce(topics.timeframes, '{}') AS timeframes,
+       count(*) OVER () AS total
 FROM models m
 JOIN marketplace_vendors v ON v.id = m.vendor_id AND v.status = 'active'
 JOIN shown ON shown.model_id = m.id
 LEFT JOIN placed ON placed.model_id = m.id
 LEFT JOIN topics ON topics.model_id = m.id
-LEFT JOIN hits ON hits.model_id = m.id;
+LEFT JOIN hits ON hits.model_id = m.id
+WHERE (:task = '' OR m.task = :task) AND (:stage = '' OR shown.stage = :stage)
+  AND (:symbol = '' OR :symbol = ANY(topics.symbols)) AND (:timeframe = '' OR :timeframe = ANY(topics.timeframes))
+  AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:words AS text[])) AS word
+                  WHERE position(word IN lower(concat_ws(' ', m.name, m.description, v.name, m.tags::text))) = 0)
+ORDER BY CASE WHEN :sort = 'sharpe' THEN shown.last_oos_sharpe END DESC NULLS LAST,
+         CASE WHEN :sort = 'hit_rate' THEN hits.hit_rate END DESC NULLS LAST,
+         CASE WHEN :sort = 'signals' THEN placed.signals END DESC NULLS LAST,
+         CASE WHEN :sort = 'newest' THEN m.created_at END DESC NULLS LAST, lower(m.name), m.id
+LIMIT :limit OFFSET :offset;
+
+-- name: catalog_facets
+-- How many models the public sees, and what deployments spoke about.
+SELECT (SELECT count(*) FROM models m JOIN marketplace_vendors v ON v.id = m.vendor_id AND v.status = 'active'
+        WHERE EXISTS (SELECT 1 FROM model_versions mv WHERE mv.model_id = m.id AND mv.stage IN ('pilot', 'prod')))
+         AS models,
+       ARRAY(SELECT DISTINCT symbol FROM signal_rollups ORDER BY symbol) AS symbols,
+       ARRAY(SELECT DISTINCT timeframe FROM signal_rollups ORDER BY timeframe) AS timeframes;
 
 -- name: catalog_scores
 -- The numbers that the catalogue shows of these models, each with its interval.
