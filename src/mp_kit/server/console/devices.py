@@ -1,6 +1,7 @@
 """Approving a program that wants to be signed in: it shows a code, a vendor types it here and sees who asks.
 
-Nothing is approved by following a link: the code is typed, then the program's name and address are shown, then approved.
+Nothing is approved by following a link: the code is typed, then the program's name and address are shown, then there
+is a button.
 """
 
 from __future__ import annotations
