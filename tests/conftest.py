@@ -15,6 +15,13 @@ if TYPE_CHECKING:  # a run of the unit tests alone never imports the database dr
     from mp_kit.server.store.engine import Database, Tx
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps a file in one worker, and whatever uses the one marketplace: it is started once."""
+    for item in items:
+        uses = getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("marketplace" if "marketplace" in uses else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """An embedded Postgres in a temporary folder; it goes with the test process, however that ends."""
