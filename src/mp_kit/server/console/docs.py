@@ -23,6 +23,7 @@ PAGES: Mapping[str, str] = {
     "tour": "A first tour: from a vendor's key to a trained model",
     "data": "Rounds and data: pulling, loading, what is in a file",
     "runs": "Training runs: their states, their money, their logs",
+    "deployments": "Deployments: servers of your models, run by the marketplace or by you",
     "serving": "From a model to a server that pushes signals",
     "signals": "Signals: exactly once, receipts, the outbox",
     "webhooks": "Webhooks: being told what happened",
