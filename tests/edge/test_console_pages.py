@@ -112,7 +112,10 @@ def test_catalogue_filters(full: SimpleNamespace):
     assert ["mod_1", "mod_2", "mod_3"] == found(sort="newest")[:3]
 
 
-@pytest.mark.parametrize("query", ["offset=-1", "offset=x", "offset=99999999999", "sort=__class__", "symbol=%00", "page=%00", "q=%00", "q=%ff"])
+@pytest.mark.parametrize(
+    "query",
+    ["offset=-1", "offset=x", "offset=99999999999", "sort=__class__", "symbol=%00", "page=%00", "q=%00", "q=%ff"],
+)
 def test_catalogue_bears_any_query(full: SimpleNamespace, query: str):
     """What makes no sense finds nothing or everything, and breaks nothing."""
     assert 200 == full.client.get(f"/marketplace?{query}").status_code
@@ -179,6 +182,20 @@ def test_models_in_shadow_are_their_vendors_alone(edge: httpx.Client, new_vendor
     assert (404, 404) == (edge.get(path).status_code, seen_by(edge, other.key, path).status_code)
     own = seen_by(edge, owner.key, path)
     assert (200, True) == (own.status_code, "Only you see this page" in own.text)
+
+
+def test_servers_of_versions_in_shadow_are_their_vendors_alone(full: SimpleNamespace):
+    """A public model's page does not name them; the owner's view of the same page does."""
+    with full.house.db.begin() as tx:
+        tx.execute(
+            text(
+                "INSERT INTO deployments (id, vendor_id, name, provider, model_id, version_id)"
+                " VALUES ('dep_dark', 'ven_1', 'rehearsal', 'byoc', 'mod_50', 'ver_50_3')"
+            )
+        )
+    path = "/marketplace/models/mod_50"
+    assert "rehearsal" not in full.client.get(path).text
+    assert "rehearsal" in seen_by(full.client, full.key, path).text
 
 
 def test_database_that_is_down_is_a_page_of_its_own(house: House):

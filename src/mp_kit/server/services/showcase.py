@@ -139,7 +139,7 @@ def find(tx: Tx, model_id: str, *, viewer: str | None = None) -> Shown:
     if row is None:
         raise NotFoundError("There is no such model in the catalogue.", hint="See what there is: /marketplace")
     is_own = viewer is not None and row.vendor_id == viewer
-    placed = rows.deployments(tx, model_id)
+    placed = rows.deployments(tx, model_id, everything=is_own)
     ids = [one.id for one in placed]
     heard: dict[str, list[tuple[datetime, float]]] = {}
     for one in rows.heard(tx, ids):

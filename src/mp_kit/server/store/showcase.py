@@ -21,9 +21,9 @@ def versions(tx: Tx, model_id: str, *, everything: bool) -> list[Row[Any]]:
     return list(tx.execute(text(named("shown_versions")), {"model_id": model_id, "everything": everything}))
 
 
-def deployments(tx: Tx, model_id: str) -> list[Row[Any]]:
+def deployments(tx: Tx, model_id: str, *, everything: bool) -> list[Row[Any]]:
     """Its deployments with what they said in all."""
-    return list(tx.execute(text(named("shown_deployments")), {"model_id": model_id}))
+    return list(tx.execute(text(named("shown_deployments")), {"model_id": model_id, "everything": everything}))
 
 
 def heard(tx: Tx, ids: Sequence[str]) -> list[Row[Any]]:

@@ -24,13 +24,14 @@ WHERE mv.model_id = :model_id
 ORDER BY mv.created_at DESC, mv.id LIMIT 50;
 
 -- name: shown_deployments
--- Deployments of a model with their counts: exact, out of the rollups and the batches that none has yet.
+-- Deployments of a model with their counts: exact, out of the rollups and the batches that none has yet. Those that serve
+-- a version in shadow are their vendor's alone.
 SELECT d.id, d.name, d.status, d.provider, d.created_at, d.last_heartbeat_at, mv.version,
        (SELECT coalesce(sum(s.predictions), 0) FROM signal_rollups s WHERE s.deployment_id = d.id)
        + (SELECT coalesce(sum(b.accepted), 0) FROM uncounted_batches u JOIN signal_batches b ON b.id = u.batch_id
           WHERE u.deployment_id = d.id) AS signals
 FROM deployments d LEFT JOIN model_versions mv ON mv.id = d.version_id
-WHERE d.model_id = :model_id
+WHERE d.model_id = :model_id AND (:everything OR mv.stage IS NULL OR mv.stage <> 'shadow')
 ORDER BY d.last_heartbeat_at DESC NULLS LAST, d.created_at DESC, d.id LIMIT 20;
 
 -- name: shown_hours
@@ -167,12 +168,16 @@ ORDER BY CASE WHEN :sort = 'sharpe' THEN shown.last_oos_sharpe END DESC NULLS LA
 LIMIT :limit OFFSET :offset;
 
 -- name: catalog_facets
--- How many models the public sees, and what deployments spoke about.
+-- How many models the public sees, and what their deployments spoke about.
+WITH seen AS (
+  SELECT DISTINCT k.symbol, k.timeframe FROM signal_rollups k JOIN deployments d ON d.id = k.deployment_id
+  WHERE EXISTS (SELECT 1 FROM model_versions mv WHERE mv.model_id = d.model_id AND mv.stage IN ('pilot', 'prod'))
+)
 SELECT (SELECT count(*) FROM models m JOIN marketplace_vendors v ON v.id = m.vendor_id AND v.status = 'active'
         WHERE EXISTS (SELECT 1 FROM model_versions mv WHERE mv.model_id = m.id AND mv.stage IN ('pilot', 'prod')))
          AS models,
-       ARRAY(SELECT DISTINCT symbol FROM signal_rollups ORDER BY symbol) AS symbols,
-       ARRAY(SELECT DISTINCT timeframe FROM signal_rollups ORDER BY timeframe) AS timeframes;
+       ARRAY(SELECT DISTINCT symbol FROM seen ORDER BY symbol) AS symbols,
+       ARRAY(SELECT DISTINCT timeframe FROM seen ORDER BY timeframe) AS timeframes;
 
 -- name: catalog_scores
 -- The numbers that the catalogue shows of these models, each with its interval.
