@@ -1,4 +1,4 @@
-"""The supervisor of training runs as a Prefect flow: claims queued runs, launches them, watches them to their end.
+"""The supervisor as a Prefect flow: launches runs and watches them to their end, and keeps deployments' servers.
 
 It holds no state. Its deployment starts it again when it ends or dies; two at once share the work.
 """
@@ -20,9 +20,7 @@ class Supervision(BaseModel):
     """How long, and how eagerly, to supervise."""
 
     max_hours: float = Field(6.0, gt=0, le=24, description="The flow run ends itself after this many hours.")
-    poll_seconds: float = Field(
-        2.0, ge=0.1, le=60, description="Longest wait between two looks; notifications come at once."
-    )
+    poll_seconds: float = Field(2.0, ge=0.1, le=60, description="Longest wait between two looks.")
 
 
 class _Tally:
@@ -51,6 +49,7 @@ def train(supervision: Supervision | None = None) -> None:
     """Supervises training runs until its time is over."""
     from mp_kit.server.mirror import Mirror
     from mp_kit.server.prefect_api import PrefectApi, known_url
+    from mp_kit.server.services.hosting_keeper import Keeper, keep
     from mp_kit.server.services.supervisor import Desk, watch
     from mp_kit.server.wiring import open_house
 
@@ -62,6 +61,9 @@ def train(supervision: Supervision | None = None) -> None:
         desk = Desk(house.db, house.store, house.providers, house.tokens.run_token, url, house.vault)
         logger.info("supervising providers: %s", ", ".join(sorted(desk.providers)) or "none")
         over = threading.Event()
+        keeper = Keeper(house.db, house.hosts, house.tokens, url)
+        keeping = threading.Thread(target=keep, args=(keeper, over), name="keeper")
+        keeping.start()
         if prefect_url := known_url(house.settings.home):
             mirror = Mirror(house.db, PrefectApi(prefect_url), url)
             threading.Thread(target=_show, args=(mirror, over), name="mirror", daemon=True).start()
@@ -69,11 +71,9 @@ def train(supervision: Supervision | None = None) -> None:
             watch(desk, seconds=supervision.max_hours * 3_600, on_cycle=tally, poll=supervision.poll_seconds)
         finally:
             over.set()
-    create_markdown_artifact(
-        key="training-supervision",
-        markdown=f"Looked at runs {tally.looks} times in {supervision.max_hours:g} hours.",
-        description="One supervisor's work",
-    )
+            keeping.join()
+    said = f"Looked at runs {tally.looks} times in {supervision.max_hours:g} hours."
+    create_markdown_artifact(key="training-supervision", markdown=said, description="One supervisor's work")
 
 
 if __name__ == "__main__":

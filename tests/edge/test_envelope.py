@@ -7,10 +7,8 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from litestar import HttpMethod
 
 from mp_kit.contracts import CONTRACTS_VERSION
-from mp_kit.server.edge.unbuilt import UNBUILT
 
 
 def failure(response: httpx.Response) -> tuple[int, str]:
@@ -119,15 +117,6 @@ def test_naive_time_in_a_query_is_422(edge: httpx.Client, vendor: SimpleNamespac
     response = edge.get("/api/signals", params={"from": "2026-01-01T00:00:00"}, headers=vendor.headers)
     assert (422, "invalid_input") == failure(response)
     assert "zone" in response.text
-
-
-@pytest.mark.parametrize(("method", "path", "reason"), UNBUILT)
-def test_unbuilt_routes_say_so(edge: httpx.Client, method: HttpMethod, path: str, reason: str):
-    """Nobody mistakes them for done."""
-    url = path.replace("{name:str}", "runpod").replace("{deployment_id:str}", "dep_1")
-    response = edge.request(method.value, url)
-    assert (501, "not_built_yet") == failure(response)
-    assert reason in response.text
 
 
 def test_openapi_tells_every_route(edge: httpx.Client):

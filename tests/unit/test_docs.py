@@ -8,17 +8,9 @@ from pathlib import Path
 import pytest
 
 from mp_kit import errors
-from mp_kit.server.edge.unbuilt import UNBUILT
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-
-
-def test_wire_page_lists_what_is_not_built():
-    """docs/wire.md and the routes that answer 501 name the same."""
-    section = (ROOT / "docs/wire.md").read_text().partition("### Not built yet")[2].partition("\nRate limits")[0]
-    listed = re.findall(r"^- (\w+) `([^`]+)`$", section, re.MULTILINE)
-    assert sorted((method.value, path.replace(":str", "")) for method, path, _ in UNBUILT) == sorted(listed)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mp_kit.cli import admin_consensus, admin_keys, admin_money, admin_store, admin_webhooks
+from mp_kit.cli import admin_consensus, admin_keys, admin_models, admin_money, admin_store, admin_webhooks
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
 from mp_kit.cli.output import Json, emit, pairs, say, table
 
@@ -26,6 +26,7 @@ for _name, _group in {"vendor": vendor, "round": round_, "token": token, "flow":
 app.add_typer(admin_store.app, name="store")
 app.add_typer(admin_webhooks.app, name="webhook")
 app.add_typer(admin_consensus.app, name="consensus")
+app.add_typer(admin_models.app, name="model")
 app.command("sweep")(admin_money.sweep)
 vendor.command("ceiling")(admin_money.ceiling)
 vendor.command("code")(admin_keys.code)

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 DeploymentOption = Annotated[str | None, typer.Option("--deployment", help="Deployment id; the linked one by default.")]
 
 
-def link_infra(
+def link_infra(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
     deployment: Annotated[str | None, typer.Option(help="An existing deployment's id.")] = None,
     name: Annotated[str, typer.Option(help="Name of a new one.")] = "default",
     model_id: Annotated[str | None, typer.Option("--model-id", help="The model that it serves.")] = None,
-    provider: Annotated[str, typer.Option(help="byoc or local (you run it), or runpod.")] = "byoc",
+    provider: Annotated[str, typer.Option(help="byoc (you run it); others are launched by mp deploy.")] = "byoc",
     rotate: Annotated[bool, typer.Option("--rotate", help="Revoke the deployment's earlier tokens.")] = False,
+    overlap: Annotated[int, typer.Option("--overlap", help="With --rotate: seconds that they live on.", min=0)] = 0,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="End every token of the deployment, and issue none.")
+    ] = False,
+    test: Annotated[bool, typer.Option("--test", help="Push a dry run with the token: nothing stays.")] = False,
     print_token: Annotated[bool, typer.Option("--print-token", help="Print the token on stdout, this once.")] = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -37,15 +42,27 @@ def link_infra(
         what = f"issue a token for {known.deployment_id}" if known else f"create a deployment named {name}"
         emit({"would": what}, as_json=json, text=f"would {what}")
         return
+    if revoke:
+        _revoke(market, known, json)
+        return
     if known is None:
         made = market.deployments.create(name, provider=provider, model_id=model_id)
         deployment_id, token = made.deployment_id, made.infra_token
     else:
         deployment_id = known.deployment_id
-        token = market.deployments.token(deployment_id, rotate=rotate).infra_token
+        token = market.deployments.token(deployment_id, rotate=rotate, overlap_seconds=overlap).infra_token
     _keep(market.api_url, deployment_id, token or "")
-    facts = {"deployment_id": deployment_id} | ({"infra_token": token} if print_token else {})
+    facts: dict[str, Any] = {"deployment_id": deployment_id} | ({"infra_token": token} if print_token else {})
+    if test:
+        facts["test"] = market.deployments.try_token(deployment_id, token or "")
     emit(facts, as_json=json, text="\n".join(str(value) for value in facts.values()))
+
+
+def _revoke(market: Marketplace, known: DeploymentView | None, json: bool) -> None:
+    if known is None:
+        raise InvalidInputError("There is no such deployment.", hint="Name one: --deployment ID.")
+    ended = market.deployments.revoke_tokens(known.deployment_id)
+    emit({"deployment_id": known.deployment_id, "revoked": ended}, as_json=json, text=f"{ended} tokens revoked")
 
 
 def _existing(market: Marketplace, deployment_id: str | None, name: str) -> DeploymentView | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ def register(  # noqa: PLR0913, PLR0917 - each option of the command is an argum
     run_id: Annotated[str | None, typer.Option("--run-id", help="The training run that made it.")] = None,
     deployment: Annotated[str | None, typer.Option("--deployment", help="The deployment that serves it.")] = None,
     hf_repo: Annotated[str | None, typer.Option("--hf-repo", help="Its Hugging Face repository.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="What `mp validate --json` printed.")] = None,
     idempotency_key: IdempotencyKey = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -38,4 +40,11 @@ def register(  # noqa: PLR0913, PLR0917 - each option of the command is an argum
         facts = wanted.model_dump(mode="json", exclude_none=True)
         emit(facts, as_json=json, text=wanted.model_dump_json(indent=2, exclude_none=True))
         return
-    emit(session().models.submit(wanted, idempotency_key=idempotency_key), as_json=json)
+    from mp_kit.cli.models import read_report
+
+    said = read_report(report) if report is not None else None  # before anything is registered
+    market = session()
+    made = market.models.submit(wanted, idempotency_key=idempotency_key)
+    if said is not None:
+        market.models.note_validation(made.model_id, made.version_id, said)
+    emit(made, as_json=json)

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError
 from mp_kit.client.http import Api, Call, path, read, secret
 from mp_kit.client.invalid import invalid
 from mp_kit.client.results import Rows, Shown
+from mp_kit.contracts.common import Model
 from mp_kit.contracts.deployments import (
     Deployment,
     DeploymentRequest,
@@ -20,6 +21,8 @@ from mp_kit.contracts.deployments import (
     IssuedToken,
     TokenRequest,
 )
+from mp_kit.contracts.hosting import DeploymentChange, DeploymentLogs
+from mp_kit.contracts.signals import StoreResult
 from mp_kit.errors import InvalidInputError
 
 DEPLOYMENTS = "/api/deployments"
@@ -43,6 +46,7 @@ class DeploymentView(Shown, Deployment):
             "endpoint": self.endpoint,
             "created_at": self.created_at,
             "last_heartbeat_at": self.last_heartbeat_at,
+            "stands": self.words,
             "model_id": self.model_id,
             "infra_token": "set (hidden)" if self.infra_token else None,
         }
@@ -82,6 +86,10 @@ def credential(given: Credential | None) -> SecretStr | None:
     return secret(given)
 
 
+class _Revoked(Model):
+    revoked: int
+
+
 class Deployments:
     """The vendor's deployments.
 
@@ -106,23 +114,26 @@ class Deployments:
         gpu: str | None = None,
         image: str | None = None,
         model_id: str | None = None,
+        **more: Any,
     ) -> DeploymentView:
         """Creates a deployment; the answer holds its token, this once.
 
         Args:
             name: A name for people.
-            provider: ``runpod`` (launched for you), ``byoc`` or ``local`` (you run it).
+            provider: ``runpod`` (launched for you on your account), ``local`` (launched on the marketplace's machine,
+                where it has a model), or ``byoc`` (you run it).
             cpu: Virtual CPUs.
             memory: GiB.
             gpu: Wanted GPU.
             image: Container image of the inference server.
             model_id: The model that it serves.
+            **more: ``version``, ``workers_min``, ``workers_max``, ``timeout_seconds``, ``idle_seconds``.
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
         """
         fields = {"name": name, "provider": provider, "cpu": cpu, "memory": memory}
-        optional = {"gpu": gpu, "image": image, "model_id": model_id}
+        optional = {"gpu": gpu, "image": image, "model_id": model_id, **more}
         try:
             body = DeploymentRequest.model_validate(fields | optional).model_dump(mode="json", exclude_none=True)
         except ValidationError as error:
@@ -138,16 +149,74 @@ class Deployments:
         columns = ("deployment_id", "name", "provider", "status", "last_heartbeat_at", "model_id")
         return Rows(self._api.pages(DeploymentView, DEPLOYMENTS, limit), "Deployments", columns)
 
-    def token(self, deployment_id: str, *, rotate: bool = False, symbols: Sequence[str] | None = None) -> TokenView:
+    def change(self, deployment_id: str, **change: Any) -> DeploymentView:
+        """Starts, stops, scales or removes a deployment that the marketplace runs.
+
+        Args:
+            deployment_id: The deployment.
+            **change: ``wanted`` (running, stopped or removed), ``workers_min``, ``workers_max``.
+
+        Raises:
+            InvalidInputError: A value breaks the contract; nothing was sent.
+        """
+        try:
+            body = DeploymentChange.model_validate(change).model_dump(mode="json", exclude_none=True)
+        except ValidationError as error:
+            raise invalid("The change", error) from None
+        where = path("deployments", deployment_id)
+        return read(DeploymentView, self._api.send(Call("PATCH", where, json=body, repeatable=True)), where)
+
+    def logs(self, deployment_id: str, tail: int = 100) -> Sequence[str]:
+        """The last lines of a server that the marketplace runs."""
+        return self._api.get(DeploymentLogs, path("deployments", deployment_id, "logs"), tail=tail).lines
+
+    def revoke_tokens(self, deployment_id: str) -> int:
+        """Ends every token of a deployment at once, but those of a server that the marketplace runs."""
+        where = path("deployments", deployment_id, "infra-token")
+        return int(read(_Revoked, self._api.send(Call("DELETE", where)), where).revoked)
+
+    def try_token(self, deployment_id: str, token: Credential) -> str:
+        """Pushes a signal with the token as a dry run: the whole way, and nothing stays.
+
+        Returns:
+            What became of the signal: ``accepted``.
+
+        Raises:
+            AuthError: The token is unknown, expired or revoked.
+            ForbiddenError: It does not cover storing signals.
+        """
+        now = datetime.now(UTC).isoformat()
+        row = {
+            "symbol": "EURUSD",
+            "timeframe": "1h",
+            "decision": "HOLD",
+            "confidence": 0.5,
+            "model_version": "link-test",
+        }
+        claim = {**row, "timestamp": now, "event_time": now, "deployment_id": deployment_id}
+        call = Call("POST", "/api/signals/store", json=[claim], token=credential(token), dry_run=True)
+        stored = read(StoreResult, self._api.send(call), "/api/signals/store")
+        return stored.receipts[0].status.value
+
+    def token(
+        self,
+        deployment_id: str,
+        *,
+        rotate: bool = False,
+        overlap_seconds: int = 0,
+        symbols: Sequence[str] | None = None,
+    ) -> TokenView:
         """Issues the deployment's token.
 
         Args:
             deployment_id: The deployment.
             rotate: Revokes the earlier ones.
+            overlap_seconds: With ``rotate``: how long the earlier ones live on, a day at most.
             symbols: Bounds the token to these symbols.
         """
         where = path("deployments", deployment_id, "infra-token")
-        body = TokenRequest(rotate=rotate, symbols=None if symbols is None else [*symbols])
+        bound = None if symbols is None else [*symbols]
+        body = TokenRequest(rotate=rotate, overlap_seconds=overlap_seconds, symbols=bound)
         return read(TokenView, self._api.send(Call("POST", where, json=body.model_dump(exclude_none=True))), where)
 
     def heartbeat(

@@ -21,7 +21,12 @@ import httpx
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from mp_kit.client.failures import failure_of, translated
-from mp_kit.contracts.headers import CONTRACTS_VERSION_HEADER, IDEMPOTENCY_KEY_HEADER, REQUEST_ID_HEADER
+from mp_kit.contracts.headers import (
+    CONTRACTS_VERSION_HEADER,
+    DRY_RUN_HEADER,
+    IDEMPOTENCY_KEY_HEADER,
+    REQUEST_ID_HEADER,
+)
 from mp_kit.contracts.idempotency import check_idempotency_key
 from mp_kit.contracts.versions import CONTRACTS_VERSION
 from mp_kit.errors import InternalError, InvalidInputError, MarketplaceError
@@ -86,6 +91,7 @@ class Call:
         repeatable: Repeating is harmless by the resource's identity.
         token: Takes the place of the client's own token; ``None`` means the own one.
         raw: The answer is no envelope; only its bytes matter.
+        dry_run: The marketplace does all of it and takes it back.
     """
 
     method: str
@@ -97,6 +103,7 @@ class Call:
     repeatable: bool = False
     token: SecretStr | None = field(default=None, repr=False)
     raw: bool = False
+    dry_run: bool = False
 
     @property
     def is_repeatable(self) -> bool:
@@ -248,6 +255,8 @@ class Api:
             headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         if key := check_idempotency_key(call.idempotency_key):
             headers[IDEMPOTENCY_KEY_HEADER] = key
+        if call.dry_run:
+            headers[DRY_RUN_HEADER] = "true"
         return headers
 
 

@@ -11,7 +11,10 @@ from mp_kit.client.http import Api, Call, path, read
 from mp_kit.client.invalid import invalid
 from mp_kit.client.results import Rows, Shown
 from mp_kit.contracts.common import Model, Task
+from mp_kit.contracts.lineage import Lineage, ValidationNote
 from mp_kit.contracts.models import ModelRegistration, RegisteredModel, Stage, StageChange
+from mp_kit.contracts.validation import ValidationReport
+from mp_kit.errors import NotFoundError
 
 MODELS = "/api/vendors/models"
 
@@ -100,6 +103,27 @@ class Models:
         where = path("vendors", "models", model_id, "versions", version_id)
         call = Call("PATCH", where, json=body.model_dump(mode="json", exclude_none=True))
         return read(RegisteredView, self._api.send(call), where)
+
+    def note_validation(self, model_id: str, version: str, report: ValidationReport) -> ValidationNote:
+        """Stores what `mp validate` found with a version: the gate ``validated``."""
+        where = path("vendors", "models", model_id, "versions", version, "validations")
+        call = Call("POST", where, json=report.model_dump(mode="json"), repeatable=True)
+        return read(ValidationNote, self._api.send(call), where)
+
+    def lineage(self, model_id: str) -> Lineage:
+        """Where a model comes from and what came of it: run, artifacts, version, gates, deployments, signals."""
+        return self._api.get(Lineage, path("vendors", "models", model_id, "lineage"))
+
+    def find(self, model: str) -> OwnModel:
+        """A model of the vendor's by id or by name.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        for one in self.list():
+            if model in {one.id, one.name}:
+                return one
+        raise NotFoundError(f"You have no model {model!r}.", hint="See yours: mp models list")
 
     def list(self, limit: int = 100) -> Rows[OwnModel]:
         """The vendor's models."""

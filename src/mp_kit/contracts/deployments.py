@@ -32,9 +32,6 @@ class DeploymentRequest(Model):
     image: str | None = Field(default=None, max_length=500)
     model_id: str | None = None
     version: VersionText | None = Field(default=None, description="Of the model; its newest by default.")
-    kind: Literal["endpoint", "pod"] = Field(
-        default="endpoint", description="On RunPod: a load-balancing endpoint, or a pod."
-    )
     workers_min: int = Field(default=0, ge=0, le=MOST_WORKERS, description="Of an endpoint; 0 lets it sleep.")
     workers_max: int = Field(default=1, ge=1, le=MOST_WORKERS)
     timeout_seconds: int = Field(default=120, ge=1, le=330, description="Longest answer of an endpoint.")

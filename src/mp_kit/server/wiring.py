@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mp_kit.contracts import ConnectionName
-from mp_kit.server import redaction
+from mp_kit.server import leftovers, redaction
 from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.byoc import ByocProvider, Heard
+from mp_kit.server.providers.hosting import Host
 from mp_kit.server.providers.local import LocalProvider
+from mp_kit.server.providers.local_hosting import LocalHost
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.providers.runpod import RunPodProvider
+from mp_kit.server.providers.runpod_hosting import RunPodHost
 from mp_kit.server.providers.webhook_post import Poster
 from mp_kit.server.services import connections, runs_environment
 from mp_kit.server.services.tokens import TokenBook
@@ -39,6 +43,13 @@ def build(settings: Settings) -> House:
     runpod = _runpod(settings, signer, runpod_keys(db, vault))
     if settings.allow_runpod:
         providers["runpod"] = runpod
+    prefix = f"mp-{signer.key_id[:8].lower()}"
+    hosts: dict[str, Host] = {}
+    if settings.allow_local:
+        hosts["local"] = LocalHost(settings.home / "deployments", _mark())
+    runpod_host = _runpod_host(settings, prefix, runpod_keys(db, vault))
+    if settings.allow_runpod:
+        hosts["runpod"] = runpod_host
     return House(
         settings=settings,
         db=db,
@@ -51,7 +62,8 @@ def build(settings: Settings) -> House:
         probes=Probes(settings.runpod_url, settings.huggingface_url, settings.wandb_url),
         providers=providers,
         poster=Poster(AddressGuard(allow_private=settings.webhook_allow_private)),
-        on_close=(runpod.close,),
+        hosts=hosts,
+        on_close=(runpod.close, runpod_host.close),
     )
 
 
@@ -74,6 +86,22 @@ def _runpod(settings: Settings, signer: Signer, keys: Callable[[str], str]) -> R
         env=_addresses(settings),
         settle_seconds=settings.runpod_settle_seconds,
     )
+
+
+def _runpod_host(settings: Settings, prefix: str, keys: Callable[[str], str]) -> RunPodHost:
+    return RunPodHost(
+        keys,
+        image=settings.trainer_image,
+        prefix=prefix,
+        base_url=settings.runpod_url,
+        api_url=settings.base_url,
+        settle_seconds=settings.runpod_settle_seconds,
+    )
+
+
+def _mark() -> dict[str, str]:
+    """Local servers end with the `mp up` that started them."""
+    return {leftovers.MARK: os.environ[leftovers.MARK]} if leftovers.MARK in os.environ else {}
 
 
 def _addresses(settings: Settings) -> dict[str, str]:

@@ -35,7 +35,6 @@ from mp_kit.server.edge import (
     signals,
     tokens,
     training,
-    unbuilt,
     vendors,
     webhooks,
 )
@@ -55,7 +54,7 @@ def create_app(house: House) -> RequestContext:
     app = Litestar(
         # One router for all but bulk: handlers that share a path, registered one by one, are wrapped in threads twice.
         route_handlers=[
-            Router(path="/", route_handlers=[*_handlers(), *unbuilt.handlers()]),
+            Router(path="/", route_handlers=_handlers()),
             Router(
                 path="/",
                 route_handlers=[signals.store, consensus.store],

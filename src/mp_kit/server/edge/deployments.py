@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
-from litestar import delete, get, post
-from litestar.params import FromPath, JSONBody
+from litestar import delete, get, patch, post
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from mp_kit.contracts import (
     Deployment,
+    DeploymentChange,
+    DeploymentLogs,
     DeploymentRequest,
     HeartbeatReceipt,
     HeartbeatWrite,
     IssuedToken,
     Listing,
+    ServedModel,
     Success,
     TokenRequest,
 )
+from mp_kit.errors import NotFoundError
 from mp_kit.server.edge.auth import allow
 from mp_kit.server.edge.parts import Caller, TheHouse, listing, ok, require_json
-from mp_kit.server.services import deployments
+from mp_kit.server.services import deployments, hostings
 
 
 @post(
@@ -33,7 +38,8 @@ from mp_kit.server.services import deployments
 def create(house: TheHouse, who: Caller, data: JSONBody[DeploymentRequest]) -> Success[Deployment]:
     """Registers a deployment; its token is in the answer, this once."""
     with house.db.begin() as tx:
-        return ok(deployments.create(tx, house.tokens, who.vendor_id or "", data, actor=who.name))
+        vendor_id = who.vendor_id or ""
+        return ok(deployments.create(tx, house.tokens, vendor_id, data, actor=who.name, hosts=house.hosts))
 
 
 @get("/api/deployments", guards=[allow("vendor")], sync_to_thread=True, tags=["deployments"])
@@ -108,5 +114,47 @@ def heartbeat(house: TheHouse, who: Caller, data: JSONBody[HeartbeatWrite]) -> S
         return ok(deployments.heartbeat(tx, who, data))
 
 
-HANDLERS = [create, list_own, get_one, issue_token, revoke_tokens, heartbeat]
+@patch(
+    "/api/deployments/{deployment_id:str}",
+    guards=[allow("vendor")],
+    before_request=require_json,
+    sync_to_thread=True,
+    tags=["deployments"],
+)
+def change(
+    house: TheHouse, who: Caller, deployment_id: FromPath[str], data: JSONBody[DeploymentChange]
+) -> Success[Deployment]:
+    """Starts, stops, scales or removes a deployment that the marketplace runs."""
+    with house.db.begin() as tx:
+        hostings.change(tx, who.vendor_id or "", deployment_id, data, actor=who.name)
+        return ok(deployments.get(tx, who.vendor_id or "", deployment_id))
+
+
+@get("/api/deployments/{deployment_id:str}/logs", guards=[allow("vendor")], sync_to_thread=True, tags=["deployments"])
+def logs(
+    house: TheHouse,
+    who: Caller,
+    deployment_id: FromPath[str],
+    tail: Annotated[int, QueryParameter(ge=1, le=5_000)] = 100,
+) -> Success[DeploymentLogs]:
+    """The last lines of a server that the marketplace runs."""
+    lines = hostings.logs(house.db.begin, house.hosts, who.vendor_id or "", deployment_id, tail)
+    return ok(DeploymentLogs(lines=lines))
+
+
+@get(
+    "/api/deployments/{deployment_id:str}/model",
+    guards=[allow("vendor", "deployment", route="datasets:read")],
+    sync_to_thread=True,
+    tags=["deployments"],
+)
+def served_model(house: TheHouse, who: Caller, deployment_id: FromPath[str]) -> Success[ServedModel]:
+    """The model that a deployment serves: for its server, with its own token, when it starts."""
+    if who.deployment_id is not None and who.deployment_id != deployment_id:
+        raise NotFoundError(f"There is no deployment {deployment_id!r}.")
+    with house.db.begin() as tx:
+        return ok(hostings.served_model(tx, house.store, who.vendor_id or "", deployment_id, datetime.now(UTC)))
+
+
+HANDLERS = [create, list_own, get_one, change, logs, served_model, issue_token, revoke_tokens, heartbeat]
 """All of them."""

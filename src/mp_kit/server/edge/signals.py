@@ -33,7 +33,7 @@ def store(
 ) -> Response[Success[StoreResult]]:
     """Stores a batch of signals exactly once and says what became of each row; 200 only after the commit.
 
-    Under ``X-Marketplace-Dry-Run: true`` all of it is done and taken back: the answer is the true one, and nothing stays.
+    Under ``X-Marketplace-Dry-Run: true`` all is done and taken back: the answer is the true one, and nothing stays.
     The body is a list of SignalWrite as JSON, one JSON document a line, or an Arrow stream.
     """
     batch = signals.Batch(

@@ -190,11 +190,17 @@ class RunPodApi:
             NotFoundError: RunPod knows no such pod, or no log of it any more.
             ProviderError: No answer.
         """
+        where = f"{_pod_path(pod_id)}/logs"
+        return self._stream_logs(account, where, source=source, tail=tail, after=after, seconds=seconds)
+
+    def _stream_logs(
+        self, account: Account, path: str, *, source: str, tail: int, after: str, seconds: float
+    ) -> list[LogEvent]:
         params = {"source": source} if source else {}
         headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {account.key}"}
         headers |= {"Last-Event-ID": after} if after else {}
         timeout = httpx.Timeout(**_SECONDS | {"read": min(seconds, _LOG_SILENCE_SECONDS)})
-        url = f"{self.base_url}{_pod_path(pod_id)}/logs"
+        url = f"{self.base_url}{path}"
         query = params if after else params | {"tail": str(tail)}
         snapshot = Snapshot(seconds)
         try:

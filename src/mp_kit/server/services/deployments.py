@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,12 +17,14 @@ from mp_kit.contracts import (
     HeartbeatWrite,
     IssuedToken,
 )
-from mp_kit.errors import AttributionError, ConflictError, InvalidInputError, NotBuiltYetError, NotFoundError
-from mp_kit.server.services import audit
+from mp_kit.errors import AttributionError, ConflictError, InvalidInputError, NotFoundError
+from mp_kit.server.providers.hosting import Host
+from mp_kit.server.services import audit, hostings
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.liveness import liveness_of, words
 from mp_kit.server.services.tokens import DEPLOYMENT_TOKEN_DAYS, Principal, TokenBook, ends_in
 from mp_kit.server.store import deployments as rows
+from mp_kit.server.store import hostings as hosting_rows
 from mp_kit.server.store import models as model_rows
 from mp_kit.server.store import tokens as token_rows
 from mp_kit.server.store import vendors as vendor_rows
@@ -31,23 +34,27 @@ ROUTES = ["signals:store", "consensus:store", "heartbeats:write", "datasets:read
 """What a deployment token may do."""
 
 
-def create(tx: Tx, tokens: TokenBook, vendor_id: str, wanted: DeploymentRequest, *, actor: str) -> Deployment:
-    """Registers a deployment and issues its token, shown this once.
+def create(
+    tx: Tx,
+    tokens: TokenBook,
+    vendor_id: str,
+    wanted: DeploymentRequest,
+    *,
+    actor: str,
+    hosts: Mapping[str, Host] | None = None,
+) -> Deployment:
+    """Registers a deployment and issues its token, shown this once; orders its server where the marketplace runs it.
 
-    ``byoc`` and ``local`` deployments are run by their vendor; the marketplace launches nothing for them.
+    ``byoc`` deployments, and ``local`` ones without a model, are run by their vendor.
 
     Raises:
         ConflictError: The vendor has a deployment of that name.
         NotFoundError: The model is not the vendor's.
-        NotBuiltYetError: The provider is runpod, which comes with the inference work.
+        InvalidInputError: The marketplace is to run it and cannot.
     """
-    if wanted.provider == "runpod":
-        raise NotBuiltYetError(
-            "Launching deployments on RunPod is not built yet.",
-            hint="Use provider byoc and run the server yourself with the token that you get.",
-        )
     if wanted.model_id is not None and model_rows.find_model(tx, vendor_id, wanted.model_id) is None:
         raise NotFoundError(f"There is no model {wanted.model_id!r}.")
+    version = hostings.choose_version(tx, wanted)
     try:
         row = rows.insert(
             tx,
@@ -57,6 +64,7 @@ def create(tx: Tx, tokens: TokenBook, vendor_id: str, wanted: DeploymentRequest,
                 "name": wanted.name,
                 "provider": wanted.provider,
                 "model_id": wanted.model_id,
+                "version_id": version.id if version is not None else None,
                 "spec": wanted.model_dump(mode="json", exclude={"name", "provider", "model_id"}, exclude_none=True),
             },
         )
@@ -65,11 +73,14 @@ def create(tx: Tx, tokens: TokenBook, vendor_id: str, wanted: DeploymentRequest,
             raise
         raise ConflictError(f"You have a deployment called {wanted.name!r} already.") from error
     audit.record(tx, actor, "deployment.create", row.id, provider=wanted.provider)
+    hosting = None
+    if hostings.wants_hosting(wanted):
+        hosting = hostings.order(tx, hosts or {}, row, version, wanted, actor=actor)
     issued = issue_token(tx, tokens, vendor_id, row.id, actor=actor)
-    return to_wire(row).model_copy(update={"infra_token": issued.infra_token})
+    return to_wire(row, hosting).model_copy(update={"infra_token": issued.infra_token})
 
 
-def issue_token(
+def issue_token(  # noqa: PLR0913 - each is a fact of the token
     tx: Tx,
     tokens: TokenBook,
     vendor_id: str,
@@ -79,6 +90,7 @@ def issue_token(
     symbols: list[str] | None = None,
     rotate: bool = False,
     overlap: timedelta = timedelta(0),
+    label: str | None = None,
 ) -> IssuedToken:
     """Issues a token scoped to a deployment; ``rotate`` ends the ones before it, at once or after the overlap.
 
@@ -92,6 +104,8 @@ def issue_token(
     scope: dict[str, Any] = {"routes": ROUTES, "deployment": deployment_id}
     if symbols is not None:
         scope["symbols"] = symbols
+    if label is not None:
+        scope["label"] = label
     expires_at = ends_in(DEPLOYMENT_TOKEN_DAYS)
     token_rows.insert_deployment_token(
         tx,
@@ -129,12 +143,15 @@ def _end_tokens(tx: Tx, deployment_id: str, overlap: timedelta) -> int:
 
 def get(tx: Tx, vendor_id: str, deployment_id: str) -> Deployment:
     """A vendor's deployment; NotFoundError when it is absent or another's."""
-    return to_wire(get_row(tx, vendor_id, deployment_id))
+    row = get_row(tx, vendor_id, deployment_id)
+    return to_wire(row, hosting_rows.find(tx, deployment_id, vendor_id))
 
 
 def list_of(tx: Tx, vendor_id: str) -> list[Deployment]:
     """A vendor's deployments, newest first."""
-    return [to_wire(row) for row in rows.list_of(tx, vendor_id)]
+    hosted = hosting_rows.of_vendor(tx, vendor_id)
+    listed = [to_wire(row, hosted.get(row.id)) for row in rows.list_of(tx, vendor_id)]
+    return [one for one in listed if one.hosting is None or one.hosting.state != "removed"]
 
 
 def heartbeat(tx: Tx, who: Principal, sent: HeartbeatWrite) -> HeartbeatReceipt:
@@ -173,7 +190,7 @@ def get_row(tx: Tx, vendor_id: str, deployment_id: str) -> Row[Any]:
     return row
 
 
-def to_wire(row: Row[Any]) -> Deployment:
+def to_wire(row: Row[Any], hosting: Row[Any] | None = None) -> Deployment:
     """A deployment as the wire shows it."""
     now = datetime.now(UTC)
     return Deployment(
@@ -187,5 +204,6 @@ def to_wire(row: Row[Any]) -> Deployment:
         model_id=row.model_id,
         version_id=row.version_id,
         liveness=liveness_of(row.last_heartbeat_at, now),
-        words=words(row, None, now),
+        words=words(row, hosting, now),
+        hosting=hostings.to_wire(hosting) if hosting is not None else None,
     )

@@ -92,13 +92,36 @@ def is_rotated(tx: Tx, key_id: str) -> bool:
 
 
 def end_deployment_tokens(tx: Tx, deployment_id: str, at: datetime) -> list[str]:
-    """Ends every token of a deployment at ``at``, unless it ends before; the ids of those that it changed."""
+    """Ends every token of a deployment at ``at``, unless it ends before; the ids of those that it changed.
+
+    Those of servers that the marketplace runs itself stay: they end with their launch.
+    """
     columns = deployment_tokens.c
     statement = (
         update(deployment_tokens)
-        .where(columns.deployment_id == deployment_id, columns.revoked_at.is_(None) | (columns.revoked_at > at))
+        .where(
+            columns.deployment_id == deployment_id,
+            columns.scope["label"].astext.is_distinct_from("hosted"),
+            columns.revoked_at.is_(None) | (columns.revoked_at > at),
+        )
         .values(revoked_at=at)
         .returning(deployment_tokens.c.id)
+    )
+    return list(tx.execute(statement).scalars())
+
+
+def end_hosted_tokens(tx: Tx, deployment_id: str, at: datetime) -> list[str]:
+    """Ends the tokens that were minted for launches of a deployment, and returns their ids."""
+    columns = deployment_tokens.c
+    statement = (
+        update(deployment_tokens)
+        .where(
+            columns.deployment_id == deployment_id,
+            columns.scope["label"].astext == "hosted",
+            columns.revoked_at.is_(None),
+        )
+        .values(revoked_at=at)
+        .returning(columns.id)
     )
     return list(tx.execute(statement).scalars())
 

@@ -235,7 +235,7 @@ def resolve(wanted: Container, template: Mapping[str, Any] | None) -> dict[str, 
     base = {key: getattr(wanted, key) for key in ("args", "disk", "image", "registry")}
     spec = base | {"ports": [], "mounts": {}, "cloud": "SECURE"} | dict(template or {}) | sent
     spec["env"] = dict((template or {}).get("env", {})) | dict(wanted.env)
-    if "cpu" in spec:
+    if isinstance(spec.get("cpu"), dict):  # an endpoint has a list of flavours
         spec["cpu"] = {"memory": spec["cpu"]["vcpuCount"] * 2} | spec["cpu"]
     return {key: value for key, value in spec.items() if key not in _NOT_TOLD}
 

@@ -1,0 +1,227 @@
+"""The keeper of hosted deployments: it makes what is what is wanted, one step per look.
+
+::
+
+    queued -> launching -> running -> ending -> stopped | removed
+       ^          |           |          |
+       +----------+-----------+----------+      lost, gone by itself, or to be renewed: launched again
+    queued | launching -> failed                refused for good, or five launches in a row came to nothing
+
+1. It keeps no state: kill it anywhere and start another. A step is load under a claim, ask the provider outside of any
+   transaction, apply under the claim's token.
+2. An attempt is counted and its token minted before the provider is asked; a launch whose answer was lost is looked
+   for by its name and never ordered again under it.
+3. A token lives 30 days and cannot be changed in a running server: before that the server is launched anew.
+4. What its provider cut down for want of requests is raised again to what was ordered.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from mp_kit.errors import DatabaseDownError, MarketplaceError, ProviderError, UnavailableError
+from mp_kit.server.providers.hosting import Host, Hosted, HostOrder, HostPhase, HostView
+from mp_kit.server.services import deployments, liveness
+from mp_kit.server.services.hostings import hosted_of
+from mp_kit.server.services.tokens import TokenBook
+from mp_kit.server.store import hostings as rows
+from mp_kit.server.store import tokens as token_rows
+from mp_kit.server.store.engine import Database, Tx
+from mp_kit.server.store.vendors import now as clock
+
+__all__ = ["Keeper", "keep", "turn"]
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 120.0
+RENEW_AFTER = timedelta(days=25)
+MOST_FAILURES = 5
+PROVEN_AFTER = timedelta(minutes=10)
+_SOON, _STEADY, _LATER = 1.0, 10.0, 30.0
+_BATCH = 50
+_TELL_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """What the keeper works with.
+
+    Attributes:
+        db: Transactions.
+        hosts: Where servers run, by provider.
+        tokens: Mints the servers' tokens.
+        api_url: Where servers call the marketplace back.
+    """
+
+    db: Database
+    hosts: Mapping[str, Host]
+    tokens: TokenBook
+    api_url: str
+
+
+Step = tuple[Mapping[str, Any], float]
+"""What changes in the row, and after how many seconds to look again."""
+
+
+def keep(keeper: Keeper, over: threading.Event) -> None:
+    """Looks after all hosted deployments until told to stop, through outages; tells of those that fall silent."""
+    told = 0.0
+    while not over.is_set():
+        try:
+            turn(keeper)
+            if (told := told - _SOON) <= 0:
+                told = _TELL_SECONDS
+                with keeper.db.begin() as tx:
+                    liveness.flip(tx)
+        except DatabaseDownError as error:
+            log.warning("the database is away: %s", error)
+        over.wait(_SOON)
+
+
+def turn(keeper: Keeper) -> int:
+    """Looks once at each hosting that is due; returns how many there were."""
+    token = secrets.token_hex(8)
+    with keeper.db.begin() as tx:
+        due = rows.claim(tx, lock_token=token, limit=_BATCH, lease=LEASE_SECONDS, providers=sorted(keeper.hosts))
+    for row in due:
+        try:
+            values, look_in = _step(keeper, row)
+        except DatabaseDownError:
+            raise
+        except MarketplaceError as error:  # of a look or an end: the next one may do better
+            values, look_in = {"seen": row.seen | {"detail": error.message}}, _LATER
+        except Exception:  # one deployment's trouble is not the others'
+            log.exception("deployment %s cannot be looked after", row.deployment_id)
+            values, look_in = {}, _LATER
+        with keeper.db.begin() as tx:
+            _apply(tx, row, values)
+            rows.release(tx, row.deployment_id, token, wanted=row.wanted, look_in=look_in)
+    return len(due)
+
+
+def _step(keeper: Keeper, row: Row[Any]) -> Step:
+    steps: dict[str, Callable[[Keeper, Row[Any]], Step]] = {
+        "queued": _launch,
+        "launching": _search,
+        "running": _watch,
+        "ending": _end,
+    }
+    return steps[row.state](keeper, row)
+
+
+def _launch(keeper: Keeper, row: Row[Any]) -> Step:
+    if row.wanted != "running":
+        return {"state": _rest(row)}, _STEADY
+    with keeper.db.begin() as tx:
+        order = _order(tx, keeper, row)
+        counted = {"state": "launching", "attempt": order.attempt, "launched_at": clock(tx)}
+        if not rows.change(tx, row.deployment_id, counted, lock_token=row.lock_token):
+            return {}, _STEADY  # the claim was lost: somebody else is at it
+    try:
+        hosted = keeper.hosts[row.provider].start(order)
+    except ProviderError as error:
+        return _failed(row, error.message)
+    except UnavailableError as error:
+        return {"failure": error.message}, _SOON
+    except MarketplaceError as error:
+        return {"state": "failed", "failure": error.message}, _STEADY
+    return _running(hosted), _SOON
+
+
+def _order(tx: Tx, keeper: Keeper, row: Row[Any]) -> HostOrder:
+    issued = deployments.issue_token(
+        tx, keeper.tokens, row.vendor_id, row.deployment_id, actor="keeper", label="hosted"
+    )
+    served = rows.served_model(tx, row.deployment_id, row.vendor_id)
+    env = {
+        "VENDOR_ID": row.vendor_id,
+        "DEPLOYMENT_ID": row.deployment_id,
+        "MARKETPLACE_TOKEN": issued.infra_token,
+        "MARKETPLACE_API_URL": keeper.api_url,
+        "INFRA_SIGNALS_URL": f"{keeper.api_url}/api/signals/store",
+        "INFRA_CONSENSUS_URL": f"{keeper.api_url}/api/consensus/store",
+        "HEARTBEAT_INTERVAL": "30",
+    }
+    env |= {"MODEL_VERSION": served.version} if served is not None else {}
+    return HostOrder(row.deployment_id, row.attempt + 1, row.vendor_id, env, row.spec)
+
+
+def _search(keeper: Keeper, row: Row[Any]) -> Step:
+    try:
+        found = keeper.hosts[row.provider].find(row.deployment_id, row.attempt, row.vendor_id, row.launched_at)
+    except UnavailableError as error:
+        return {"failure": error.message}, _STEADY
+    if found is not None:
+        return _running(found), _SOON
+    return _failed(row, row.failure or "The launch came to nothing.")
+
+
+def _watch(keeper: Keeper, row: Row[Any]) -> Step:
+    hosted = hosted_of(row)
+    if hosted is None:
+        return _failed(row, "What was launched is not known.")
+    host, now = keeper.hosts[row.provider], datetime.now(UTC)
+    if row.wanted != "running" or now - row.launched_at > RENEW_AFTER:
+        host.end(hosted)
+        return {"state": "ending"}, _SOON
+    view = host.look(hosted)
+    if view.phase is HostPhase.GONE:
+        return _failed(row, view.detail or "It was gone.")
+    ordered = int(row.spec.get("workers_min", 0)), int(row.spec.get("workers_max", 1))
+    if view.limits is not None and view.limits != ordered:
+        host.scale(hosted, *ordered)
+    proven = view.phase is HostPhase.READY and now - row.launched_at > PROVEN_AFTER
+    values: dict[str, Any] = {"seen": _seen(view), "failure": None}
+    return values | ({"failures": 0} if proven else {}), _STEADY
+
+
+def _end(keeper: Keeper, row: Row[Any]) -> Step:
+    hosted = hosted_of(row)
+    if hosted is not None:
+        host = keeper.hosts[row.provider]
+        if host.look(hosted).phase is not HostPhase.GONE:
+            host.end(hosted)
+            return {}, _SOON
+    state = "queued" if row.wanted == "running" else _rest(row)
+    return {"state": state, "provider_ref": None, "provider_data": {}, "seen": {}}, _SOON
+
+
+def _failed(row: Row[Any], why: str) -> Step:
+    failures = row.failures + 1
+    state = "failed" if failures >= MOST_FAILURES else "queued"
+    values = {"state": state, "failures": failures, "failure": why, "provider_ref": None, "provider_data": {}}
+    return {**values, "seen": {}}, min(_LATER, 2.0**failures)
+
+
+def _running(hosted: Hosted) -> Mapping[str, Any]:
+    data = {**hosted.data, "endpoint": hosted.endpoint}
+    return {"state": "running", "provider_ref": hosted.ref, "provider_data": data, "failure": None}
+
+
+def _rest(row: Row[Any]) -> str:
+    return "removed" if row.wanted == "removed" else "stopped"
+
+
+def _seen(view: HostView) -> dict[str, Any]:
+    return {"phase": view.phase.value, "workers": dict(view.workers), "detail": view.detail}
+
+
+def _apply(tx: Tx, row: Row[Any], values: Mapping[str, Any]) -> None:
+    """Changes the row, and what follows from its new state: the address, and the life of the servers' tokens."""
+    if not values or not rows.change(tx, row.deployment_id, values, lock_token=row.lock_token):
+        return
+    state = values.get("state")
+    if state == "running":
+        rows.set_endpoint(tx, row.deployment_id, str(values["provider_data"].get("endpoint") or "") or None)
+    elif state is not None and state != "ending":  # until it is gone it may still say goodbye
+        rows.set_endpoint(tx, row.deployment_id, None, "offline" if row.state == "ending" else None)
+        for token_id in token_rows.end_hosted_tokens(tx, row.deployment_id, clock(tx)):
+            token_rows.tell_revoked(tx, token_id)

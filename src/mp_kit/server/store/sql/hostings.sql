@@ -1,0 +1,24 @@
+-- name: claim_hostings
+-- Takes hosted deployments that are worth a look and that nobody holds; two keepers never get the same one.
+WITH due AS (
+  SELECT deployment_id FROM hostings
+  WHERE state NOT IN ('stopped', 'failed', 'removed') AND next_look_at <= now()
+    AND (locked_until IS NULL OR locked_until < now()) AND provider = ANY(:providers)
+  ORDER BY next_look_at LIMIT :limit FOR UPDATE SKIP LOCKED
+)
+UPDATE hostings h SET lock_token = :lock_token, locked_until = now() + make_interval(secs => :lease)
+FROM due WHERE h.deployment_id = due.deployment_id
+RETURNING h.*;
+
+-- name: release_hosting
+-- Gives a claim back; the next look moves only if nobody changed what is wanted meanwhile.
+UPDATE hostings
+SET lock_token = NULL, locked_until = NULL,
+    next_look_at = CASE WHEN wanted = :wanted THEN now() + make_interval(secs => :look_in) ELSE next_look_at END
+WHERE deployment_id = :deployment_id AND lock_token = :lock_token;
+
+-- name: served_model
+-- What a deployment serves: its version and the artifacts of the version's run.
+SELECT d.id AS deployment_id, m.id AS model_id, m.task, v.version, v.id AS version_id, v.run_id
+FROM deployments d JOIN models m ON m.id = d.model_id JOIN model_versions v ON v.id = d.version_id AND v.model_id = m.id
+WHERE d.id = :deployment_id AND d.vendor_id = :vendor_id;

@@ -1,0 +1,182 @@
+"""From a finished run to a server that the marketplace runs here, its signals, and prod: over a real edge."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from mp_kit.contracts import Task
+from mp_kit.server.house import House
+from mp_kit.server.services import consensus
+from mp_kit.server.services.hosting_keeper import Keeper, turn
+from mp_kit.server.services.ids import new_id
+from mp_kit.server.services.runs_artifacts import artifact_key
+from mp_kit.serving.reference import write_reference
+from tests.support.gates import report
+from tests.support.servers import windows
+
+RUN = """INSERT INTO training_runs (id, vendor_id, round_id, task, provider, state, body_sha256, finished_at)
+         VALUES (:run, :vendor, :round, 'signal', 'local', 'succeeded', '', now())"""
+ROUND = """INSERT INTO dataset_rounds
+           (id, name, fingerprint, manifest, manifest_sha256, manifest_key_id, manifest_signature)
+           VALUES (:round, 'r', :round, '', '', 'k', '')"""
+FILE = """INSERT INTO run_artifacts (run_id, name, size_bytes, sha256, object_key, uploaded_at)
+          VALUES (:run, :name, :size, :sha, :key, now())"""
+
+
+@pytest.fixture
+def run_id(edge_house: House, vendor: SimpleNamespace, tmp_path: Path) -> str:
+    """A run that succeeded, with a model that is a published rule."""
+    write_reference(Task.SIGNAL, tmp_path)
+    run, round_id = new_id("run"), new_id("rnd")
+    with edge_house.db.begin() as tx:
+        tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', '') ON CONFLICT DO NOTHING"))
+        tx.execute(text(ROUND), {"round": round_id})
+        tx.execute(text(RUN), {"run": run, "vendor": vendor.id, "round": round_id})
+        for path in tmp_path.iterdir():
+            content, key = path.read_bytes(), artifact_key(run, path.name)
+            edge_house.store.put_bytes(key, content)
+            facts = {"run": run, "name": path.name, "size": len(content), "key": key}
+            tx.execute(text(FILE), facts | {"sha": hashlib.sha256(content).hexdigest()})
+    return run
+
+
+@pytest.fixture
+def keeper(edge_house: House) -> Iterator[Keeper]:
+    """The keeper; whatever it started is ended."""
+    made = Keeper(edge_house.db, edge_house.hosts, edge_house.tokens, edge_house.settings.base_url)
+    yield made
+    with edge_house.db.begin() as tx:
+        tx.execute(text("UPDATE hostings SET wanted = 'removed'"))
+        tx.execute(text("UPDATE hostings SET state = 'removed' WHERE state IN ('stopped', 'failed')"))
+    until(made, lambda: not alive(edge_house))
+
+
+def alive(house: House) -> int:
+    with house.db.begin() as tx:
+        return int(tx.execute(text("SELECT count(*) FROM hostings WHERE state <> 'removed'")).scalar_one())
+
+
+def until(keeper: Keeper, done: Callable[[], Any]) -> Any:
+    """Has the keeper look until something is so."""
+    for _ in range(600):
+        with keeper.db.begin() as tx:
+            tx.execute(text("UPDATE hostings SET next_look_at = now()"))
+        turn(keeper)
+        if found := done():
+            return found
+        time.sleep(0.1)
+    pytest.fail("it never came")
+
+
+def test_from_a_run_to_prod(
+    edge: httpx.Client, edge_house: House, vendor: SimpleNamespace, run_id: str, keeper: Keeper
+):
+    """Registered, deployed here, heard of, asked, blended; prod opens when its last gate does."""
+
+    def call(method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        answer = edge.request(method, path, json=body, headers=vendor.headers)
+        assert status == answer.status_code, answer.text
+        return answer.json().get("data", answer.json())
+
+    wanted = {"name": "trend", "task": "signal", "version": "1", "run_id": run_id}
+    model = call("POST", "/api/vendors/models", wanted)["model_id"]
+    version = f"/api/vendors/models/{model}/versions/1"
+    call("PATCH", version, {"stage": "pilot"})
+    made = call("POST", "/api/deployments", {"name": "live", "provider": "local", "model_id": model})
+    where = f"/api/deployments/{made['deployment_id']}"
+    ready = until(keeper, lambda: (seen := call("GET", where))["status"] == "ready" and seen)
+    assert ("online", "running") == (ready["liveness"], ready["hosting"]["state"])
+
+    window = windows(symbols=("EURUSD",)).tables["EURUSD"]
+    bars = [
+        [time_.timestamp(), *row]
+        for time_, *row in zip(
+            *(window[name].to_pylist() for name in ("timestamp", "open", "high", "low", "close", "volume")), strict=True
+        )
+    ]
+    question = {"symbol": "EURUSD", "timeframe": "1h", "ohlcv": bars}
+    answer = httpx.post(f"{ready['endpoint']}/infer", json=question, timeout=30)
+    assert (200, "1") == (answer.status_code, answer.json()["model_version"]), answer.text
+    [said] = until(keeper, lambda: call("GET", f"/api/signals?deployment_id={made['deployment_id']}"))
+    assert answer.json()["decision"] == said["decision"]
+    with edge_house.db.begin() as tx:
+        consensus.refresh(tx)
+    blended = edge.get("/api/consensus/latest", params={"symbol": "EURUSD", "timeframe": "1h"}).json()["data"]
+    assert made["deployment_id"] in str(blended["contributions"])
+    assert call("GET", f"{where}/logs")["lines"]
+
+    refused = call("PATCH", version, {"stage": "prod"}, 409)
+    assert ["validated", "scores", "approval"] == [one["loc"][0] for one in refused["details"]]
+    call("POST", f"{version}/validations", report().model_dump(mode="json"))
+    [found] = call("GET", f"/api/vendors/models/{model}/lineage")["versions"]
+    assert (run_id, 2, 1) == (
+        found["run"]["run_id"],
+        len(found["run"]["artifacts"]),
+        found["deployments"][0]["signals"],
+    )
+    assert {"validated": True, "heartbeats": True, "scores": False, "approval": False} == {
+        gate["name"]: gate["met"] for gate in found["gates"]
+    }
+
+    call("PATCH", where, {"wanted": "stopped"})
+    until(keeper, lambda: call("GET", where)["hosting"]["state"] == "stopped")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{ready['endpoint']}/health", timeout=5)
+
+
+def test_another_deployments_token_fetches_no_model(
+    edge: httpx.Client, vendor: SimpleNamespace, deployment: SimpleNamespace, run_id: str
+):
+    """A token speaks for its own deployment; a credential of RunPod's has no place in an order."""
+    wanted = {"name": "trend", "task": "signal", "version": "1", "run_id": run_id}
+    model = edge.post("/api/vendors/models", json=wanted, headers=vendor.headers).json()["data"]["model_id"]
+    body = {"name": "other", "provider": "local", "model_id": model}
+    made = edge.post("/api/deployments", json=body, headers=vendor.headers).json()["data"]
+    path = f"/api/deployments/{made['deployment_id']}/model"
+    assert 404 == edge.get(path, headers=deployment.headers).status_code
+    assert 200 == edge.get(path, headers=vendor.headers).status_code
+    assert (
+        422 == edge.post("/api/deployments", json=body | {"runpod_api_key": "rpa"}, headers=vendor.headers).status_code
+    )
+
+
+def test_a_dry_run_leaves_nothing(edge: httpx.Client, deployment: SimpleNamespace, vendor: SimpleNamespace):
+    """The answer is the true one; afterwards there is no signal, and the same one is accepted again."""
+    row = {"symbol": "EURUSD", "timeframe": "1h", "decision": "HOLD", "confidence": 0.5, "model_version": "1"}
+    row |= {"timestamp": "2026-01-05T10:00:00Z", "event_time": "2026-01-05T10:00:00Z"}
+    dry = deployment.headers | {"X-Marketplace-Dry-Run": "true"}
+    for _ in range(2):
+        told = edge.post("/api/signals/store", json=[row], headers=dry).json()["data"]
+        assert ("accepted", 1) == (told["receipts"][0]["status"], told["accepted"])
+    query = f"/api/signals?deployment_id={deployment.id}"
+    assert [] == edge.get(query, headers=vendor.headers).json()["data"]
+    assert [] == edge.get(query.replace("signals", "signals/receipts"), headers=vendor.headers).json()["data"]
+
+
+def test_tokens_overlap_and_are_revoked(edge: httpx.Client, deployment: SimpleNamespace, vendor: SimpleNamespace):
+    """Rotated, the former one lives on for a while; revoked, none does."""
+    path = f"/api/deployments/{deployment.id}/infra-token"
+    body = {"rotate": True, "overlap_seconds": 600}
+    fresh = edge.post(path, json=body, headers=vendor.headers).json()["data"]["infra_token"]
+    dry = {"X-Marketplace-Dry-Run": "true"}
+    for token in (deployment.token, fresh):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert 401 != edge.post("/api/signals/store", json=[], headers=headers | dry).status_code
+    assert 2 == edge.delete(path, headers=vendor.headers).json()["data"]["revoked"]
+    for token in (deployment.token, fresh):
+        headers = {"Authorization": f"Bearer {token}"}
+        for _ in range(100):
+            if edge.post("/api/signals/store", json=[], headers=headers | dry).status_code == 401:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("a revoked token still works")

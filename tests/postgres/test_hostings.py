@@ -1,0 +1,236 @@
+"""Hosted deployments and their keeper, over a place for servers that misbehaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from mp_kit.contracts import DeploymentChange, DeploymentRequest, Hosting, ModelRegistration, Task
+from mp_kit.errors import AuthError, ConflictError, InvalidInputError, NotFoundError, ProviderError, UnavailableError
+from mp_kit.server.house import House
+from mp_kit.server.services import deployments, hostings, models, vendors
+from mp_kit.server.services.hosting_keeper import MOST_FAILURES, Keeper, turn
+from mp_kit.server.services.ids import new_id
+from tests.support.hosts import MemoryHost
+
+
+@dataclass
+class Stage:
+    """A vendor with a trained model, and a place for servers."""
+
+    house: House
+    host: MemoryHost
+    vendor: str
+    model: str
+
+    def deploy(self, **more: Any) -> str:
+        """Orders a server; its id."""
+        wanted = {"name": new_id("n"), "provider": "local", "model_id": self.model, **more}
+        with self.house.db.begin() as tx:
+            order = DeploymentRequest.model_validate(wanted)
+            hosts = {"local": self.host, "runpod": self.host}
+            made = deployments.create(tx, self.house.tokens, self.vendor, order, actor="test", hosts=hosts)
+        return made.deployment_id
+
+    def turn(self, times: int = 1) -> None:
+        """So many looks, each at once: what would be waited for is due now."""
+        hosts = {"local": self.host, "runpod": self.host}
+        for _ in range(times):
+            with self.house.db.begin() as tx:
+                tx.execute(text("UPDATE hostings SET next_look_at = now(), locked_until = NULL"))
+            turn(Keeper(self.house.db, hosts, self.house.tokens, "http://edge.test"))
+
+    def want(self, deployment_id: str, **change: Any) -> None:
+        """What the vendor asks for."""
+        with self.house.db.begin() as tx:
+            hostings.change(tx, self.vendor, deployment_id, DeploymentChange(**change), actor="test")
+
+    def seen(self, deployment_id: str) -> Hosting:
+        """What the vendor reads."""
+        with self.house.db.begin() as tx:
+            found = deployments.get(tx, self.vendor, deployment_id).hosting
+        assert found is not None
+        return found
+
+    def state(self, deployment_id: str) -> str:
+        """Its state alone."""
+        return str(self.seen(deployment_id).state)
+
+
+RUN = """INSERT INTO training_runs (id, vendor_id, round_id, task, provider, state, body_sha256, finished_at)
+         VALUES (:run, :vendor, :round, 'signal', 'local', 'succeeded', '', now())"""
+ROUND = """INSERT INTO dataset_rounds
+           (id, name, fingerprint, manifest, manifest_sha256, manifest_key_id, manifest_signature)
+           VALUES (:round, 'r', :round, '', '', 'k', '')"""
+FILE = """INSERT INTO run_artifacts (run_id, name, size_bytes, sha256, object_key, uploaded_at)
+          VALUES (:run, :name, 3, :sha, :name, now())"""
+
+
+@pytest.fixture
+def stage(house: House) -> Iterator[Stage]:
+    run, round_id = new_id("run"), new_id("rnd")
+    with house.db.begin() as tx:
+        vendor = vendors.create(tx, house.tokens, new_id("v"), actor="test").vendor_id
+        tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', '') ON CONFLICT DO NOTHING"))
+        tx.execute(text(ROUND), {"round": round_id})
+        tx.execute(text(RUN), {"run": run, "vendor": vendor, "round": round_id})
+        for name in ("model.onnx", "model_card.json"):
+            tx.execute(text(FILE), {"run": run, "name": name, "sha": "0" * 64})
+        made = models.register(tx, vendor, ModelRegistration(name="trend", task=Task.SIGNAL, version="1", run_id=run))
+    yield Stage(house, MemoryHost(), vendor, made.model_id)
+    with house.db.begin() as tx:
+        tx.execute(text("DELETE FROM hostings"))
+
+
+def test_it_is_launched_with_the_wires_environment(stage: Stage):
+    """A token of its own that works, and the version that it serves; the address is told once it is there."""
+    made = stage.deploy()
+    assert "queued" == stage.state(made)
+    stage.turn()
+    [order] = stage.host.orders
+    assert {"VENDOR_ID", "DEPLOYMENT_ID", "MARKETPLACE_TOKEN", "MARKETPLACE_API_URL", "INFRA_SIGNALS_URL"} | {
+        "INFRA_CONSENSUS_URL",
+        "MODEL_VERSION",
+        "HEARTBEAT_INTERVAL",
+    } == set(order.env)
+    assert order.env["MARKETPLACE_TOKEN"] not in repr(order)
+    who = stage.house.tokens.authenticate(order.env["MARKETPLACE_TOKEN"], stage.house.db.begin)
+    assert (made, "1") == (who.deployment_id, order.env["MODEL_VERSION"])
+    with stage.house.db.begin() as tx:
+        told = deployments.get(tx, stage.vendor, made)
+        served = hostings.served_model(tx, stage.house.store, stage.vendor, made, told.created_at)
+    assert (f"http://host.test/{made}/1", "running") == (told.endpoint, told.hosting and told.hosting.state)
+    assert ["model.onnx", "model_card.json"] == sorted(file.name for file in served.files)
+
+
+def test_a_lost_answer_is_looked_for_and_not_ordered_again(stage: Stage):
+    """One order, one server."""
+    made = stage.deploy()
+    stage.host.lose = UnavailableError("no answer")
+    stage.host.unsure = UnavailableError("too early to tell")
+    stage.turn(3)
+    assert ("launching", 1) == (stage.state(made), len(stage.host.orders))
+    stage.host.unsure = None
+    stage.turn(2)
+    assert ("running", 1, 1) == (stage.state(made), len(stage.host.orders), len(stage.host.alive))
+
+
+def test_what_was_surely_not_made_is_ordered_under_another_attempt(stage: Stage):
+    """After the search came to nothing."""
+    made = stage.deploy()
+    stage.host.refuse = [UnavailableError("no answer")]
+    stage.turn(3)
+    assert ("running", [1, 2]) == (stage.state(made), [order.attempt for order in stage.host.orders])
+
+
+def test_no_place_is_tried_again_until_it_is_given_up(stage: Stage):
+    """Five times, and then the vendor reads why; starting it begins anew."""
+    made = stage.deploy()
+    stage.host.refuse = [ProviderError("no place") for _ in range(MOST_FAILURES)]
+    stage.turn(MOST_FAILURES + 2)
+    assert ("failed", "no place", MOST_FAILURES) == (
+        stage.state(made),
+        stage.seen(made).failure,
+        len(stage.host.orders),
+    )
+    stage.want(made, wanted="running")
+    stage.turn()
+    assert "running" == stage.state(made)
+
+
+def test_a_refusal_for_good_ends_it(stage: Stage):
+    """It is not repeated."""
+    made = stage.deploy()
+    stage.host.refuse = [InvalidInputError("no such GPU")]
+    stage.turn(3)
+    assert ("failed", 1) == (stage.state(made), len(stage.host.orders))
+
+
+def test_a_server_that_vanished_is_launched_again(stage: Stage):
+    """With a token of its own; that of the former launch is over."""
+    made = stage.deploy()
+    stage.turn()
+    stage.host.alive.clear()
+    stage.turn(2)
+    first, second = (order.env["MARKETPLACE_TOKEN"] for order in stage.host.orders)
+    assert "running" == stage.state(made)
+    assert made == stage.house.tokens.authenticate(second, stage.house.db.begin).deployment_id
+    with pytest.raises(AuthError):
+        stage.house.tokens.authenticate(first, stage.house.db.begin)
+
+
+def test_stop_start_remove(stage: Stage):
+    """Stopped only when it is gone, however often it has to be asked; removed, it is listed no more."""
+    made = stage.deploy()
+    stage.turn()
+    stage.host.stubborn = 2
+    stage.want(made, wanted="stopped")
+    stage.turn(2)
+    assert ("ending", 1) == (stage.state(made), len(stage.host.alive))
+    stage.turn(3)
+    assert ("stopped", {}) == (stage.state(made), stage.host.alive)
+    stage.want(made, wanted="running")
+    stage.turn()
+    assert "running" == stage.state(made)
+    stage.want(made, wanted="removed")
+    stage.turn(3)
+    assert ("removed", {}) == (stage.state(made), stage.host.alive)
+    with stage.house.db.begin() as tx:
+        assert [] == deployments.list_of(tx, stage.vendor)
+    with pytest.raises(ConflictError):
+        stage.want(made, wanted="running")
+
+
+def test_what_was_cut_is_raised_again(stage: Stage):
+    """RunPod lowers the most workers of an endpoint that nobody asks."""
+    made = stage.deploy(provider="runpod", workers_max=3)
+    stage.host.limits = (0, 0)
+    stage.turn(3)
+    assert [(0, 3)] == stage.host.scaled
+    stage.want(made, workers_max=5, workers_min=1)
+    stage.turn(2)
+    assert [(0, 3), (1, 5)] == stage.host.scaled
+
+
+def test_a_token_is_renewed_by_another_launch(stage: Stage):
+    """Before its 30 days are over."""
+    made = stage.deploy()
+    stage.turn()
+    with stage.house.db.begin() as tx:
+        tx.execute(text("UPDATE hostings SET launched_at = now() - interval '26 days'"))
+    stage.turn(4)
+    assert ("running", [1, 2]) == (stage.state(made), [order.attempt for order in stage.host.orders])
+
+
+def test_two_keepers_launch_one_server(stage: Stage):
+    """Who has the claim has it alone."""
+    stage.deploy()
+    keeper = Keeper(stage.house.db, {"local": stage.host}, stage.house.tokens, "http://edge.test")
+    assert (1, 0) == (turn(keeper), turn(keeper))
+    assert 1 == len(stage.host.orders)
+
+
+def test_a_model_without_a_run_cannot_be_run_here(stage: Stage):
+    """The refusal says how to get there; nothing is left of the deployment."""
+    with stage.house.db.begin() as tx:
+        models.register(tx, stage.vendor, ModelRegistration(name="trend", task=Task.SIGNAL, version="2"))
+    with pytest.raises(InvalidInputError, match="no model to run"):
+        stage.deploy()
+    assert "queued" == stage.state(stage.deploy(version="1"))
+    with pytest.raises(NotFoundError):
+        stage.deploy(version="7")
+
+
+def test_another_vendors_deployment_does_not_exist(stage: Stage):
+    """Neither to change, nor to read."""
+    made = stage.deploy()
+    with stage.house.db.begin() as tx, pytest.raises(NotFoundError):
+        hostings.change(tx, "vnd_other", made, DeploymentChange(wanted="stopped"), actor="test")
+    with pytest.raises(NotFoundError):
+        hostings.logs(stage.house.db.begin, {"local": stage.host}, "vnd_other", made, 5)
+    stage.turn()
+    assert ["listening"] == hostings.logs(stage.house.db.begin, {"local": stage.host}, stage.vendor, made, 5)
