@@ -10,7 +10,7 @@ from mp_kit.server.console.visits import AnyRequest, TheHouse, TheVisit
 from mp_kit.server.services import scores
 
 PATH = "/marketplace/leaderboard"
-_LIMIT = 100
+_LIMIT = 50
 
 
 @get(PATH, sync_to_thread=True, include_in_schema=False)
