@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import json
-import random
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from receivers import Receiver, cut, endless, eventually, receiving, status
+from receivers import Receiver, cut, endless, receiving, status
 from sqlalchemy import text
+from webhook_steps import (
+    QUICK,
+    ROUND,
+    RUN,
+    count,
+    courier,
+    deliver_until,
+    deliveries,
+    endpoint,
+    guard,
+    happen,
+    new_vendor,
+    settled,
+    shown,
+)
 
-from mp_kit.contracts import WebhookEventType, WebhookRequest, verify_webhook
-from mp_kit.errors import ConflictError, IntegrityError, InvalidInputError, NotFoundError
+from mp_kit.contracts import WebhookEventType, verify_webhook
+from mp_kit.errors import ConflictError, IntegrityError, InvalidInputError
 from mp_kit.server.house import House
-from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.webhook_post import Poster
-from mp_kit.server.services import vendors, webhook_events, webhooks
-from mp_kit.server.services.webhook_delivery import Courier, Schedule, deliver, forget
+from mp_kit.server.services import webhooks
+from mp_kit.server.services.webhook_delivery import Courier, Schedule, deliver
 from mp_kit.server.services.webhook_events import emit
 from mp_kit.server.vault import Vault
-
-RUN = WebhookEventType.RUN_FINISHED
-ROUND = WebhookEventType.ROUND_PUBLISHED
-QUICK = Schedule(first_seconds=0.0, longest_seconds=0.0, attempts=3)
 
 
 @pytest.fixture
@@ -49,56 +54,6 @@ def _own_endpoints(house: House) -> Iterator[None]:
     yield
     with house.db.begin() as tx:
         tx.execute(text("TRUNCATE webhook_endpoints, webhook_events, webhook_deliveries"))
-
-
-def new_vendor(house: House) -> str:
-    with house.db.begin() as tx:
-        return vendors.create(tx, house.tokens, f"vendor {random.random()}", actor="test").vendor_id
-
-
-def guard() -> AddressGuard:
-    return AddressGuard(allow_private=True)
-
-
-def endpoint(house: House, vendor_id: str | None, url: str, *events: WebhookEventType) -> Any:
-    wanted = WebhookRequest(url=url, events=list(events or [RUN]))
-    return webhooks.create(house.db.begin, house.vault, guard(), vendor_id, wanted, actor="test")
-
-
-def happen(house: House, vendor_id: str | None, kind: WebhookEventType = RUN, times: int = 1) -> None:
-    for number in range(times):
-        with house.db.begin() as tx:
-            emit(tx, kind, vendor_id, number=number)
-
-
-def courier(house: House, *, seconds: float = 5.0, **how: Any) -> Courier:
-    return Courier(house.db, house.vault, Poster(guard(), seconds), **{"schedule": QUICK, **how})
-
-
-def deliver_until(house: House, so: Callable[[], bool], **how: Any) -> bool:
-    """Delivers until it is so; whether it became so."""
-    with_ends = courier(house, **how)
-    deliver(with_ends, seconds=20, poll=0.05, stop=so)
-    return so()
-
-
-def deliveries(house: House, vendor_id: str | None, endpoint_id: str) -> list[Any]:
-    with house.db.begin() as tx:
-        return webhooks.deliveries(tx, vendor_id, endpoint_id)
-
-
-def settled(house: House, vendor_id: str | None, endpoint_id: str) -> bool:
-    return all(each.status != "pending" for each in deliveries(house, vendor_id, endpoint_id))
-
-
-def shown(house: House, vendor_id: str | None, endpoint_id: str) -> Any:
-    with house.db.begin() as tx:
-        return webhooks.get(tx, vendor_id, endpoint_id)
-
-
-def count(house: House, table: str) -> int:
-    with house.db.begin() as tx:
-        return int(tx.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608 - a name of ours
 
 
 def test_nothing_is_written_that_nobody_wants(house: House, vendor: str, receiver: Receiver):
@@ -354,155 +309,3 @@ def test_rotation_under_a_new_master_key_overlaps(house: House, vendor: str, rec
     later = Courier(house.db, Vault("another master key"), Poster(guard()), QUICK)
     deliver(later, seconds=20, poll=0.05, stop=lambda: len(receiver.got) == 1)
     assert verify_webhook(*receiver.got[0], made.secret) == verify_webhook(*receiver.got[0], second.secret)
-
-
-def test_a_name_that_changes_its_mind_reaches_nobody(house: House, vendor: str, receiver: Receiver):
-    """Public when the endpoint is made, loopback when a message is sent: checked again, nothing is sent."""
-    answers = iter([["93.184.216.34"]])
-    rebinding = AddressGuard(resolve=lambda *_: next(answers, ["127.0.0.1"]))
-    wanted = WebhookRequest(url="https://rebind.example/", events=[RUN])
-    made = webhooks.create(house.db.begin, house.vault, rebinding, vendor, wanted, actor="test")
-    happen(house, vendor)
-    careful = Courier(house.db, house.vault, Poster(rebinding), QUICK)
-    deliver(careful, seconds=20, poll=0.05, stop=lambda: settled(house, vendor, made.id))
-    errors = {each.error for told in deliveries(house, vendor, made.id) for each in told.log}
-    assert ([], 1) == (receiver.got, len(errors))
-    assert "address that is not public" in errors.pop()
-
-
-def test_endpoints_are_bounded(house: House, vendor: str, receiver: Receiver):
-    """Ten for each owner."""
-    for _ in range(webhooks.MOST_ENDPOINTS):
-        endpoint(house, vendor, receiver.url)
-    with pytest.raises(ConflictError, match="10 webhooks already"):
-        endpoint(house, vendor, receiver.url)
-    assert endpoint(house, new_vendor(house), receiver.url)
-
-
-def test_removed_while_messages_wait(house: House, vendor: str, receiver: Receiver):
-    """They go with it, and it is not found any more."""
-    made = endpoint(house, vendor, receiver.url)
-    happen(house, vendor, times=3)
-    with house.db.begin() as tx:
-        webhooks.remove(tx, vendor, made.id, actor="test")
-    deliver(courier(house), seconds=0.2, poll=0.05)
-    assert ([], 0) == (receiver.got, count(house, "webhook_deliveries"))
-    with pytest.raises(NotFoundError):
-        shown(house, vendor, made.id)
-
-
-def test_who_wants_batches_is_remembered_for_a_moment(
-    house: House, vendor: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-):
-    """Batches ask once in a while; an endpoint of this process's making is known at once, another's in a second."""
-
-    def wanting() -> bool:
-        with house.db.begin() as tx:
-            return vendor in webhook_events._wanting(tx)
-
-    assert not wanting()
-    endpoint(house, vendor, receiver.url, WebhookEventType.SIGNAL_STORED)
-    assert wanting()
-    with house.db.begin() as tx:
-        tx.execute(text("UPDATE webhook_endpoints SET status = 'disabled'"))
-    assert wanting()
-    monkeypatch.setattr(webhook_events, "_REMEMBER_SECONDS", -1.0)
-    assert not wanting()
-
-
-def test_removed_while_its_event_happens(house: House, vendor: str, receiver: Receiver):
-    """The deed waits for the removal and stands, without an event; it does not fail by it."""
-    made, told = endpoint(house, vendor, receiver.url), []
-
-    def deed() -> None:
-        with house.db.begin() as other:
-            told.append(emit(other, RUN, vendor, run_id="r"))
-
-    with house.db.begin() as tx:
-        webhooks.remove(tx, vendor, made.id, actor="test")
-        thread = threading.Thread(target=deed)
-        thread.start()
-        assert eventually(lambda: waiting(house))
-    thread.join(timeout=20)
-    assert ([0], 0) == (told, count(house, "webhook_events"))
-
-
-def waiting(house: House) -> bool:
-    """Whether some backend of this database waits for a lock."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with house.db.begin() as tx:
-        return bool(tx.execute(text(query)).scalar_one())
-
-
-def test_old_messages_are_forgotten(house: House, vendor: str, receiver: Receiver):
-    """After 30 days, delivered or not."""
-    made = endpoint(house, vendor, receiver.url)
-    happen(house, vendor, times=2)
-    with house.db.begin() as tx:
-        tx.execute(
-            text(
-                "UPDATE webhook_events SET created_at = now() - interval '31 days'"
-                " WHERE id = (SELECT min(id) FROM webhook_events)"
-            )
-        )
-    assert (1, 0) == (forget(courier(house)), forget(courier(house)))
-    assert 1 == len(deliveries(house, vendor, made.id))
-
-
-def test_two_deliverers_share(house: House, vendor: str, receiver: Receiver):
-    """Each message is sent once."""
-    made = endpoint(house, vendor, receiver.url)
-    happen(house, vendor, times=40)
-    pair = [
-        threading.Thread(target=deliver_until, args=(house, lambda: settled(house, vendor, made.id))) for _ in range(2)
-    ]
-    for thread in pair:
-        thread.start()
-    for thread in pair:
-        thread.join()
-    assert (40, 40) == (len(receiver.ids), len(set(receiver.ids)))
-
-
-DELIVERER = """
-import sys
-from mp_kit.server.providers.addresses import AddressGuard
-from mp_kit.server.providers.webhook_post import Poster
-from mp_kit.server.services.webhook_delivery import Courier, Schedule, deliver
-from mp_kit.server.store.engine import Database
-from mp_kit.server.vault import Vault
-url, master = sys.stdin.read().split()
-schedule = Schedule(first_seconds=0.0, longest_seconds=0.0, attempts=50, lease_seconds=1.0)
-courier = Courier(Database(url), Vault(master), Poster(AddressGuard(allow_private=True)), schedule)
-deliver(courier, seconds=60, poll=0.05)
-"""
-
-
-def test_killed_while_it_sends(house: House, vendor: str, receiver: Receiver):
-    """A kill -9 between sending and noting: the message comes again under the same id, and none is lost."""
-    made = endpoint(house, vendor, receiver.url)
-    happen(house, vendor, times=5)
-    receiver.misdeed = receiver.hang
-    doomed = deliverer(house)
-    assert eventually(lambda: len(receiver.got) >= 4)
-    doomed.kill()
-    assert -signal.SIGKILL == doomed.wait(10)
-    sent = set(receiver.ids)
-    receiver.misdeed = None
-    heir = deliverer(house)
-    assert eventually(lambda: settled(house, vendor, made.id))
-    heir.kill()
-    heir.wait(10)
-    told = deliveries(house, vendor, made.id)
-    assert (5, {"delivered"}) == (len(told), {each.status for each in told})
-    assert {each.event_id for each in told} == set(receiver.ids)
-    assert sent < set(receiver.ids)
-    assert all(receiver.ids.count(each) >= 2 for each in sent)
-
-
-def deliverer(house: House) -> subprocess.Popen[bytes]:
-    """A deliverer as a process of its own."""
-    process = subprocess.Popen([sys.executable, "-c", DELIVERER], stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.write(f"{house.settings.database_url} {house.settings.master_key}".encode())
-    process.stdin.close()
-    return process

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import httpx
 import pytest
+from runpod_wires import ACCOUNT, KEY, NOW, POD, Wire, pods, problem
 
 from mp_kit.errors import (
     BudgetError,
@@ -23,54 +21,9 @@ from mp_kit.errors import (
     TooLargeError,
     UnavailableError,
 )
-from mp_kit.server.providers.runpod_api import USER_AGENT, Account, RunPodApi
+from mp_kit.server.providers.runpod_api import USER_AGENT, Account
 from mp_kit.server.providers.runpod_failures import Answer, failure_of, scrub, sent
 from mp_kit.server.providers.runpod_wire import GpuKind, Pod, instant, money
-
-NOW = datetime(2026, 6, 1, tzinfo=UTC)
-KEY = "rp-key-that-nobody-may-see"
-ACCOUNT = Account("vnd_a", KEY)
-POD = {"id": "pod_1", "name": "mp-run_1-a1", "status": "RUNNING", "cost": 0.43, "env": {"TOKEN": "seen-by-everybody"}}
-
-
-class Wire:
-    """Answers in order, the last one for ever; keeps the requests and the waits."""
-
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
-        self.answers = list(answers)
-        self.requests: list[httpx.Request] = []
-        self.waits: list[float] = []
-        self.now = NOW
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Answers a request."""
-        self.requests.append(request)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
-
-    def sleep(self, seconds: float) -> None:
-        """Moves the time."""
-        self.waits.append(seconds)
-        self.now += timedelta(seconds=seconds)
-
-    @property
-    def api(self) -> RunPodApi:
-        """A client over this wire."""
-        return RunPodApi("https://x/v2/", transport=httpx.MockTransport(self), clock=lambda: self.now, sleep=self.sleep)
-
-
-def pods(*found: object, **more: object) -> httpx.Response:
-    """A list of pods."""
-    return httpx.Response(200, json={"pods": list(found), **more})
-
-
-def problem(status: int, detail: str = "because", **headers: str) -> httpx.Response:
-    """A refusal as RunPod words it."""
-    content = json.dumps({"title": "No", "status": status, "detail": detail}).encode()
-    return httpx.Response(status, content=content, headers={"content-type": "application/problem+json", **headers})
-
 
 NO_LISTS = {
     "no JSON": httpx.Response(200, content=b"<html>"),
@@ -397,77 +350,3 @@ def test_gpu_of_one_cloud():
     kind = GpuKind.read({"id": "g", "secure": True, "community": False, "price": {"secure": 1, "community": 2}})
     assert kind is not None
     assert {"SECURE": Decimal(1)} == kind.prices
-
-
-def streamed(*chunks: bytes, end: Exception | None = None) -> Wire:
-    """A log's stream in these chunks."""
-
-    class Stream(httpx.SyncByteStream):
-        def __iter__(self) -> Iterator[bytes]:
-            yield from chunks
-            if end:
-                raise end
-
-    class Open(Wire):
-        def __call__(self, request: httpx.Request) -> httpx.Response:
-            """Opens the stream."""
-            self.requests.append(request)
-            return httpx.Response(200, stream=Stream())
-
-    return Open()
-
-
-def read_log(wire: Wire, after: str = "") -> list[tuple[str, str]]:
-    """Ids and texts."""
-    events = wire.api.logs(ACCOUNT, "pod_1", source="", tail=10, after=after, seconds=5.0)
-    return [(event.id, event.text) for event in events]
-
-
-EVENT = b'id: 1\ndata: {"source":"container","line":"a","ts":"t"}\n\n'
-
-STREAMS = {
-    "one event": ([EVENT], [("1", "a")]),
-    "cut anywhere": ([EVENT[:9], EVENT[9:30], EVENT[30:]], [("1", "a")]),
-    "CRLF, cut between": ([EVENT.replace(b"\n", b"\r\n")[:-1], b"\n"], [("1", "a")]),
-    "comments and other fields": ([b": hello\nretry: 5\nevent: x\n" + EVENT], [("1", "a")]),
-    "unfinished event": ([EVENT, b'id: 2\ndata: {"line":"b"}\n'], [("1", "a")]),
-    "no JSON": ([b"id: 1\ndata: plain words\n\n"], [("1", "plain words")]),
-    "several data lines": ([b"id: 1\ndata: one\ndata: two\n\n"], [("1", "one\ntwo")]),
-    "torn UTF-8": ([b'data: {"line":"\xc3', b'\xa9"}\n\n'], [("", "é")]),
-    "no space after the colon": ([b'id:1\ndata:{"line":"a"}\n\n'], [("1", "a")]),
-    "nothing": ([], []),
-}
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_streams(name: str):
-    """Every shape that Server-Sent Events may have."""
-    chunks, expected = STREAMS[name]
-    assert expected == read_log(streamed(*chunks))
-
-
-@pytest.mark.parametrize("end", [httpx.ReadTimeout("x"), httpx.ReadError("x"), httpx.RemoteProtocolError("x")])
-def test_stream_that_ends_badly(end: Exception):
-    """What came before counts."""
-    assert [("1", "a")] == read_log(streamed(EVENT, end=end))
-
-
-def test_stream_without_end():
-    """A loud log is cut by its size."""
-    assert len(read_log(streamed(*[EVENT * 100] * 1_000))) < 10_000
-
-
-def test_stream_resumes():
-    """The last id goes into its header, and takes the place of ``tail``."""
-    wire = streamed(EVENT)
-    read_log(wire, after="9")
-    (request,) = wire.requests
-    assert ("9", b"") == (request.headers["last-event-id"], request.url.query)
-
-
-def test_stream_that_is_refused():
-    """A log that is not there is an error in words."""
-    with pytest.raises(NotFoundError):
-        read_log(Wire(problem(404)))
-    with pytest.raises(ProviderError):
-        read_log(Wire(httpx.ReadTimeout("x")))
