@@ -13,16 +13,20 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from mp_kit.contracts import Task
+from mp_kit.contracts import DeploymentRequest, Task
 from mp_kit.server.house import House
-from mp_kit.server.services import consensus
+from mp_kit.server.providers.runpod_hosting import RunPodHost
+from mp_kit.server.services import consensus, deployments, hostings
 from mp_kit.server.services.hosting_keeper import Keeper, turn
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.runs_artifacts import artifact_key
 from mp_kit.serving.reference import write_reference
+from mp_kit.testing.fake_runpod import FakeRunPod, Pace
 from tests.support.gates import report
+from tests.support.runpods import openapi
 from tests.support.servers import windows
 
+KEY = "rpa_of_a_vendor_in_a_test"
 RUN = """INSERT INTO training_runs (id, vendor_id, round_id, task, provider, state, body_sha256, finished_at)
          VALUES (:run, :vendor, :round, 'signal', 'local', 'succeeded', '', now())"""
 ROUND = """INSERT INTO dataset_rounds
@@ -131,6 +135,44 @@ def test_from_a_run_to_prod(
     until(keeper, lambda: call("GET", where)["hosting"]["state"] == "stopped")
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{ready['endpoint']}/health", timeout=5)
+
+
+def test_on_runpod_a_request_wakes_it_and_its_worker_answers(
+    edge: httpx.Client, edge_house: House, vendor: SimpleNamespace, run_id: str, tmp_path: Path
+):
+    """An endpoint on the vendor's own account: asleep, woken, scaled, looked into, removed; the key never shows."""
+    pace = Pace(provisioning=0, pull=0, restart=0.05, grace=0.2)
+    with FakeRunPod({KEY: 100}, pace=pace, folder=tmp_path / "pods", patience=(60, 60), openapi=openapi()) as fake:
+        options = {"image": "mp-kit/trainer:1", "prefix": "mp-test", "api_url": edge_house.settings.base_url}
+        host = RunPodHost(lambda _: KEY, base_url=fake.url, settle_seconds=0.2, **options)
+        keeper = Keeper(edge_house.db, {"runpod": host}, edge_house.tokens, edge_house.settings.base_url)
+        wanted = {"name": "trend", "task": "signal", "version": "1", "run_id": run_id}
+        model = edge.post("/api/vendors/models", json=wanted, headers=vendor.headers).json()["data"]["model_id"]
+        order = DeploymentRequest(name="cloud", provider="runpod", model_id=model)
+        with edge_house.db.begin() as tx:
+            made = deployments.create(tx, edge_house.tokens, vendor.id, order, actor="test", hosts={"runpod": host})
+        where = f"/api/deployments/{made.deployment_id}"
+
+        def seen() -> Any:
+            return edge.get(where, headers=vendor.headers).json()["data"]
+
+        asleep = until(keeper, lambda: seen()["hosting"].get("detail") == "no worker" and seen())
+        assert "sleeps" in asleep["words"]
+        headers = {"Authorization": f"Bearer {KEY}"}
+        question = {"symbol": "EURUSD", "timeframe": "1h", "ohlcv": windows().rows("EURUSD", 650)}
+        answer = httpx.post(f"{asleep['endpoint']}/infer", json=question, headers=headers, timeout=60)
+        assert (200, "1") == (answer.status_code, answer.json()["model_version"])
+        until(keeper, lambda: seen()["hosting"]["workers"].get("idle") == 1 and seen()["liveness"] == "online")
+        assert any(
+            "listening" in line
+            for line in hostings.logs(edge_house.db.begin, {"runpod": host}, vendor.id, made.deployment_id, 50)
+        )
+        assert KEY not in edge.get(where, headers=vendor.headers).text
+        edge.patch(where, json={"wanted": "removed"}, headers=vendor.headers)
+        until(keeper, lambda: not alive(edge_house))
+        assert [] == [one for one in fake.endpoints if not one.deleted]
+        host.close()
+        fake.violations.check()
 
 
 def test_another_deployments_token_fetches_no_model(
