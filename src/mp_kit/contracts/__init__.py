@@ -43,6 +43,7 @@ from mp_kit.contracts.deployments import (
     IssuedToken,
     TokenRequest,
 )
+from mp_kit.contracts.drops import Drop, DropRequest, DropState, DropTarget
 from mp_kit.contracts.envelope import (
     Detail,
     Failure,
@@ -263,6 +264,10 @@ __all__ = [
     "DevicePoll",
     "DeviceRequest",
     "DeviceStatus",
+    "Drop",
+    "DropRequest",
+    "DropState",
+    "DropTarget",
     "Estimate",
     "ExchangeRequest",
     "Failure",
