@@ -20,6 +20,7 @@ from mp_kit.server.console.routes import routes as console_routes
 from mp_kit.server.edge import (
     connections,
     consensus,
+    console_streams,
     deployments,
     docs,
     drops,
@@ -95,6 +96,7 @@ def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of han
         *scores.HANDLERS,
         *deployments.HANDLERS,
         *training.HANDLERS,
+        *console_streams.HANDLERS,
         estimates.estimate,
         drops.announce,
         drops.list_drops,

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from mp_kit.server.console.vendor import overview, training
+from mp_kit.server.console.vendor import accounts, api_keys, hooks, ordering, overview, things, training
 
-HANDLERS = [*overview.HANDLERS, *training.HANDLERS]
+HANDLERS = [
+    *overview.HANDLERS,
+    *ordering.HANDLERS,
+    *training.HANDLERS,
+    *things.HANDLERS,
+    *accounts.HANDLERS,
+    *api_keys.HANDLERS,
+    *hooks.HANDLERS,
+]
 """All of them."""

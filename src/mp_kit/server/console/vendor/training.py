@@ -101,7 +101,7 @@ def cancel(house: TheHouse, visit: TheVisit, run_id: FromPath[str]) -> Response[
     return redirect(visit, f"{TRAINING}/{quote(run.run_id, safe='')}", say=say)
 
 
-def curves(told: Any) -> list[tuple[str, Sequence[Point]]]:
+def curves(told: Any) -> Sequence[tuple[str, Sequence[Point]]]:
     """A line per number that the job reported by step; what has another shape is left out.
 
     Args:
