@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from sqlalchemy import text
 
 from bench import pages_world
 from mp_kit.contracts.training import LogChunk, LogChunkLine
+from mp_kit.server.console.pages import TEMPLATES
 from mp_kit.server.edge import log_streams
 from mp_kit.server.house import House
 from mp_kit.server.services import runs, vendors
@@ -347,3 +349,22 @@ def test_ended_session_leads_to_the_login_and_back(visitor: Visitor, vendor: Sim
     assert (303, back) == (answer.status_code, answer.headers["location"])
     with Visitor(str(visitor.client.base_url), vendor.key) as again:
         assert "No training run yet" in again.get(TRAINING).text
+
+
+def test_commands_on_pages_exist():
+    """Each `mp` line of a template is a command of the reference, and so is each of its options."""
+    reference = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    sections = {part.partition("\n")[0]: part for part in re.split(r"^##+ ", reference, flags=re.MULTILINE)}
+    lines = [
+        (path.name, line.strip())
+        for path in sorted(TEMPLATES.rglob("*.html"))
+        for code in re.findall(r"<code>(mp [^<]*)</code>", path.read_text(encoding="utf-8"))
+        for line in code.splitlines()
+    ]
+    assert 12 <= len(lines)
+    for name, line in lines:
+        words = re.sub(r"{{.*?}}", "ID", line).split()
+        command = next((" ".join(words[:n]) for n in (4, 3, 2) if " ".join(words[:n]) in sections), "")
+        assert command, (name, line)
+        for option in re.findall(r"--[a-z-]+", line):
+            assert f"`{option} " in sections[command] or f"`{option}`" in sections[command], (name, line)
