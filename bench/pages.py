@@ -65,7 +65,21 @@ def run() -> list[Result]:
 
 def own() -> dict[str, Callable[[], str]]:
     """Pages of a vendor that is signed in."""
-    return {"catalogue": lambda: "/marketplace", "model": lambda: "/marketplace/models/mod_50"}
+    desk = "/marketplace/vendor"
+    return {
+        "catalogue": lambda: "/marketplace",
+        "model": lambda: "/marketplace/models/mod_50",
+        "desk": lambda: desk,
+        "training": lambda: f"{desk}/training?status=succeeded",
+        "run": lambda: f"{desk}/training/run_50",
+        "new_run": lambda: f"{desk}/training/new",
+        "models": lambda: f"{desk}/models",
+        "deployments": lambda: f"{desk}/deployments",
+        "deployment": lambda: f"{desk}/deployments/dep_50",
+        "connections": lambda: f"{desk}/connections",
+        "keys": lambda: f"{desk}/keys",
+        "webhooks": lambda: f"{desk}/webhooks",
+    }
 
 
 @contextmanager

@@ -34,7 +34,7 @@ STATEMENTS = (
     "INSERT INTO signing_keys (id, public_key) VALUES ('bench', 'bench')",
     """INSERT INTO dataset_rounds (id, name, fingerprint, manifest, manifest_sha256, manifest_key_id,
                                    manifest_signature, is_current)
-       VALUES ('rnd_bench', 'Majors, hourly', 'bench', '{}', 'bench', 'bench', 'bench', true)""",
+       VALUES ('rnd_bench', 'Majors, hourly', 'bench', '{}', repeat('0', 64), 'bench', 'bench', true)""",
     """INSERT INTO training_runs (id, vendor_id, round_id, task, provider, state, body_sha256, created_at, started_at,
                                   finished_at, cost_usd, metrics)
        SELECT 'run_' || n, 'ven_' || (1 + n % :vendors), 'rnd_bench', 'signal', 'byoc', 'succeeded', 'x',
