@@ -26,7 +26,7 @@ from mp_kit.server.store.engine import Tx
 __all__ = ["Desk", "Happening", "Placed", "RunPage", "deployment", "overview", "run_page"]
 
 _RECENT = 12
-_SCORES = 20
+_SCORES = 200
 _BEATS = 50
 
 
