@@ -318,8 +318,8 @@ def test_errors_stand_at_their_field_and_input_stays(visitor: Visitor, field: st
 
 
 @pytest.mark.usefixtures("a_round")
-def test_budget_over_the_ceiling_is_said_at_its_field(visitor: Visitor, vendor: SimpleNamespace, edge_house: House):
-    """The estimate says it; the order is refused with 402 and both amounts."""
+def test_estimate_says_that_a_budget_is_over_the_ceiling(visitor: Visitor, vendor: SimpleNamespace, edge_house: House):
+    """Before anything is ordered, with both amounts."""
     with edge_house.db.begin() as tx:
         tx.execute(text("UPDATE marketplace_vendors SET monthly_ceiling_usd = 1 WHERE id = :id"), {"id": vendor.id})
     page = visitor.send(f"{TRAINING}/new", f"{TRAINING}/new", do="estimate", **ORDER)
