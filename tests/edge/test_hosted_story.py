@@ -21,9 +21,9 @@ from mp_kit.server.services.hosting_keeper import Keeper, turn
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.runs_artifacts import artifact_key
 from mp_kit.serving.reference import write_reference
-from mp_kit.testing.fake_runpod import FakeRunPod, Pace
+from mp_kit.testing.fake_runpod import Pace
 from tests.support.gates import report
-from tests.support.runpods import openapi
+from tests.support.runpods import checked
 from tests.support.servers import windows
 
 KEY = "rpa_of_a_vendor_in_a_test"
@@ -142,7 +142,7 @@ def test_on_runpod_a_request_wakes_it_and_its_worker_answers(
 ):
     """An endpoint on the vendor's own account: asleep, woken, scaled, looked into, removed; the key never shows."""
     pace = Pace(provisioning=0, pull=0, restart=0.05, grace=0.2)
-    with FakeRunPod({KEY: 100}, pace=pace, folder=tmp_path / "pods", patience=(60, 60), openapi=openapi()) as fake:
+    with checked({KEY: 100}, pace=pace, folder=tmp_path / "pods", patience=(60, 60)) as fake:
         options = {"image": "mp-kit/trainer:1", "prefix": "mp-test", "api_url": edge_house.settings.base_url}
         host = RunPodHost(lambda _: KEY, base_url=fake.url, settle_seconds=0.2, **options)
         keeper = Keeper(edge_house.db, {"runpod": host}, edge_house.tokens, edge_house.settings.base_url)
@@ -172,7 +172,6 @@ def test_on_runpod_a_request_wakes_it_and_its_worker_answers(
         until(keeper, lambda: not alive(edge_house))
         assert [] == [one for one in fake.endpoints if not one.deleted]
         host.close()
-        fake.violations.check()
 
 
 def test_another_deployments_token_fetches_no_model(

@@ -98,7 +98,9 @@ def promote(tx: Tx, who: Principal) -> None:
 
 def test_unregistered_version_has_no_voice(tx: Tx, house: House):
     """A deployment that runs no known version is in nobody's stage; the house's own signals count."""
-    say(tx, make_voice(tx, house, "Someone", PILOT), signal(model_version="unheard-of"))
+    someone = make_voice(tx, house, "Someone", PILOT)
+    tx.execute(text("UPDATE deployments SET version_id = NULL WHERE id = :id"), {"id": someone.deployment_id})
+    say(tx, someone, signal(model_version="unheard-of"))
     say(tx, Principal(kind="operator"), signal(decision="SELL"))
     consensus.refresh(tx)
     assert ["house"] == list(consensus.latest(tx).contributions)

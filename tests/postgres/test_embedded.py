@@ -29,10 +29,11 @@ START = "import sys; from pathlib import Path; from mp_kit.server.store import e
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for one server, which is stopped afterwards."""
-    yield tmp_path / "home" / "postgres"
-    embedded.stop(tmp_path / "home" / "postgres", "immediate")
+def folder() -> Iterator[Path]:
+    """A folder for one server, which is stopped afterwards; its path is short, because a socket's has 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="mp-", ignore_cleanup_errors=True) as name:
+        yield Path(name) / "home" / "postgres"
+        embedded.stop(Path(name) / "home" / "postgres", "immediate")
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_present_attempt_is_heard(house: House, vendor: str):
 
 def test_token_names_its_attempt(house: House, vendor: str):
     """What the launch put into the environment comes back with each call."""
-    token = house.tokens.run_token("run_x", vendor, NOW + timedelta(minutes=5), 3)
+    token = house.tokens.run_token("run_x", vendor, datetime.now(UTC) + timedelta(minutes=5), 3)
     assert 3 == house.tokens.authenticate(token, house.db.begin).attempt
 
 

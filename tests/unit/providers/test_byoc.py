@@ -9,27 +9,37 @@ import pytest
 from mp_kit.server.providers.base import Handle, Phase
 from mp_kit.server.providers.byoc import SILENCE, ByocProvider, Heard
 
-NOW = datetime.now(UTC)
-LONG_AGO = NOW - SILENCE - timedelta(seconds=5)
 HANDLE = Handle("run_1/1", "ven_1")
+JUST_NOW = timedelta(0)
+LONG = SILENCE + timedelta(seconds=5)
 
-CASES = {
-    "never spoke": (Heard(), Phase.STARTING),
-    "speaks": (Heard(at=NOW), Phase.RUNNING),
-    "silent, but not told to end": (Heard(at=LONG_AGO), Phase.RUNNING),
-    "told its outcome": (Heard(at=NOW, has_told=True, ending_since=NOW), Phase.GONE),
-    "to end, never spoke": (Heard(ending_since=NOW), Phase.GONE),
-    "to end, just heard": (Heard(at=NOW, ending_since=LONG_AGO), Phase.RUNNING),
-    "to end, told so just now": (Heard(at=LONG_AGO, ending_since=NOW), Phase.RUNNING),
-    "to end, silent": (Heard(at=LONG_AGO, ending_since=LONG_AGO), Phase.GONE),
+CASES = {  # how long ago the job was heard, and how long ago it was told to end
+    "never spoke": (None, None, Phase.STARTING),
+    "speaks": (JUST_NOW, None, Phase.RUNNING),
+    "silent, but not told to end": (LONG, None, Phase.RUNNING),
+    "to end, never spoke": (None, JUST_NOW, Phase.GONE),
+    "to end, just heard": (JUST_NOW, LONG, Phase.RUNNING),
+    "to end, told so just now": (LONG, JUST_NOW, Phase.RUNNING),
+    "to end, silent": (LONG, LONG, Phase.GONE),
 }
+
+
+def ago(age: timedelta | None) -> datetime | None:
+    return None if age is None else datetime.now(UTC) - age
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_phase(case: str):
     """From the job's own words alone."""
-    heard, expected = CASES[case]
+    heard_ago, ending_ago, expected = CASES[case]
+    heard = Heard(at=ago(heard_ago), ending_since=ago(ending_ago))
     assert expected is ByocProvider(lambda _: {"run_1": heard}).observe([HANDLE])["run_1/1"].phase
+
+
+def test_told_its_outcome_is_gone():
+    """Whatever else it says."""
+    heard = Heard(at=ago(JUST_NOW), has_told=True, ending_since=ago(JUST_NOW))
+    assert Phase.GONE is ByocProvider(lambda _: {"run_1": heard}).observe([HANDLE])["run_1/1"].phase
 
 
 def test_unknown_run_is_unknown():
