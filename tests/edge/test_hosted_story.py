@@ -145,12 +145,14 @@ def test_on_runpod_a_request_wakes_it_and_its_worker_answers(
     with checked({KEY: 100}, pace=pace, folder=tmp_path / "pods", patience=(60, 60)) as fake:
         options = {"image": "mp-kit/trainer:1", "prefix": "mp-test", "api_url": edge_house.settings.base_url}
         host = RunPodHost(lambda _: KEY, base_url=fake.url, settle_seconds=0.2, **options)
-        keeper = Keeper(edge_house.db, {"runpod": host}, edge_house.tokens, edge_house.settings.base_url)
+        keeper = Keeper(edge_house.db, {("runpod", "endpoint"): host}, edge_house.tokens, edge_house.settings.base_url)
         wanted = {"name": "trend", "task": "signal", "version": "1", "run_id": run_id}
         model = edge.post("/api/vendors/models", json=wanted, headers=vendor.headers).json()["data"]["model_id"]
         order = DeploymentRequest(name="cloud", provider="runpod", model_id=model)
         with edge_house.db.begin() as tx:
-            made = deployments.create(tx, edge_house.tokens, vendor.id, order, actor="test", hosts={"runpod": host})
+            made = deployments.create(
+                tx, edge_house.tokens, vendor.id, order, actor="test", hosts={("runpod", "endpoint"): host}
+            )
         where = f"/api/deployments/{made.deployment_id}"
 
         def seen() -> Any:
@@ -165,7 +167,9 @@ def test_on_runpod_a_request_wakes_it_and_its_worker_answers(
         until(keeper, lambda: seen()["hosting"]["workers"].get("idle") == 1 and seen()["liveness"] == "online")
         assert any(
             "listening" in line
-            for line in hostings.logs(edge_house.db.begin, {"runpod": host}, vendor.id, made.deployment_id, 50)
+            for line in hostings.logs(
+                edge_house.db.begin, {("runpod", "endpoint"): host}, vendor.id, made.deployment_id, 50
+            )
         )
         assert KEY not in edge.get(where, headers=vendor.headers).text
         edge.patch(where, json={"wanted": "removed"}, headers=vendor.headers)

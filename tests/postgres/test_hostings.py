@@ -15,7 +15,7 @@ from mp_kit.server.house import House
 from mp_kit.server.services import deployments, hostings, models, vendors
 from mp_kit.server.services.hosting_keeper import MOST_FAILURES, Keeper, turn
 from mp_kit.server.services.ids import new_id
-from tests.support.hosts import MemoryHost
+from tests.support.hosts import MemoryHost, everywhere
 
 
 @dataclass
@@ -32,13 +32,13 @@ class Stage:
         wanted = {"name": new_id("n"), "provider": "local", "model_id": self.model, **more}
         with self.house.db.begin() as tx:
             order = DeploymentRequest.model_validate(wanted)
-            hosts = {"local": self.host, "runpod": self.host}
+            hosts = everywhere(self.host)
             made = deployments.create(tx, self.house.tokens, self.vendor, order, actor="test", hosts=hosts)
         return made.deployment_id
 
     def turn(self, times: int = 1) -> None:
         """So many looks, each at once: what would be waited for is due now."""
-        hosts = {"local": self.host, "runpod": self.host}
+        hosts = everywhere(self.host)
         for _ in range(times):
             with self.house.db.begin() as tx:
                 tx.execute(text("UPDATE hostings SET next_look_at = now(), locked_until = NULL"))
@@ -209,7 +209,7 @@ def test_a_token_is_renewed_by_another_launch(stage: Stage):
 def test_two_keepers_launch_one_server(stage: Stage):
     """Who has the claim has it alone."""
     stage.deploy()
-    keeper = Keeper(stage.house.db, {"local": stage.host}, stage.house.tokens, "http://edge.test")
+    keeper = Keeper(stage.house.db, everywhere(stage.host), stage.house.tokens, "http://edge.test")
     assert (1, 0) == (turn(keeper), turn(keeper))
     assert 1 == len(stage.host.orders)
 
@@ -231,6 +231,6 @@ def test_another_vendors_deployment_does_not_exist(stage: Stage):
     with stage.house.db.begin() as tx, pytest.raises(NotFoundError):
         hostings.change(tx, "vnd_other", made, DeploymentChange(wanted="stopped"), actor="test")
     with pytest.raises(NotFoundError):
-        hostings.logs(stage.house.db.begin, {"local": stage.host}, "vnd_other", made, 5)
+        hostings.logs(stage.house.db.begin, everywhere(stage.host), "vnd_other", made, 5)
     stage.turn()
-    assert ["listening"] == hostings.logs(stage.house.db.begin, {"local": stage.host}, stage.vendor, made, 5)
+    assert ["listening"] == hostings.logs(stage.house.db.begin, everywhere(stage.host), stage.vendor, made, 5)
