@@ -38,6 +38,7 @@ MOST_SILENT = timedelta(minutes=10)
 MOST_STARTING = timedelta(minutes=20)
 """A pod that does not run by then is given up: large images take minutes."""
 
+_STALE = timedelta(minutes=1)  # so old an uptime may be that RunPod tells
 _LOG_EVERY = timedelta(minutes=1)
 _LOG_LINES = 100
 _START_LINE = "start container"
@@ -50,6 +51,7 @@ class _Chart:
     """What is remembered of one pod."""
 
     starts: list[datetime] = field(default_factory=list)
+    started_at: datetime | None = None
     uptime: float | None = None
     answered_at: datetime | None = None
     silent_since: datetime | None = None
@@ -144,10 +146,13 @@ class Health:
         return HostView(HostPhase.SICK, {"unhealthy": 1, "total": 1}, detail=detail, **price)
 
     def _note_start(self, chart: _Chart, pod: Pod | None, now: datetime) -> None:
-        """Counts a start when the container is younger than before; the figure itself may be some seconds old."""
+        """Counts a start when the container is younger than before, or than it must be by now."""
         if pod is not None and pod.uptime is not None:
-            if chart.uptime is None or pod.uptime < chart.uptime:
-                chart.starts.append(now - timedelta(seconds=pod.uptime))
+            start = now - timedelta(seconds=pod.uptime)
+            known, before = chart.started_at, chart.uptime
+            if known is None or before is None or pod.uptime < before or start - known > _STALE:
+                chart.started_at = start
+                chart.starts.append(start)
             chart.uptime = pod.uptime
         chart.starts = [start for start in chart.starts if now - start <= LOOP]
 

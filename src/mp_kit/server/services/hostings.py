@@ -83,8 +83,8 @@ def order(
     host = hosts.get((wanted.provider, kind))
     if host is None:
         raise InvalidInputError(
-            f"This marketplace runs no servers on {wanted.provider}.",
-            hint=f"It runs them on: {', '.join(dict.fromkeys(provider for provider, _ in hosts)) or '-'}.",
+            f"This marketplace runs no servers on {wanted.provider} as {kind}.",
+            hint=f"It runs them on: {', '.join(f'{provider} as {known}' for provider, known in hosts) or '-'}.",
         )
     spec = wanted.model_dump(mode="json", include=set(_SPEC), exclude_none=True)
     spec |= _ONE_POD if kind == "pod" else {}
