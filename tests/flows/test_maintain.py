@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from flows.maintain import Maintenance, sweep_machines, sweep_servers
 from mp_kit.cli.admin_money import sweep
@@ -38,6 +39,7 @@ def fake(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRunPod]:
         with house.db.begin() as tx:
             vendor = vendors.create(tx, house.tokens, "ACME", actor="test").vendor_id
             connections.put(tx, house.vault, vendor, "runpod", SecretStr(KEY), actor="test")
+            tx.execute(text("UPDATE vendor_connections SET status = 'ok'"))
         for name, value in (
             ("MP_HOME", str(house.settings.home)),
             ("MP_DATABASE_URL", house.settings.database_url),

@@ -191,14 +191,17 @@ def test_an_account_that_does_not_answer_is_told(ground: Ground):
 
 
 def test_accounts_are_those_that_had_a_server_or_are_connected(ground: Ground, house: House):
-    """A database that was restored may have forgotten every hosting."""
+    """A restored database may have forgotten every hosting; a key that nobody tried turns no sweep red."""
     ground.hosting()
     with house.db.begin() as tx:
         connected = vendors.create(tx, house.tokens, new_id("v"), actor="test").vendor_id
         vendors.create(tx, house.tokens, new_id("v"), actor="test")
         tx.execute(text("INSERT INTO vendor_data_keys (vendor_id, wrapped_key) VALUES (:v, '')"), {"v": connected})
-        row = "INSERT INTO vendor_connections (vendor_id, name, ciphertext, last4) VALUES (:v, 'runpod', '', '')"
-        tx.execute(text(row), {"v": connected})
+        untried = vendors.create(tx, house.tokens, new_id("v"), actor="test").vendor_id
+        tx.execute(text("INSERT INTO vendor_data_keys (vendor_id, wrapped_key) VALUES (:v, '')"), {"v": untried})
+        row = """INSERT INTO vendor_connections (vendor_id, name, ciphertext, last4, status)
+                 VALUES (:v, 'runpod', '', '', :status)"""
+        tx.execute(text(row), [{"v": connected, "status": "ok"}, {"v": untried, "status": "unchecked"}])
         found = stray_servers.accounts_of(tx, {POD, ENDPOINT, ("local", "process")})
     wanted = [(place, vendor) for place in (ENDPOINT, POD) for vendor in sorted((ground.vendor, connected))]
     assert sorted(wanted) == sorted(found)

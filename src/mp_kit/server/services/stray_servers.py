@@ -79,7 +79,7 @@ class ServerReport:
 
 
 def accounts_of(tx: Tx, places: Collection[Place]) -> list[tuple[Place, str]]:
-    """Where servers of ours may be: each place with the vendors that ever had one of its provider, or are connected."""
+    """Where servers of ours may be: each place with the vendors that had one of its provider, or a good connection."""
     vendors = rows.accounts(tx, sorted({provider for provider, _ in places}))
     return [(place, vendor_id) for place in sorted(places) for provider, vendor_id in vendors if provider == place[0]]
 

@@ -24,10 +24,10 @@ FROM deployments d JOIN models m ON m.id = d.model_id JOIN model_versions v ON v
 WHERE d.id = :deployment_id AND d.vendor_id = :vendor_id;
 
 -- name: accounts_of_servers
--- Provider and vendor wherever a server of ours may be: who ever had one there, and who has connected the account.
+-- Provider and vendor wherever a server of ours may be: who ever had one there, and whose account is known to answer.
 SELECT provider, vendor_id FROM hostings WHERE provider = ANY(:providers)
 UNION
-SELECT name, vendor_id FROM vendor_connections WHERE name = ANY(:providers)
+SELECT name, vendor_id FROM vendor_connections WHERE name = ANY(:providers) AND status = 'ok'
 ORDER BY 1, 2;
 
 -- name: facts_of_hostings
