@@ -1,4 +1,4 @@
-"""Flow ``maintain``: ends stray machines, fetches bills, clears uploads, opens months, watches heartbeats."""
+"""Flow ``maintain``: ends stray machines and servers, fetches bills, clears uploads, watches heartbeats, and more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from mp_kit.errors import ProviderError
 from mp_kit.server import redaction
-from mp_kit.server.services import liveness, strays, sweeping, upkeep
+from mp_kit.server.services import liveness, stray_servers, strays, sweeping, upkeep
 from mp_kit.server.wiring import open_house
 
 redaction.install()
@@ -35,6 +35,16 @@ def sweep_machines(order: Maintenance) -> tuple[strays.SweepReport, int]:
             house.db, house.providers, accounts, now=now, dry_run=order.dry_run, actor="flow:maintain"
         )
         return report, 0 if order.dry_run else strays.reconcile(house.db, house.providers, now=now)
+
+
+@task(name="sweep-servers", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
+def sweep_servers(order: Maintenance) -> stray_servers.ServerReport:
+    """Ends servers on vendors' accounts that no deployment wants."""
+    with open_house() as house:
+        with house.db.begin() as tx:
+            accounts = stray_servers.accounts_of(tx, house.hosts)
+        now, actor = datetime.now(UTC), "flow:maintain"
+        return stray_servers.sweep(house.db, house.hosts, accounts, now=now, dry_run=order.dry_run, actor=actor)
 
 
 @task(name="clear-uploads", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
@@ -63,8 +73,10 @@ def watch_heartbeats() -> int:
 def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read only, and the form's default
     """Keeps the house in order."""
     report, bills = sweep_machines(order)
+    servers = sweep_servers(order)
     cleared = clear_uploads(order)
     did = {"machines": report.seen, "strays": len(report.strays), "bills": bills, "uploads_cleared": cleared}
+    did |= {"servers": servers.seen, "stray_servers": len(servers.strays)}
     if not order.dry_run:
         did |= {"months_opened": open_months(), "deployments_offline": watch_heartbeats()}
     get_run_logger().info("%s", did)
@@ -72,8 +84,11 @@ def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read o
     if report.strays:
         strangers = [asdict(stray) for stray in report.strays]
         create_table_artifact(key="stray-machines", table=strangers, description="Machines that no open run stands for")
-    if report.unreachable:
-        raise ProviderError(f"Not looked at: {'; '.join(report.unreachable)}")
+    if servers.strays:
+        strangers = [asdict(stray) for stray in servers.strays]
+        create_table_artifact(key="stray-servers", table=strangers, description="Servers that no deployment wants")
+    if unreachable := [*report.unreachable, *servers.unreachable]:
+        raise ProviderError(f"Not looked at: {'; '.join(unreachable)}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from mp_kit.errors import MarketplaceError
-from mp_kit.server.providers.hosting import Hosted, HostOrder, HostPhase, HostView
+from mp_kit.server.providers.hosting import FoundServer, Hosted, HostOrder, HostPhase, Hosts, HostView
+
+
+def everywhere(host: MemoryHost) -> Hosts:
+    """One place in place of all."""
+    places = (("local", "process"), ("runpod", "endpoint"), ("runpod", "pod"))
+    return dict.fromkeys(places, host)
 
 
 class MemoryHost:
@@ -21,6 +27,8 @@ class MemoryHost:
         unsure: Raised by ``find``.
         limits: As the provider has them; None for as ordered.
         stubborn: How many requests to end it ignores.
+        view: What ``look`` tells of a living one, in place of the usual.
+        found: What ``mine`` tells, by vendor; an error is raised.
     """
 
     def __init__(self) -> None:
@@ -32,7 +40,9 @@ class MemoryHost:
         self.limits: tuple[int, int] | None = None
         self.scaled: list[tuple[int, int]] = []
         self.stubborn = 0
-        self.phase = HostPhase.READY
+        self.view: HostView | None = None
+        self.found: dict[str, list[FoundServer] | MarketplaceError] = {}
+        self.ended: list[str] = []
 
     def check(self, spec: Mapping[str, Any]) -> None:
         """Takes every order."""
@@ -58,7 +68,7 @@ class MemoryHost:
         """Alive or gone."""
         if hosted.ref not in self.alive:
             return HostView(HostPhase.GONE, detail="killed from outside")
-        return HostView(self.phase, {"running": 1, "total": 1}, self.limits, "1 running")
+        return self.view or HostView(HostPhase.READY, {"running": 1, "total": 1}, self.limits, "1 running")
 
     def scale(self, hosted: Hosted, least: int, most: int) -> None:  # noqa: ARG002 - the protocol's
         """Notes it."""
@@ -67,6 +77,7 @@ class MemoryHost:
 
     def end(self, hosted: Hosted) -> None:
         """Ends it, unless it is stubborn."""
+        self.ended.append(hosted.ref)
         if self.stubborn:
             self.stubborn -= 1
         else:
@@ -75,3 +86,10 @@ class MemoryHost:
     def logs(self, hosted: Hosted, tail: int) -> Sequence[str]:  # noqa: ARG002 - the protocol's
         """One line."""
         return ["listening"][:tail]
+
+    def mine(self, vendor_id: str) -> Sequence[FoundServer]:
+        """What was put there."""
+        found = self.found.get(vendor_id, [])
+        if isinstance(found, MarketplaceError):
+            raise found
+        return found

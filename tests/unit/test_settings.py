@@ -106,6 +106,20 @@ def test_wrong_number_of_threads_is_refused(value: str, tmp_path: Path):
         load(tmp_path, {**ENV, "MP_EDGE_THREADS": value})
 
 
+@pytest.mark.parametrize("value", ["https://proxy.example", "https://{pod}.example", "ftp://{pod}-{port}.example"])
+def test_wrong_address_of_pods_is_refused(value: str, tmp_path: Path):
+    """It must say where the pod and its port come."""
+    with pytest.raises(SetupError, match=r"^MP_RUNPOD_PROXY_URL must"):
+        load(tmp_path, {**ENV, "MP_RUNPOD_PROXY_URL": value})
+
+
+def test_address_of_pods_is_a_pattern(tmp_path: Path):
+    """A stand-in's, or RunPod's own."""
+    given = "http://127.0.0.1:1/proxy/{pod}/{port}"
+    assert given == load(tmp_path, {**ENV, "MP_RUNPOD_PROXY_URL": given}).runpod_proxy_url
+    assert "https://{pod}-{port}.proxy.runpod.net" == load(tmp_path, ENV).runpod_proxy_url
+
+
 URLS = {"MP_RUNPOD_URL": "runpod_url", "HF_ENDPOINT": "huggingface_url", "WANDB_BASE_URL": "wandb_url"}
 
 

@@ -12,6 +12,8 @@ from mp_kit.contracts.common import Instant, Model, Sha256, Task
 HostingKind = Literal["endpoint", "pod", "process"]
 
 MOST_WORKERS = 10
+MOST_PRICE = 1_000.0
+"""US dollars per hour; a price above it is a slip of the pen."""
 
 
 class Liveness(StrEnum):
@@ -48,6 +50,11 @@ class Hosting(Model):
     detail: str | None = None
     failure: str | None = None
     launched_at: Instant | None = None
+    price_per_hour: float | None = Field(default=None, description="US dollars, as its provider charges now.")
+    max_price_per_hour: float | None = Field(default=None, description="US dollars, as ordered; above it, it is ended.")
+    cost: float | None = Field(
+        default=None, description="US dollars since its launch, price times time: the provider's bill is the truth."
+    )
 
 
 class DeploymentChange(Model):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mp_kit.server.providers.base import Provider
-from mp_kit.server.providers.hosting import Host
+from mp_kit.server.providers.hosting import Hosts
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.providers.webhook_post import Poster
 from mp_kit.server.services.tokens import TokenBook
@@ -31,7 +31,7 @@ class House:
         probes: Ask other services whether they take a credential.
         providers: Where trainings run, by name.
         poster: Sends webhooks.
-        hosts: Where deployments' servers run, by provider.
+        hosts: Where deployments' servers run, by provider and kind.
         on_close: Gives back what else is held open.
     """
 
@@ -44,7 +44,7 @@ class House:
     probes: Probes
     providers: Mapping[str, Provider] = field(default_factory=dict)
     poster: Poster = field(default_factory=Poster)
-    hosts: Mapping[str, Host] = field(default_factory=dict)
+    hosts: Hosts = field(default_factory=dict)
     on_close: tuple[Callable[[], None], ...] = ()
 
     def close(self) -> None:

@@ -54,6 +54,7 @@ NOTED_NAMES = (
     "MP_STORE_URL",
     "MP_RUNPOD",
     "MP_RUNPOD_URL",
+    "MP_RUNPOD_PROXY_URL",
     "MP_RUNPOD_SETTLE_SECONDS",
     "MP_TRAINER_IMAGE",
     "HF_ENDPOINT",
@@ -85,6 +86,7 @@ class Settings:
         late_grace_seconds: A signal older than its bar's end by more than this is late.
         store_env: Keys and endpoint of the object store, by their names in the environment.
         runpod_url: Root of RunPod's REST API, version 2 (MP_RUNPOD_URL).
+        runpod_proxy_url: Public address of a pod's port, with {pod} and {port} in it (MP_RUNPOD_PROXY_URL).
         allow_runpod: Vendors may train on their RunPod accounts; MP_RUNPOD=0 turns that off.
         runpod_settle_seconds: Below this age a pod that is not seen is not called absent (MP_RUNPOD_SETTLE_SECONDS).
         trainer_image: Docker image with mp-kit in it, for pods whose order names none (MP_TRAINER_IMAGE).
@@ -111,6 +113,7 @@ class Settings:
     late_grace_seconds: float = 300.0
     store_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     runpod_url: str = "https://api.runpod.io/v2"
+    runpod_proxy_url: str = "https://{pod}-{port}.proxy.runpod.net"
     allow_runpod: bool = True
     runpod_settle_seconds: int = 120
     trainer_image: str = ""
@@ -179,6 +182,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         allow_local=env.get("MP_ALLOW_LOCAL", state.get("allow_local", "")) in {"1", "true"},
         store_env={name: env[name] for name in STORE_NAMES if env.get(name)},
         runpod_url=_url("MP_RUNPOD_URL", env, Settings.runpod_url),
+        runpod_proxy_url=_pattern("MP_RUNPOD_PROXY_URL", env, Settings.runpod_proxy_url),
         allow_runpod=env.get("MP_RUNPOD", "1") not in {"0", "false"},
         runpod_settle_seconds=_count("MP_RUNPOD_SETTLE_SECONDS", env, Settings.runpod_settle_seconds),
         trainer_image=env.get("MP_TRAINER_IMAGE", ""),
@@ -238,6 +242,13 @@ def _url(name: str, env: Mapping[str, str], default: str) -> str:
         is_good = False
     if not is_good:
         raise SetupError(f"{name} must be an http(s) URL with a host and without a password.")
+    return value
+
+
+def _pattern(name: str, env: Mapping[str, str], default: str) -> str:
+    value = _url(name, env, default)
+    if "{pod}" not in value or "{port}" not in value:
+        raise SetupError(f"{name} must have {{pod}} and {{port}} in it, as {default} has.")
     return value
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mp_kit.server.providers.base import Handle, LaunchOrder, Phase
-from mp_kit.server.providers.hosting import Hosted, HostOrder, HostPhase, HostView
+from mp_kit.server.providers.hosting import FoundServer, Hosted, HostOrder, HostPhase, HostView
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.spawning import tail as tail_of
 from mp_kit.serving.project import free_port
@@ -76,6 +76,11 @@ class LocalHost:
     def logs(self, hosted: Hosted, tail: int) -> Sequence[str]:
         """The last lines of its log."""
         return tail_of(self._root / hosted.ref / "wrapper.log", tail).splitlines()
+
+    def mine(self, vendor_id: str) -> Sequence[FoundServer]:
+        """The vendor's processes that live, wanted or not."""
+        found = self._processes.mine(vendor_id)
+        return [FoundServer(self._hosted(one.handle), one.run_id, one.attempt, one.created_at) for one in found]
 
     def _hosted(self, handle: Handle) -> Hosted:
         port = (self._root / handle.ref / "port").read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +17,7 @@ from mp_kit.contracts import (
     IssuedToken,
 )
 from mp_kit.errors import AttributionError, ConflictError, InvalidInputError, NotFoundError
-from mp_kit.server.providers.hosting import Host
+from mp_kit.server.providers.hosting import Hosts
 from mp_kit.server.services import audit, hostings
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.liveness import liveness_of, words
@@ -41,7 +40,7 @@ def create(
     wanted: DeploymentRequest,
     *,
     actor: str,
-    hosts: Mapping[str, Host] | None = None,
+    hosts: Hosts | None = None,
 ) -> Deployment:
     """Registers a deployment and issues its token, shown this once; orders its server where the marketplace runs it.
 
