@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -43,20 +43,6 @@ def edge_house(house: House, accounts: Accounts) -> Iterator[House]:
     built = build(settings)
     yield built
     built.close()
-
-
-@pytest.fixture
-def visitor(edge: httpx.Client, vendor: SimpleNamespace) -> Iterator[Visitor]:
-    """The vendor, signed in."""
-    with Visitor(str(edge.base_url), vendor.key) as made:
-        yield made
-
-
-@pytest.fixture
-def other(edge: httpx.Client, new_vendor: Callable[[], SimpleNamespace]) -> Iterator[Visitor]:
-    """Another vendor, signed in."""
-    with Visitor(str(edge.base_url), new_vendor().key) as made:
-        yield made
 
 
 def test_connection_is_set_tested_removed_and_never_shown(visitor: Visitor):

@@ -21,6 +21,8 @@ class MemoryHost:
         unsure: Raised by ``find``.
         limits: As the provider has them; None for as ordered.
         stubborn: How many requests to end it ignores.
+        said: The lines of every log.
+        mute: Raised in place of a log.
     """
 
     def __init__(self) -> None:
@@ -33,6 +35,8 @@ class MemoryHost:
         self.scaled: list[tuple[int, int]] = []
         self.stubborn = 0
         self.phase = HostPhase.READY
+        self.said = ["listening"]
+        self.mute: MarketplaceError | None = None
 
     def check(self, spec: Mapping[str, Any]) -> None:
         """Takes every order."""
@@ -73,5 +77,7 @@ class MemoryHost:
             self.alive.pop(hosted.ref, None)
 
     def logs(self, hosted: Hosted, tail: int) -> Sequence[str]:  # noqa: ARG002 - the protocol's
-        """One line."""
-        return ["listening"][:tail]
+        """What it said last."""
+        if self.mute is not None:
+            raise self.mute
+        return self.said[-tail:]
