@@ -206,7 +206,7 @@ def test_hosted_server_from_order_to_removal(visitor: Visitor, edge_house: House
     path = deployed(visitor, version)
     deployment_id = path.rpartition("/")[2]
     page = visitor.get(path)
-    assert "It is ordered, and launched within seconds." in page.text
+    assert "It is ordered: the keeper launches it." in page.text
     assert ("It is to be launched.", "Stop it", "No living token") == tuple(
         part for part in ("It is to be launched.", "Stop it", "No living token") if part in page.text
     )

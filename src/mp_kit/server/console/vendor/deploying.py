@@ -20,7 +20,9 @@ from mp_kit.server.services import connections, deployments, desk, hostings
 NEW = f"{DEPLOYMENTS}/new"
 PROVIDERS = ("local", "byoc", "runpod")
 MACHINE = ("cpu", "gpu", "image", "workers_min", "workers_max", "timeout_seconds", "idle_seconds")
-"""What RunPod is told, by the contract's own names; an empty field leaves the contract's default."""
+"""What RunPod is told, by the contract's own names; an empty field leaves the contract's default.
+
+A further choice is a name here and a line in ``deploy.html``."""
 
 FIELDS = ("name", "provider", "model", *MACHINE)
 _PLACES = {name: name for name in FIELDS} | {
@@ -54,7 +56,7 @@ def deploy(house: TheHouse, visit: TheVisit, form: TheForm) -> Response[bytes]:
     except (NotFoundError, ConflictError, InvalidInputError) as error:
         return _form(house, visit, said, errors=blamed(error, _PLACES | _found(error)), status=error.http)
     if hosted:
-        return redirect(visit, path_of(made.deployment_id), say="It is ordered, and launched within seconds.")
+        return redirect(visit, path_of(made.deployment_id), say="It is ordered: the keeper launches it.")
     return deployment_page(house, visit, made.deployment_id, token=made.infra_token)
 
 

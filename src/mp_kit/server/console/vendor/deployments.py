@@ -16,7 +16,7 @@ from litestar.params import FromPath
 from pydantic import ValidationError
 
 from mp_kit.contracts import DeploymentChange, HostingState, TokenRequest
-from mp_kit.errors import ConflictError, InvalidInputError, MarketplaceError, NotFoundError, RouteNotFoundError
+from mp_kit.errors import ConflictError, InvalidInputError, MarketplaceError, RouteNotFoundError
 from mp_kit.server.console.charts import Bar
 from mp_kit.server.console.pages import page, redirect
 from mp_kit.server.console.vendor.forms import blamed, faults, typed
@@ -158,8 +158,9 @@ def deployment_page(
     with house.db.begin() as tx:
         shown = desk.deployment(tx, vendor_of(visit), deployment_id)
     facts: dict[str, Any] = {"token": "", "typed": {}, "errors": {}, "problem": "", **more}
-    facts |= _log(house, visit, deployment_id) if with_log else {"log": None, "log_problem": ""}
     hosting = shown.deployment.hosting
+    asked = with_log and hosting is not None
+    facts |= _log(house, visit, deployment_id) if asked else {"log": None, "log_problem": ""}
     return page(
         visit,
         "vendor/deployment.html",
@@ -177,8 +178,6 @@ def _log(house: House, visit: Visit, deployment_id: str) -> dict[str, Any]:
     """The last lines, or why there are none: a provider that does not answer spoils no page."""
     try:
         lines = hostings.logs(house.db.begin, house.hosts, vendor_of(visit), deployment_id, _LINES)
-    except NotFoundError:
-        raise
     except MarketplaceError as error:
         return {"log": None, "log_problem": f"Its log cannot be had at the moment. {error.message}"}
     return {"log": [redact(line)[:_CHARS] for line in lines[-_LINES:]], "log_problem": ""}
