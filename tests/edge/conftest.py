@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 import uvicorn
+from desks import Visitor
 
 from mp_kit.contracts import DeploymentRequest
 from mp_kit.server.edge.app import create_app
@@ -61,6 +62,20 @@ def new_vendor(edge_house: House) -> Callable[[], SimpleNamespace]:
 def vendor(new_vendor: Callable[[], SimpleNamespace]) -> SimpleNamespace:
     """A vendor."""
     return new_vendor()
+
+
+@pytest.fixture
+def visitor(edge: httpx.Client, vendor: SimpleNamespace) -> Iterator[Visitor]:
+    """The vendor, signed in to the console."""
+    with Visitor(str(edge.base_url), vendor.key) as made:
+        yield made
+
+
+@pytest.fixture
+def other(edge: httpx.Client, new_vendor: Callable[[], SimpleNamespace]) -> Iterator[Visitor]:
+    """Another vendor, signed in to the console."""
+    with Visitor(str(edge.base_url), new_vendor().key) as made:
+        yield made
 
 
 @pytest.fixture

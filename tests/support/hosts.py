@@ -29,6 +29,8 @@ class MemoryHost:
         stubborn: How many requests to end it ignores.
         view: What ``look`` tells of a living one, in place of the usual.
         found: What ``mine`` tells, by vendor; an error is raised.
+        said: The lines of every log.
+        mute: Raised in place of a log.
     """
 
     def __init__(self) -> None:
@@ -43,6 +45,8 @@ class MemoryHost:
         self.view: HostView | None = None
         self.found: dict[str, list[FoundServer] | MarketplaceError] = {}
         self.ended: list[str] = []
+        self.said = ["listening"]
+        self.mute: MarketplaceError | None = None
 
     def check(self, spec: Mapping[str, Any]) -> None:
         """Takes every order."""
@@ -84,8 +88,10 @@ class MemoryHost:
             self.alive.pop(hosted.ref, None)
 
     def logs(self, hosted: Hosted, tail: int) -> Sequence[str]:  # noqa: ARG002 - the protocol's
-        """One line."""
-        return ["listening"][:tail]
+        """What it said last."""
+        if self.mute is not None:
+            raise self.mute
+        return self.said[-tail:]
 
     def mine(self, vendor_id: str) -> Sequence[FoundServer]:
         """What was put there."""

@@ -41,10 +41,12 @@ def create(
     *,
     actor: str,
     hosts: Hosts | None = None,
+    with_token: bool = True,
 ) -> Deployment:
     """Registers a deployment and issues its token, shown this once; orders its server where the marketplace runs it.
 
-    ``byoc`` deployments, and ``local`` ones without a model, are run by their vendor.
+    ``byoc`` deployments, and ``local`` ones without a model, are run by their vendor. A hosted server gets a token
+    of its own from the keeper: who has no use for another one asks for none.
 
     Raises:
         ConflictError: The vendor has a deployment of that name.
@@ -70,13 +72,17 @@ def create(
     except ViolatedError as error:
         if violated(error) != "uq_deployments_vendor_id_name":
             raise
-        raise ConflictError(f"You have a deployment called {wanted.name!r} already.") from error
+        said = f"You have a deployment called {wanted.name!r} already."
+        raise ConflictError(said, details=[{"loc": ["name"], "msg": said}]) from error
     audit.record(tx, actor, "deployment.create", row.id, provider=wanted.provider)
     hosting = None
     if hostings.wants_hosting(wanted):
         hosting = hostings.order(tx, hosts or {}, row, version, wanted, actor=actor)
+    made = to_wire(row, hosting)
+    if not with_token:
+        return made
     issued = issue_token(tx, tokens, vendor_id, row.id, actor=actor)
-    return to_wire(row, hosting).model_copy(update={"infra_token": issued.infra_token})
+    return made.model_copy(update={"infra_token": issued.infra_token})
 
 
 def issue_token(  # noqa: PLR0913 - each is a fact of the token

@@ -82,10 +82,9 @@ def order(
     kind = wanted.kind if wanted.provider == "runpod" else "process"
     host = hosts.get((wanted.provider, kind))
     if host is None:
-        raise InvalidInputError(
-            f"This marketplace runs no servers on {wanted.provider} as {kind}.",
-            hint=f"It runs them on: {', '.join(f'{provider} as {known}' for provider, known in hosts) or '-'}.",
-        )
+        said = f"This marketplace runs no servers on {wanted.provider} as {kind}."
+        hint = f"It runs them on: {', '.join(f'{provider} as {known}' for provider, known in hosts) or '-'}."
+        raise InvalidInputError(said, hint=hint, details=[{"loc": ["provider"], "msg": said}])
     spec = wanted.model_dump(mode="json", include=set(_SPEC), exclude_none=True)
     spec |= _ONE_POD if kind == "pod" else {}
     host.check(spec)
@@ -99,12 +98,12 @@ def order(
 
 def _require_model(tx: Tx, version: Row[Any] | None) -> None:
     if version is None or version.run_id is None:
-        raise InvalidInputError(
-            "There is no model to run: the version must come from a training run here.",
-            hint="Register it with its run: mp register --name NAME --run-id RUN. Or bring an image of your own.",
-        )
+        said = "There is no model to run: the version must come from a training run here."
+        hint = "Register it with its run: mp register --name NAME --run-id RUN. Or bring an image of your own."
+        raise InvalidInputError(said, hint=hint, details=[{"loc": ["model_id"], "msg": said}])
     if missing := _FILES - {row.name for row in gate_rows.artifacts_of(tx, [version.run_id])}:
-        raise InvalidInputError(f"Run {version.run_id} has no {', '.join(sorted(missing))} among its artifacts.")
+        said = f"Run {version.run_id} has no {', '.join(sorted(missing))} among its artifacts."
+        raise InvalidInputError(said, details=[{"loc": ["model_id"], "msg": said}])
 
 
 def change(tx: Tx, vendor_id: str, deployment_id: str, wanted: DeploymentChange, *, actor: str) -> Row[Any]:

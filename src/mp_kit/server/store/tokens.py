@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol, cast
 
-from sqlalchemy import select, text, update
+from sqlalchemy import Row, func, select, text, update
 
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.tables import deployment_tokens, deployments, marketplace_vendors, vendor_keys
@@ -108,6 +108,21 @@ def end_deployment_tokens(tx: Tx, deployment_id: str, at: datetime) -> list[str]
         .returning(deployment_tokens.c.id)
     )
     return list(tx.execute(statement).scalars())
+
+
+def living_of_deployment(tx: Tx, deployment_id: str, limit: int) -> list[Row[Any]]:
+    """A deployment's tokens that live, newest first: id, hosted, created_at, last_used_at, ends_at, ending."""
+    columns = deployment_tokens.c
+    ends_at = func.least(columns.expires_at, columns.revoked_at)
+    statement = select(
+        columns.id,
+        func.coalesce(columns.scope["label"].astext == "hosted", text("false")).label("hosted"),
+        columns.created_at,
+        columns.last_used_at,
+        ends_at.label("ends_at"),
+        columns.revoked_at.is_not(None).label("ending"),
+    ).where(columns.deployment_id == deployment_id, ends_at > func.now())
+    return list(tx.execute(statement.order_by(columns.created_at.desc(), columns.id).limit(limit)))
 
 
 def end_hosted_tokens(tx: Tx, deployment_id: str, at: datetime) -> list[str]:
