@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mp_kit.server.console.vendor import accounts, api_keys, hooks, ordering, overview, things, training
+from mp_kit.server.console.vendor import accounts, api_keys, hooks, linked, ordering, overview, things, training
 
 HANDLERS = [
     *overview.HANDLERS,
@@ -11,6 +11,7 @@ HANDLERS = [
     *things.HANDLERS,
     *accounts.HANDLERS,
     *api_keys.HANDLERS,
+    *linked.HANDLERS,
     *hooks.HANDLERS,
 ]
 """All of them."""

@@ -27,6 +27,7 @@ from mp_kit.server.store.tables.consensus import (
 from mp_kit.server.store.tables.deployments import deployment_heartbeats, deployment_tokens, deployments
 from mp_kit.server.store.tables.drops import signal_drops
 from mp_kit.server.store.tables.hostings import hostings
+from mp_kit.server.store.tables.identities import sign_in_trips, vendor_identities
 from mp_kit.server.store.tables.models import (
     model_approvals,
     model_stage_history,
@@ -82,6 +83,7 @@ __all__ = [
     "run_logs",
     "run_machines",
     "run_mirrors",
+    "sign_in_trips",
     "signal_batches",
     "signal_chains",
     "signal_drops",
@@ -95,6 +97,7 @@ __all__ = [
     "vendor_consensus",
     "vendor_consensus_batches",
     "vendor_data_keys",
+    "vendor_identities",
     "vendor_keys",
     "webhook_deliveries",
     "webhook_endpoints",
