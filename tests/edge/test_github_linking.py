@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from github_visits import CALLBACK, KEYS, LINK, LOGIN, Person, Persons
 from oauth_server import OAuthServer
 from sqlalchemy import text
 
+from mp_kit.cli.app import main
 from mp_kit.contracts import VendorStatus
 from mp_kit.server.house import House
 from mp_kit.server.processes import free_port
@@ -214,3 +216,24 @@ def test_answer_without_a_code(insider: Person, vendor: SimpleNamespace, edge_ho
     state = parse_qs(urlsplit(insider.go_link()).query)["state"][0]
     assert [403, 403] == [insider.get(f"{CALLBACK}?state={state}").status_code for _ in "ab"]
     assert [] == linked_to(edge_house, vendor.id)
+
+
+def test_operator_links_by_number(
+    person: Person, edge_house: House, vendor: SimpleNamespace, login: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    """A login is no number; linked ahead it signs in; listed; unlinked, also as the last way in."""
+    monkeypatch.setenv("MP_DATABASE_URL", edge_house.settings.database_url)
+    monkeypatch.setenv("MP_GITHUB_URL", edge_house.settings.github_url)
+    number, home = str(person.github.accounts[login]), ["--home", str(edge_house.settings.home)]
+    assert [2, 2] == [main(["admin", "vendor", "link", vendor.name, "--github", one, *home]) for one in (login, "0")]
+    link, unlink = (["admin", "vendor", verb, vendor.name, "--github", number, *home] for verb in ("link", "unlink"))
+    assert [0, 0] == [main(link), main(link)]
+    assert 303 == person.sign_in(login=login).status_code
+    capsys.readouterr()
+    assert 0 == main(["admin", "vendor", "accounts", vendor.name, "--json", *home])
+    [row] = json.loads(capsys.readouterr().out)
+    assert (number, login, "operator:cli") == (row["subject"], row["login"], row["linked_by"])
+    assert "linked by the operator" in person.get(KEYS).text
+    assert [0, 4] == [main(unlink), main(unlink)]
+    assert (False, 403) == (person.is_signed_in, person.sign_in(login=login).status_code)
