@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
 from signing_in import bearer, new_vendor, raced, run
 from sqlalchemy.exc import IntegrityError
 
-from mp_kit.errors import ConflictError, NotFoundError
+from mp_kit.errors import AuthError, ConflictError, NotFoundError
 from mp_kit.server.house import House
 from mp_kit.server.providers.identity import Identity
 from mp_kit.server.services import identities, keys, trips
@@ -117,7 +118,23 @@ def test_pending_vendor_is_linked_ahead(house: House):
     assert "pending" == sign_in(house, number).refused
 
 
-def test_key_and_a_session_by_key_are_not_fresh_by_themselves(house: House):
-    """A key is no session: it links nothing."""
-    who = bearer(house, new_vendor(house))
-    assert not trips.is_fresh(who)
+def test_key_is_no_fresh_session(house: House):
+    """Only a session is ever fresh."""
+    assert not trips.is_fresh(bearer(house, new_vendor(house)))
+
+
+@pytest.mark.parametrize("change", [{"session_epoch": 1}, {"vendor_id": "ven_other"}, {"vendor_id": None}])
+def test_trip_of_another_session_links_nothing(house: House, change: dict[str, object]):
+    """Not even where the session ended between its check and the link."""
+    made = new_vendor(house)
+    trip = replace(Trip("/marketplace", "", made.vendor_id, session_epoch=0), **change)
+    with pytest.raises(AuthError), house.db.begin() as tx:
+        identities.link(tx, bearer(house, made), trip, Identity(HUB, str(next(numbers)), "ann"))
+
+
+def test_session_of_another_vendor_links_nothing(house: House):
+    """The trip's vendor and the session's are one."""
+    made, other = new_vendor(house), new_vendor(house)
+    trip = Trip("/marketplace", "", made.vendor_id, session_epoch=0)
+    with pytest.raises(AuthError), house.db.begin() as tx:
+        identities.link(tx, bearer(house, other), trip, Identity(HUB, str(next(numbers)), "ann"))

@@ -42,7 +42,7 @@ def unlink(vendor_name: Vendor, github: Number, home: Home = None, json: Json = 
         found = vendors.named(tx, vendor_name)
         gone = identities.unlink(tx, found.id, str(github), actor=ACTOR, force=True)
     facts = {"vendor_id": found.id, "provider": gone.provider, "subject": gone.subject, "unlinked": True}
-    emit(facts, as_json=json, text=f"{github} no longer signs in as {found.name}.")
+    emit(facts, as_json=json, text=f"{github} at {gone.provider} no longer signs in as {found.name}.")
 
 
 def accounts(vendor_name: Vendor, home: Home = None, json: Json = False) -> None:

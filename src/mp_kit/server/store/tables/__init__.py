@@ -10,6 +10,7 @@ Invariants that the database itself holds:
 4. The audit log, the history of stages, validations, approvals and the receipts of signals can only grow (triggers).
 5. A version is in prod only if the gates of that stage were met when it came there (``missing_gates``, by a
    trigger on the version and one on its history), and only the tables' owner approves.
+6. An account elsewhere signs in as one vendor at most (unique).
 
 Money is in US dollars, times are ``timestamptz``, ids are text made in Python.
 """
