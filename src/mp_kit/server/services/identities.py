@@ -132,7 +132,7 @@ def sign_in(tx: Tx, tokens: TokenBook, identity: Identity) -> SignIn:
     who = f"account:{identity.subject}"
     row = rows.find_account(tx, identity.provider, identity.subject)
     vendor = key_rows.lock_vendor(tx, row.vendor_id) if row is not None else None
-    row = rows.find_account(tx, identity.provider, identity.subject)  # as it is now that the vendor's row is held
+    row = rows.find_account(tx, identity.provider, identity.subject)  # again, now that nobody else changes it
     if row is None or vendor is None or row.vendor_id != vendor.id:
         audit.record(tx, who, "sign_in.refuse", identity.subject, why="unknown", **facts)
         return SignIn(refused="unknown")
