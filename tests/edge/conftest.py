@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +13,8 @@ import httpx
 import pytest
 import uvicorn
 from desks import Visitor
+from github_visits import Person, Persons
+from oauth_server import OAuthServer, github
 
 from mp_kit.contracts import DeploymentRequest
 from mp_kit.server.edge.app import create_app
@@ -85,6 +88,35 @@ def deployment(edge_house: House, vendor: SimpleNamespace) -> SimpleNamespace:
     with edge_house.db.begin() as tx:
         made = deployments.create(tx, edge_house.tokens, vendor.id, wanted, actor="test")
     return SimpleNamespace(id=made.deployment_id, token=made.infra_token, headers=bearing(made.infra_token or ""))
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[OAuthServer]:
+    """A GitHub."""
+    with github() as made:
+        yield made
+
+
+@pytest.fixture
+def persons(edge: httpx.Client, hub: OAuthServer) -> Iterator[Persons]:
+    """A factory of persons."""
+    hub.misdeeds.clear()
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(Person(str(edge.base_url), hub))
+
+
+@pytest.fixture
+def person(persons: Persons) -> Person:
+    """Somebody."""
+    return persons()
+
+
+@pytest.fixture
+def login(hub: OAuthServer) -> str:
+    """An account at GitHub that no other test has."""
+    number = len(hub.accounts) + 5_000
+    hub.accounts[f"user{number}"] = number
+    return f"user{number}"
 
 
 def bearing(token: str) -> dict[str, str]:

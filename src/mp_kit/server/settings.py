@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -60,6 +61,7 @@ NOTED_NAMES = (
     "HF_ENDPOINT",
     "WANDB_BASE_URL",
     "MP_WEBHOOK_ALLOW_PRIVATE",
+    "MP_GITHUB_URL",
 )
 """No secrets: what `mp up` notes in its home, so that the operator's commands over that home mean the same places."""
 
@@ -94,6 +96,11 @@ class Settings:
         wandb_url: Root of the Weights & Biases API (WANDB_BASE_URL).
         webhook_allow_private: Webhooks may lead to loopback and private networks, and over http: for rehearsals
             (MP_WEBHOOK_ALLOW_PRIVATE).
+        github_client_id: Of the OAuth app with which vendors sign in; nobody does where it is empty
+            (MP_GITHUB_CLIENT_ID).
+        github_client_secret: Its secret (MP_GITHUB_CLIENT_SECRET).
+        github_url: Root of GitHub's pages (MP_GITHUB_URL).
+        github_api_url: Root of its API (MP_GITHUB_API_URL); of an Enterprise server ``/api/v3`` below its pages.
     """
 
     home: Path
@@ -120,6 +127,10 @@ class Settings:
     huggingface_url: str = "https://huggingface.co"
     wandb_url: str = "https://api.wandb.ai"
     webhook_allow_private: bool = False
+    github_client_id: str = ""
+    github_client_secret: str = field(default="", repr=False)
+    github_url: str = "https://github.com"
+    github_api_url: str = "https://api.github.com"
 
     @property
     def signing_seed_bytes(self) -> bytes:
@@ -189,6 +200,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         huggingface_url=_url("HF_ENDPOINT", env, Settings.huggingface_url),
         wandb_url=_url("WANDB_BASE_URL", env, Settings.wandb_url),
         webhook_allow_private=env.get("MP_WEBHOOK_ALLOW_PRIVATE", "") in {"1", "true"},
+        **_github(env),
     )
 
 
@@ -224,6 +236,20 @@ def _read(path: Path) -> dict[str, str]:
     if not isinstance(document, dict):
         raise SetupError(f"{path} must hold a JSON object.")
     return {str(key): str(value) for key, value in document.items()}
+
+
+def _github(env: Mapping[str, str]) -> dict[str, Any]:
+    client_id, client_secret = env.get("MP_GITHUB_CLIENT_ID", ""), env.get("MP_GITHUB_CLIENT_SECRET", "")
+    if client_id and not client_secret:
+        raise SetupError("MP_GITHUB_CLIENT_ID is set and MP_GITHUB_CLIENT_SECRET is not.", hint="Set both, or neither.")
+    url = _url("MP_GITHUB_URL", env, Settings.github_url)
+    default = Settings.github_api_url if url == Settings.github_url else f"{url}/api/v3"
+    return {
+        "github_client_id": client_id,
+        "github_client_secret": client_secret,
+        "github_url": url,
+        "github_api_url": _url("MP_GITHUB_API_URL", env, default),
+    }
 
 
 def _count(name: str, env: Mapping[str, str], default: int) -> int:

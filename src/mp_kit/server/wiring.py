@@ -13,6 +13,7 @@ from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.byoc import ByocProvider, Heard
+from mp_kit.server.providers.github import CALLBACK, GitHub
 from mp_kit.server.providers.hosting import Host, Place
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.providers.local_hosting import LocalHost
@@ -64,6 +65,7 @@ def build(settings: Settings) -> House:
         providers=providers,
         poster=Poster(AddressGuard(allow_private=settings.webhook_allow_private)),
         hosts=hosts,
+        github=_github(settings) if settings.github_client_id else None,
         on_close=(runpod.close, endpoints.close, pods.close),
     )
 
@@ -106,6 +108,16 @@ def _runpod_hosts(settings: Settings, prefix: str, keys: Callable[[str], str]) -
     )
 
 
+def _github(settings: Settings) -> GitHub:
+    return GitHub(
+        settings.github_client_id,
+        settings.github_client_secret,
+        redirect_uri=f"{settings.base_url}{CALLBACK}",
+        url=settings.github_url,
+        api_url=settings.github_api_url,
+    )
+
+
 def _mark() -> dict[str, str]:
     """Local servers end with the `mp up` that started them."""
     return {leftovers.MARK: os.environ[leftovers.MARK]} if leftovers.MARK in os.environ else {}
@@ -136,7 +148,7 @@ def runpod_keys(db: Database, vault: Vault) -> Callable[[str], str]:
 
 def _hide_secrets(settings: Settings) -> None:
     own = (settings.token_pepper, settings.jwt_secret, settings.signing_seed, settings.url_key, settings.service_key)
-    redaction.remember(settings.master_key, *settings.retired_master_keys, *own)
+    redaction.remember(settings.master_key, *settings.retired_master_keys, settings.github_client_secret, *own)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from mp_kit.server.console.vendor import (
     deploying,
     deployments,
     hooks,
+    linked,
     models,
     ordering,
     overview,
@@ -25,6 +26,7 @@ HANDLERS = [
     *deploying.HANDLERS,
     *accounts.HANDLERS,
     *api_keys.HANDLERS,
+    *linked.HANDLERS,
     *hooks.HANDLERS,
 ]
 """All of them."""
