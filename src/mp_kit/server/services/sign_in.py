@@ -24,7 +24,7 @@ from mp_kit.contracts import DeviceAnswer, DeviceCode, DeviceStatus, IssuedKey
 from mp_kit.errors import AuthError, ConflictError, ForbiddenError, NotFoundError, RateLimitedError
 from mp_kit.server.services import audit, keys
 from mp_kit.server.services.ids import new_id
-from mp_kit.server.services.tokens import TokenBook, code_id
+from mp_kit.server.services.tokens import Principal, TokenBook, code_id
 from mp_kit.server.store import keys as key_rows
 from mp_kit.server.store import sign_in as rows
 from mp_kit.server.store.engine import Tx
@@ -168,22 +168,26 @@ def find_waiting(tx: Tx, user_code: str) -> Waiting:
     return Waiting(spelled(row.user_code), row.client, row.address, row.created_at, row.expires_at)
 
 
-def decide(tx: Tx, vendor_id: str, user_code: str, *, approve: bool, actor: str) -> Waiting:
+def decide(tx: Tx, who: Principal, user_code: str, *, approve: bool) -> Waiting:
     """Approves a program for a vendor, or denies it; once.
 
     Raises:
         NotFoundError: None waits under this code.
         ForbiddenError: The vendor may not act.
+        ConflictError: The session was opened with a key that was rotated since: it gives no program a key.
     """
+    vendor_id = who.vendor_id or ""
     vendor = key_rows.lock_vendor(tx, vendor_id)
     if vendor is None or vendor.status != "active":
         raise ForbiddenError("This vendor may not act.", hint="Ask the operator to activate it.")
+    if approve:
+        keys.refuse_rotated(tx, who)
     found = find_waiting(tx, user_code)
     row = rows.decide(tx, plain(user_code), "approved" if approve else "denied", vendor_id if approve else None)
     if row is None:
         raise _nothing_waits()
     action = "device.approve" if approve else "device.deny"
-    audit.record(tx, actor, action, row.id, vendor_id=vendor_id, client=row.client, address=row.address)
+    audit.record(tx, who.name, action, row.id, vendor_id=vendor_id, client=row.client, address=row.address)
     return found
 
 
