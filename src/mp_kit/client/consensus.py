@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from mp_kit.client import html
 from mp_kit.client.deployments import Credential, credential
+from mp_kit.client.desk import Desk
 from mp_kit.client.http import Api, Call, read
 from mp_kit.client.instants import When, instant
 from mp_kit.client.invalid import findings
@@ -53,7 +54,7 @@ class ConsensusView(Shown, Consensus):
         return html.card(self._title(), facts, below)
 
 
-class ConsensusBox:
+class ConsensusBox(Desk):
     """The consensus of the marketplace; public. A vendor's own consensus model pushes beside it.
 
     Example:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mp_kit.client.cache import Cache
+from mp_kit.client.desk import Desk
 from mp_kit.client.display import progress as reporter
 from mp_kit.client.http import Api, Call, read
 from mp_kit.client.offline import MANIFEST_NAME, SIGNATURE_NAME, Verified, verify_folder
@@ -72,7 +73,7 @@ class PullResult(Shown):
         }
 
 
-class Data:
+class Data(Desk):
     """The rounds' data.
 
     Example:

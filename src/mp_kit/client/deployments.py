@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
 
+from mp_kit.client.desk import Keyed, names_of, the_one
 from mp_kit.client.http import Api, Call, path, read, secret
 from mp_kit.client.invalid import invalid
 from mp_kit.client.results import Rows, Shown
+from mp_kit.client.views import BeatView
 from mp_kit.contracts.common import Model
 from mp_kit.contracts.deployments import (
     Deployment,
     DeploymentRequest,
     DeploymentStatus,
-    HeartbeatReceipt,
     HeartbeatWrite,
     IssuedToken,
     TokenRequest,
@@ -90,7 +92,7 @@ class _Revoked(Model):
     revoked: int
 
 
-class Deployments:
+class Deployments(Keyed):
     """The vendor's deployments.
 
     Example:
@@ -103,6 +105,13 @@ class Deployments:
 
     def __repr__(self) -> str:
         return f"Deployments at {self._api.base_url}: create(name), token(id), heartbeat(id), get(id), list()"
+
+    def __getitem__(self, deployment: str) -> DeploymentView:
+        found: DeploymentView | None = the_one(self.list(), deployment, "deployment_id", "name")
+        return found if found is not None else self.get(deployment)
+
+    def _names(self, api: Api) -> builtins.list[str]:
+        return names_of(api.pages(DeploymentView, DEPLOYMENTS, 100), "name", "deployment_id")
 
     def create(
         self,
@@ -228,7 +237,7 @@ class Deployments:
         message: str | None = None,
         token: Credential | None = None,
         idempotency_key: str | None = None,
-    ) -> HeartbeatReceipt:
+    ) -> BeatView:
         """Sends a sign of life: pending, ready, error, maintenance or offline.
 
         Raises:
@@ -248,4 +257,4 @@ class Deployments:
             token=credential(token),
             idempotency_key=idempotency_key,
         )
-        return read(HeartbeatReceipt, self._api.send(call), HEARTBEATS)
+        return read(BeatView, self._api.send(call), HEARTBEATS)

@@ -7,10 +7,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from mp_kit.client.desk import Desk
 from mp_kit.client.http import Api, Call, path, read
 from mp_kit.client.invalid import invalid
 from mp_kit.client.results import Rows, Shown
-from mp_kit.contracts.keys import ApiKey, KeyRequest, RevokedKeys
+from mp_kit.client.views import RevokedView
+from mp_kit.contracts.keys import ApiKey, KeyRequest
 from mp_kit.contracts.vendors import IssuedKey
 
 KEYS = "/api/vendors/keys"
@@ -50,7 +52,7 @@ class IssuedKeyView(Shown, IssuedKey):
         }
 
 
-class Keys:
+class Keys(Desk):
     """The vendor's API keys.
 
     Example:
@@ -91,7 +93,7 @@ class Keys:
         where = path("vendors", "keys", key_id, "rotate")
         return read(IssuedKeyView, self._api.send(Call("POST", where, params={"overlap_hours": overlap_hours})), where)
 
-    def revoke(self, key_id: str, *, force: bool = False) -> RevokedKeys:
+    def revoke(self, key_id: str, *, force: bool = False) -> RevokedView:
         """Ends a key at once, and every session; the last living one only with ``force``.
 
         Raises:
@@ -99,7 +101,7 @@ class Keys:
         """
         return self._end(path("vendors", "keys", key_id), force=force)
 
-    def revoke_all(self, *, force: bool = False) -> RevokedKeys:
+    def revoke_all(self, *, force: bool = False) -> RevokedView:
         """Ends every key and session at once, this key too: the operator alone can let you in again.
 
         Raises:
@@ -107,6 +109,6 @@ class Keys:
         """
         return self._end(KEYS, force=force)
 
-    def _end(self, where: str, *, force: bool) -> RevokedKeys:
+    def _end(self, where: str, *, force: bool) -> RevokedView:
         call = Call("DELETE", where, params={"force": "true" if force else None}, repeatable=True)
-        return read(RevokedKeys, self._api.send(call), where)
+        return read(RevokedView, self._api.send(call), where)

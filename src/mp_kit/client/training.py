@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -9,20 +10,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mp_kit.client.desk import Keyed, names_of
 from mp_kit.client.http import Api, Call, path, read
 from mp_kit.client.invalid import invalid, invalid_choice
 from mp_kit.client.opener import Opener
 from mp_kit.client.results import Rows
 from mp_kit.client.runs import Run
+from mp_kit.client.views import EstimateView, RunRecord
 from mp_kit.contracts.common import CURRENT, Task
-from mp_kit.contracts.estimates import Estimate
 from mp_kit.contracts.training import Budget, HyperParam, Provider, RunStatus, TrainingRequest, TrainingRun, Wandb
 
 RUNS = "/api/training/runs"
 ESTIMATE = "/api/training/estimate"
 
 
-class Training:
+class Training(Keyed):
     """The vendor's training runs.
 
     Example:
@@ -36,6 +38,12 @@ class Training:
 
     def __repr__(self) -> str:
         return f"Training at {self._api.base_url}: start(task), list(), get(id), attach(id)"
+
+    def __getitem__(self, run_id: str) -> Run:
+        return self.get(run_id)
+
+    def _names(self, api: Api) -> builtins.list[str]:
+        return names_of(api.pages(RunRecord, RUNS, 50), "run_id")
 
     def start(  # noqa: PLR0913 - one readable line in a notebook wants each of these by name
         self,
@@ -99,7 +107,7 @@ class Training:
         call = Call("POST", RUNS, json=body, idempotency_key=idempotency_key or uuid.uuid4().hex)
         return self._handle(read(TrainingRun, self._api.send(call), RUNS))
 
-    def estimate(self, request: TrainingRequest) -> Estimate:
+    def estimate(self, request: TrainingRequest) -> EstimateView:
         """What a run would cost: the machines that a launch would try, their worst cases, your ceiling.
 
         Raises:
@@ -107,7 +115,7 @@ class Training:
             CredentialError: Your RunPod account is not connected.
         """
         body = request.model_dump(mode="json", exclude_none=True)
-        return read(Estimate, self._api.send(Call("POST", ESTIMATE, json=body)), ESTIMATE)
+        return read(EstimateView, self._api.send(Call("POST", ESTIMATE, json=body)), ESTIMATE)
 
     def get(self, run_id: str) -> Run:
         """A run by its id."""
@@ -117,10 +125,10 @@ class Training:
         """As :meth:`get`: takes up a run that another kernel or shell started."""
         return self.get(run_id)
 
-    def list(self, status: str | RunStatus | None = None, limit: int = 50) -> Rows[TrainingRun]:
+    def list(self, status: str | RunStatus | None = None, limit: int = 50) -> Rows[RunRecord]:
         """The vendor's runs, newest first."""
         wanted = None if status is None else _status(status).value
-        found = self._api.pages(TrainingRun, RUNS, limit, status=wanted)
+        found = self._api.pages(RunRecord, RUNS, limit, status=wanted)
         columns = ("run_id", "task", "status", "provider", "created_at", "finished_at", "cost_usd", "failure")
         return Rows(found, "Training runs", columns)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
+from mp_kit.client.desk import Keyed, names_of
 from mp_kit.client.http import Api, Call, path, read
 from mp_kit.client.invalid import invalid
 from mp_kit.client.results import Rows, Shown
@@ -75,7 +77,7 @@ class DeliveryView(Shown, WebhookDelivery):
         }
 
 
-class Webhooks:
+class Webhooks(Keyed):
     """The vendor's endpoints, and what became of their messages.
 
     Example:
@@ -92,6 +94,12 @@ class Webhooks:
             f"Webhooks at {self._api.base_url}: create(url, events), list(), get(id), test(id), rotate(id), "
             "enable(id), remove(id), deliveries(id), replay(id, delivery)"
         )
+
+    def __getitem__(self, webhook_id: str) -> WebhookView:
+        return self.get(webhook_id)
+
+    def _names(self, api: Api) -> builtins.list[str]:
+        return names_of(api.get(builtins.list[WebhookView], WEBHOOKS), "id")
 
     def create(self, url: str, events: str | Iterable[str], *, description: str = "") -> IssuedWebhookView:
         """Makes an endpoint; its ``secret`` is in this answer alone.

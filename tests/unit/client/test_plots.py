@@ -28,7 +28,7 @@ def test_plot_bars_draws_a_line_per_symbol():
     """Two symbols, two lines, a legend."""
     ax = plot_bars(bars(("EURUSD", "GBPUSD")), title="t")
     assert ["EURUSD", "GBPUSD"] == [line.get_label() for line in ax.lines]
-    assert "t" == ax.get_title()
+    assert "t" == ax.get_title(loc="left")
     close(ax)
 
 
