@@ -63,7 +63,7 @@ class MpMagics(Magics):
         """
         words = _words(line)
         if cell is not None:
-            return _train(words, cell)
+            return _train(self.shell, words, cell)
         if words[:1] and words[0] in IN_A_TERMINAL:
             raise UsageError(f"`mp {words[0]}` serves until it is ended: run it in a terminal.")
         with session.using(_connection()), _no_keyboard():
@@ -81,7 +81,8 @@ def load(shell: InteractiveShell) -> None:
         matchers.insert(0, _matches)
 
 
-def _train(words: list[str], cell: str) -> Run:
+def _train(shell: Any, words: list[str], cell: str) -> Run | None:
+    """Orders the run, names it ``run`` in the notebook, and shows its card."""
     if words[:1] != ["train"]:
         said = f"%%mp {words[0]}" if words else "%%mp"
         raise UsageError(f"{said} takes no cell; write %%mp train, or %mp with a command on one line.")
@@ -91,9 +92,12 @@ def _train(words: list[str], cell: str) -> Run:
     market = _connection() or connect()
     sys.stderr.write(f"ordering: {order}\n")
     run = market.train.start(**order.arguments)
-    if order.watch:
-        run.watch()
-    return run
+    shell.user_ns["run"] = run
+    sys.stderr.write(f"`run` is run {run.run_id}\n")
+    if not order.watch:
+        return run
+    run.watch()
+    return None  # its card stands there already
 
 
 def _connection() -> Marketplace | None:
@@ -118,14 +122,14 @@ def _no_keyboard() -> Iterator[None]:
         raise EOFError("a notebook's command asks nothing")
 
     kept: tuple[Any, Any, Any] = sys.stdin, builtins.input, getpass.getpass
-    sys.stdin, builtins.input, getpass.getpass = io.StringIO(), nobody, nobody  # type: ignore[assignment]
+    sys.stdin, builtins.input, getpass.getpass = io.StringIO(), nobody, nobody
     try:
         yield
     finally:
         sys.stdin, builtins.input, getpass.getpass = kept
 
 
-@context_matcher()
+@context_matcher()  # type: ignore[untyped-decorator]  # IPython's own has no types
 def _matches(context: Any) -> dict[str, Any]:
     """Completion of the magic's line: commands, options and values; of a cell's lines: the run's options."""
     found = _candidates(context)

@@ -23,6 +23,7 @@ ALIASES = {"max_cost": "max_cost_usd", "image": "base_image", "hf_repo": "hf_rep
 BLOCK = "hyperparams"
 LINE_OPTIONS = (*(f"--{name.replace('_', '-')}" for name in OPTIONS), "--hp", "--no-watch")
 _LINE = re.compile(r"^(?P<indent>\s*)(?P<name>[A-Za-z_][\w.\-]*)\s*[:=](?:\s+(?P<value>.*?)|(?P<tight>\S.*?))?\s*$")
+_QUOTED = re.compile(r"""^(\s*[\w.\-]+\s*[:=]\s*(["']).*?\2)\s*(?:#.*)?$""")
 _MONEY = ("max_", "cost", "usd", "budget", "hours")
 
 
@@ -65,7 +66,7 @@ def read_order(words: Sequence[str], cell: str) -> Order:
     _read_words(order, list(words))
     in_block = False
     for number, line in enumerate(cell.splitlines(), 1):
-        bare = re.sub(r"(^|\s)#.*$", "", line).rstrip()
+        bare = _bare(line)
         if not bare.strip():
             continue
         found = _LINE.match(bare)
@@ -82,6 +83,12 @@ def read_order(words: Sequence[str], cell: str) -> Order:
             continue
         _take(order, found["name"], value, hyper=indented, where=f"line {number} of the cell")
     return order
+
+
+def _bare(line: str) -> str:
+    """The line without its comment; a # in quotes is none."""
+    quoted = _QUOTED.match(line)
+    return quoted[1] if quoted is not None else re.sub(r"(^|\s)#.*$", "", line).rstrip()
 
 
 def _read_words(order: Order, words: list[str]) -> None:

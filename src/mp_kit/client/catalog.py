@@ -48,7 +48,11 @@ class Catalog(Keyed):
         return names_of(api.get(builtins.list[CatalogView], CATALOG), "name")
 
     def list(self) -> Rows[CatalogView]:
-        """All models in pilot or production, with their scores; ``m.catalog()`` is the same."""
+        """All models in pilot or production, with their scores; ``m.catalog()`` is the same.
+
+        Example:
+            >>> m.catalog()
+        """
         return Models(self._api.get(builtins.list[CatalogView], CATALOG), "Catalogue", _COLUMNS)
 
     def find(self, model: str) -> CatalogView:
@@ -56,6 +60,9 @@ class Catalog(Keyed):
 
         Raises:
             NotFoundError: There is none in pilot or production.
+
+        Example:
+            >>> m.catalog.find("trend")
         """
         found: CatalogView | None = the_one(self.list(), model, "name", "id")
         if found is None:

@@ -63,6 +63,9 @@ class Connections(Keyed):
         Raises:
             InvalidInputError: There is no such connection, the value cannot be its key, or there is nobody to ask;
                 nothing was sent.
+
+        Example:
+            >>> m.connections.set("runpod", key)
         """
         known = named(name)
         given = _asked(known) if value is None else value
@@ -72,7 +75,11 @@ class Connections(Keyed):
         return read(ConnectionView, self._api.send(call), where)
 
     def list(self) -> Rows[ConnectionView]:
-        """The connections that are set."""
+        """The connections that are set.
+
+        Example:
+            >>> m.connections.list()
+        """
         found = self._api.get(list[ConnectionView], CONNECTIONS)
         return Rows(found, "Connections", ("name", "last4", "status", "checked_at"))
 
@@ -81,6 +88,9 @@ class Connections(Keyed):
 
         Raises:
             NotFoundError: The connection is not set.
+
+        Example:
+            >>> m.connections.test("runpod")
         """
         where = path("vendors", "connections", named(name).value, "test")
         return read(ConnectionView, self._api.send(Call("POST", where, repeatable=True)), where)
@@ -90,6 +100,9 @@ class Connections(Keyed):
 
         Raises:
             NotFoundError: The connection is not set.
+
+        Example:
+            >>> m.connections.remove("runpod")
         """
         where = path("vendors", "connections", named(name).value)
         return read(ConnectionView, self._api.send(Call("DELETE", where)), where)

@@ -84,6 +84,9 @@ class ConsensusBox(Desk):
         Raises:
             NotFoundError: There is none yet.
             InvalidInputError: There is no such method.
+
+        Example:
+            >>> m.consensus.latest("EURUSD", "1h")
         """
         return self._api.get(ConsensusView, "/api/consensus/latest", symbol=symbol, timeframe=timeframe, method=method)
 
@@ -106,6 +109,9 @@ class ConsensusBox(Desk):
             method: As for :meth:`latest`.
             start: First instant.
             end: The instant before which it ends.
+
+        Example:
+            >>> m.consensus.list("EURUSD", "1h", start="2026-01-01")
         """
         wanted = {"symbol": symbol, "timeframe": timeframe, "method": method, "limit": min(limit, 1_000)}
         span = {"from": start and _text(start), "to": end and _text(end)}
@@ -133,6 +139,9 @@ class ConsensusBox(Desk):
         Raises:
             InvalidInputError: Rows break the contract; nothing was sent, and ``details`` names them.
             AttributionError: A vendor, deployment or model named in a row is not the token's.
+
+        Example:
+            >>> m.consensus.push(rows, token=deployment)
         """
         writes = consensus_writes(rows)
         call = Call(

@@ -140,6 +140,9 @@ class Deployments(Keyed):
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
+
+        Example:
+            >>> m.deployments.create("trend-live", provider="byoc")
         """
         fields = {"name": name, "provider": provider, "cpu": cpu, "memory": memory}
         optional = {"gpu": gpu, "image": image, "model_id": model_id, **more}
@@ -150,11 +153,19 @@ class Deployments(Keyed):
         return read(DeploymentView, self._api.send(Call("POST", DEPLOYMENTS, json=body)), DEPLOYMENTS)
 
     def get(self, deployment_id: str) -> DeploymentView:
-        """A deployment by its id, without its token."""
+        """A deployment by its id, without its token.
+
+        Example:
+            >>> m.deployments.get(deployment.deployment_id)
+        """
         return self._api.get(DeploymentView, path("deployments", deployment_id))
 
     def list(self, limit: int = 100) -> Rows[DeploymentView]:
-        """The vendor's deployments."""
+        """The vendor's deployments.
+
+        Example:
+            >>> m.deployments.list()
+        """
         columns = ("deployment_id", "name", "provider", "status", "last_heartbeat_at", "model_id")
         return Rows(self._api.pages(DeploymentView, DEPLOYMENTS, limit), "Deployments", columns)
 
@@ -167,6 +178,9 @@ class Deployments(Keyed):
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
+
+        Example:
+            >>> m.deployments.change(deployment.deployment_id, wanted="stopped")
         """
         try:
             body = DeploymentChange.model_validate(change).model_dump(mode="json", exclude_none=True)
@@ -176,11 +190,19 @@ class Deployments(Keyed):
         return read(DeploymentView, self._api.send(Call("PATCH", where, json=body, repeatable=True)), where)
 
     def logs(self, deployment_id: str, tail: int = 100) -> Sequence[str]:
-        """The last lines of a server that the marketplace runs."""
+        """The last lines of a server that the marketplace runs.
+
+        Example:
+            >>> m.deployments.logs(deployment.deployment_id, tail=20)
+        """
         return self._api.get(DeploymentLogs, path("deployments", deployment_id, "logs"), tail=tail).lines
 
     def revoke_tokens(self, deployment_id: str) -> int:
-        """Ends every token of a deployment at once, but those of a server that the marketplace runs."""
+        """Ends every token of a deployment at once, but those of a server that the marketplace runs.
+
+        Example:
+            >>> m.deployments.revoke_tokens(deployment.deployment_id)
+        """
         where = path("deployments", deployment_id, "infra-token")
         return int(read(_Revoked, self._api.send(Call("DELETE", where)), where).revoked)
 
@@ -193,6 +215,9 @@ class Deployments(Keyed):
         Raises:
             AuthError: The token is unknown, expired or revoked.
             ForbiddenError: It does not cover storing signals.
+
+        Example:
+            >>> m.deployments.try_token(deployment.deployment_id, deployment)
         """
         now = datetime.now(UTC).isoformat()
         row = {
@@ -222,6 +247,9 @@ class Deployments(Keyed):
             rotate: Revokes the earlier ones.
             overlap_seconds: With ``rotate``: how long the earlier ones live on, a day at most.
             symbols: Bounds the token to these symbols.
+
+        Example:
+            >>> m.deployments.token(deployment.deployment_id, rotate=True, overlap_seconds=600)
         """
         where = path("deployments", deployment_id, "infra-token")
         bound = None if symbols is None else [*symbols]
@@ -242,6 +270,9 @@ class Deployments(Keyed):
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
+
+        Example:
+            >>> m.deployments.heartbeat(deployment.deployment_id, "ready", token=deployment)
         """
         fields = {"deployment_id": deployment_id, "status": status, "timestamp": datetime.now(UTC)}
         try:

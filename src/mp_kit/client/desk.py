@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -81,4 +82,4 @@ def _signature(name: str, verb: Callable[..., Any]) -> str:
 
 
 def _sentence(verb: Callable[..., Any]) -> str:
-    return (inspect.getdoc(verb) or "").split("\n", 1)[0]
+    return re.sub(r":\w+:`~?([^`]+)`|``", r"\1", (inspect.getdoc(verb) or "").split("\n", 1)[0])

@@ -68,7 +68,11 @@ class Keys(Desk):
         return f"Keys at {self._api.base_url}: list(), create(name), rotate(id), revoke(id), revoke_all(force=True)"
 
     def list(self) -> Rows[ApiKeyView]:
-        """Living keys, then those that ended in the last 30 days."""
+        """Living keys, then those that ended in the last 30 days.
+
+        Example:
+            >>> m.keys.list()
+        """
         return Rows(self._api.get(list[ApiKeyView], KEYS), "API keys", _COLUMNS)
 
     def create(self, name: str = "", *, days: int = 90) -> IssuedKeyView:
@@ -81,6 +85,9 @@ class Keys(Desk):
         Raises:
             InvalidInputError: The name or the days do not do.
             ConflictError: There are as many as there may be.
+
+        Example:
+            >>> m.keys.create("inference server", days=180)
         """
         try:
             wanted = KeyRequest(name=name, days=days)
@@ -89,7 +96,11 @@ class Keys(Desk):
         return read(IssuedKeyView, self._api.send(Call("POST", KEYS, json=wanted.model_dump(mode="json"))), KEYS)
 
     def rotate(self, key_id: str, *, overlap_hours: float = 24.0) -> IssuedKeyView:
-        """Makes a key in place of another, which lives on for so many hours."""
+        """Makes a key in place of another, which lives on for so many hours.
+
+        Example:
+            >>> m.keys.rotate(server.key_id, overlap_hours=1)
+        """
         where = path("vendors", "keys", key_id, "rotate")
         return read(IssuedKeyView, self._api.send(Call("POST", where, params={"overlap_hours": overlap_hours})), where)
 
@@ -98,6 +109,9 @@ class Keys(Desk):
 
         Raises:
             ConflictError: It is the last one that lives.
+
+        Example:
+            >>> m.keys.revoke(server.key_id)
         """
         return self._end(path("vendors", "keys", key_id), force=force)
 
@@ -106,6 +120,9 @@ class Keys(Desk):
 
         Raises:
             ConflictError: ``force`` is not set.
+
+        Example:
+            >>> m.keys.revoke_all(force=True)
         """
         return self._end(KEYS, force=force)
 

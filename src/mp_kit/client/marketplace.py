@@ -67,9 +67,9 @@ class Marketplace:
         SetupError: No marketplace is configured.
 
     Example:
-        >>> import mp_kit
-        >>> m = mp_kit.connect()
-        >>> m.data.pull("current")
+        >>> import mp_kit as mp
+        >>> m = mp.connect()
+        >>> m.rounds.current().plot("EURUSD")
     """
 
     def __init__(
@@ -109,7 +109,11 @@ class Marketplace:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections and the outboxes; what waits in them stays on disk."""
+        """Closes the connections and the outboxes; what waits in them stays on disk.
+
+        Example:
+            >>> m.close()
+        """
         if "signals" in self.__dict__:
             self.signals.close()
         self._api.close()
@@ -184,11 +188,18 @@ class Marketplace:
 
         Raises:
             AuthError: Nobody: the token is missing, unknown or expired.
+
+        Example:
+            >>> m.me()
         """
         return self._api.get(VendorView, "/api/vendors/me")
 
     def health(self) -> HealthView:
-        """How the marketplace is; outside of the envelope's ``data``."""
+        """How the marketplace is; outside of the envelope's ``data``.
+
+        Example:
+            >>> m.health().status
+        """
         return read(HealthView, self._api.send(Call("GET", "/api/health")), "/api/health")
 
     def with_token(self, token: str | SecretStr) -> Marketplace:
@@ -196,6 +207,9 @@ class Marketplace:
 
         Args:
             token: ``vk_`` or ``sit_`` token.
+
+        Example:
+            >>> m.with_token(deployment.infra_token).signals.push(frame)
         """
         how: dict[str, Any] = {"timeout": self._timeout, "patience": self._patience, "outbox": self._outbox}
         return Marketplace(self.api_url, token, transport=self._transport, sleep=self._sleep, **how)
@@ -221,6 +235,9 @@ class Marketplace:
         Raises:
             TimeoutExceededError: Nobody approved in time.
             AuthError: Somebody said no, or the one-time code is used or has ended.
+
+        Example:
+            >>> m.sign_in()
         """
         shown = signing_in.here()
         try:
@@ -230,6 +247,9 @@ class Marketplace:
                 issued = signing_in.exchange(self._api, code)
         except MarketplaceError as error:
             shown.tell(f"Not signed in. {error.message}")
+            raise
+        except KeyboardInterrupt:
+            shown.tell("Not signed in: you ended the wait. Begin again: m.sign_in()")
             raise
         self._api.use(SecretStr(issued.api_key))
         shown.tell(f"Signed in as {issued.vendor_name}.{self._keep(issued.api_key) if keep else ''}")

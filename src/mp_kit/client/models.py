@@ -83,6 +83,9 @@ class Models(Keyed):
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
             ConflictError: The version exists already.
+
+        Example:
+            >>> m.models.register("trend", "signal", "1.0.0", run_id=run.run_id)
         """
         wanted = make_registration(
             name=name,
@@ -96,7 +99,11 @@ class Models(Keyed):
         return self.submit(wanted)
 
     def submit(self, wanted: ModelRegistration, *, idempotency_key: str | None = None) -> RegisteredView:
-        """Registers out of a ready contract; a version is its name, so that repeating answers with the same ids."""
+        """Registers out of a ready contract; a version is its name, so that repeating answers with the same ids.
+
+        Example:
+            >>> m.models.submit(make_registration(name="trend", task="signal", version="1.0.0"))
+        """
         body = wanted.model_dump(mode="json", exclude_none=True)
         call = Call("POST", MODELS, json=body, idempotency_key=idempotency_key, repeatable=True)
         return read(RegisteredView, self._api.send(call), MODELS)
@@ -106,6 +113,9 @@ class Models(Keyed):
 
         Raises:
             ConflictError: The present stage does not lead there.
+
+        Example:
+            >>> m.models.promote(model.model_id, model.version_id, "pilot", reason="steady for a month")
         """
         try:
             body = StageChange.model_validate({"stage": stage, "reason": reason})
@@ -116,13 +126,21 @@ class Models(Keyed):
         return read(RegisteredView, self._api.send(call), where)
 
     def note_validation(self, model_id: str, version: str, report: ValidationReport) -> ValidationView:
-        """Stores what `mp validate` found with a version: the gate ``validated``."""
+        """Stores what `mp validate` found with a version: the gate ``validated``.
+
+        Example:
+            >>> m.models.note_validation(model.model_id, "1.0.0", report)
+        """
         where = path("vendors", "models", model_id, "versions", version, "validations")
         call = Call("POST", where, json=report.model_dump(mode="json"), repeatable=True)
         return read(ValidationView, self._api.send(call), where)
 
     def lineage(self, model_id: str) -> LineageView:
-        """Where a model comes from and what came of it: run, artifacts, version, gates, deployments, signals."""
+        """Where a model comes from and what came of it: run, artifacts, version, gates, deployments, signals.
+
+        Example:
+            >>> m.models.lineage(model.model_id)
+        """
         return self._api.get(LineageView, path("vendors", "models", model_id, "lineage"))
 
     def find(self, model: str) -> OwnModel:
@@ -130,6 +148,9 @@ class Models(Keyed):
 
         Raises:
             NotFoundError: There is none.
+
+        Example:
+            >>> m.models.find("trend")
         """
         found: OwnModel | None = the_one(self.list(), model, "id", "name")
         if found is None:
@@ -137,7 +158,11 @@ class Models(Keyed):
         return found
 
     def list(self, limit: int = 100) -> Rows[OwnModel]:
-        """The vendor's models."""
+        """The vendor's models.
+
+        Example:
+            >>> m.models.list()
+        """
         return Rows(self._api.pages(OwnModel, MODELS, limit), "Models", ("id", "name", "task", "stage"))
 
 

@@ -14,16 +14,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREEN", "GREY", "INK", "ORANGE", "PALETTE", "RED", "grid", "new_axes", "pyplot", "title"]
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "INK",
+    "ORANGE",
+    "PALETTE",
+    "RED",
+    "dated",
+    "grid",
+    "legend",
+    "new_axes",
+    "pyplot",
+    "title",
+]
 
 INK, GREY = "#767e88", "#8b949e"
 BLUE, ORANGE, GREEN, RED, PURPLE, TEAL = "#3b82f6", "#d97706", "#2da44e", "#e5534b", "#a371f7", "#1b9e9e"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, RED, TEAL)
 WIDE = 9.0
 _STYLE: Mapping[str, Any] = {
-    "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "savefig.facecolor": "auto",
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
@@ -41,7 +53,6 @@ _STYLE: Mapping[str, Any] = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "lines.linewidth": 1.3,
-    "svg.fonttype": "none",
 }
 
 
@@ -87,9 +98,10 @@ def grid(
 
     columns = min(columns, count)
     rows = -(-count // columns)
+    size = (WIDE, height * rows)
+    # Outside of the context: the first figure loads a notebook's backend, whose settings must outlive it.
+    figure: Figure = plt.figure(figsize=size, facecolor="none", layout="constrained")
     with plt.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=PALETTE)}):
-        figure: Figure = plt.figure(figsize=(WIDE if columns > 1 or count == rows else WIDE / 2, height * rows))
-        figure.set_layout_engine("constrained")
         ratios = {"height_ratios": list(heights)} if heights is not None else None
         axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=ratios, **how)
         for ax in axes.flat:
@@ -103,6 +115,16 @@ def grid(
 def title(ax: Axes, said: str) -> None:
     """A heading of the plot."""
     ax.set_title(said, loc="left", fontsize="medium", color=INK)
+
+
+def dated(ax: Axes) -> None:
+    """Dates below the axes, as short as they can be told apart."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(maxticks=9)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    ax.xaxis.get_offset_text().set_color(INK)
 
 
 def legend(ax: Axes, **how: Any) -> None:

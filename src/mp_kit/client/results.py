@@ -71,11 +71,19 @@ class Rows(Sequence[T], Generic[T]):
         return iter(self._items)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The shown fields of each thing."""
+        """The shown fields of each thing.
+
+        Example:
+            >>> m.rounds.list().rows()
+        """
         return [{name: _field(item, name) for name in self._columns} for item in self._items]
 
     def to_pandas(self) -> pd.DataFrame:
-        """All fields, one row per thing."""
+        """All fields, one row per thing.
+
+        Example:
+            >>> m.rounds.list().to_pandas()
+        """
         import pandas as pd
 
         return pd.DataFrame([item.model_dump() if isinstance(item, BaseModel) else vars(item) for item in self._items])
@@ -103,7 +111,11 @@ class Rows(Sequence[T], Generic[T]):
         return type(self)([*(item for _, item in there), *absent], self._name, self._columns)
 
     def text(self) -> str:
-        """All rows as a table of text; ``repr`` shows the first ones only."""
+        """All rows as a table of text; ``repr`` shows the first ones only.
+
+        Example:
+            >>> print(m.rounds.list().text())
+        """
         return plain_table(self.rows(), self._columns) if self._items else f"{self._name}: none"
 
     def _value(self, item: T, column: str) -> Any:

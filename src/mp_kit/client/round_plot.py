@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Source", "plot_round"]
 
 KINDS = ("auto", "candles", "line")
-MOST_CANDLES = 160
+MOST_CANDLES = 240
 MOST_POINTS = 5_000
 LONGEST_PAUSE_DAYS = 4
 """A weekend and a holiday: what is longer than that, bars are missing."""
@@ -87,6 +87,7 @@ def plot_round(source: Source, round_id: str, symbol: str, *, kind: str = "auto"
     _gaps(ax, parts, manifest)
     plot_style.title(ax, f"{symbol} {manifest.timeframe.value}, {manifest.round_id}")
     ax.set_ylabel("price" if drawn else "close")
+    plot_style.dated(ax)
     plot_style.legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=5)
     return ax
 
@@ -192,7 +193,7 @@ def _gaps(ax: Axes, parts: Sequence[Part], manifest: Manifest) -> None:
         for at in np.flatnonzero(np.diff(part.times) > _longest(part))
     ]
     named = ((between, f"gap between parts (embargo {manifest.embargo} bars)"), (missing, "bars are missing"))
-    for (spans, label), hatch in zip(named, ("////", "...."), strict=True):
+    for (spans, label), hatch in zip(named, ("////", "xx"), strict=True):
         for number, (start, end) in enumerate(spans):
             told = label if number == 0 else "_"
             ax.axvspan(start, end, fill=False, hatch=hatch, edgecolor=plot_style.GREY, lw=0, label=told)

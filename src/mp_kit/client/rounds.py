@@ -148,15 +148,26 @@ class Rounds(Keyed):
 
         Raises:
             NoCurrentRoundError: None has been published.
+
+        Example:
+            >>> m.rounds.current().plot("EURUSD")
         """
         return self.get(CURRENT)
 
     def get(self, round_id: str) -> RoundView:
-        """A round by its id, or ``"current"``."""
+        """A round by its id, or ``"current"``.
+
+        Example:
+            >>> m.rounds.get("current").table()
+        """
         return self._sourced(self._api.get(RoundView, path("rounds", round_id)))
 
     def list(self, limit: int = 20) -> Rows[RoundView]:
-        """The newest rounds."""
+        """The newest rounds.
+
+        Example:
+            >>> m.rounds.list(5)
+        """
         found = self._api.get(_Views, "/api/rounds", limit=limit)
         rounds = [self._sourced(view) for view in found.rounds]
         return Rows(rounds, "Rounds", ("round_id", "name", "is_current", "created_at", "expires_at"))
@@ -166,11 +177,18 @@ class Rounds(Keyed):
 
         Raises:
             IntegrityError: The signature does not hold, its key is not a pinned one, or it is another round's manifest.
+
+        Example:
+            >>> m.rounds.manifest().symbols
         """
         return ManifestView(**dict(self.signed_manifest(round_id).manifest))
 
     def signed_manifest(self, round_id: str = CURRENT) -> SignedManifest:
-        """As :meth:`manifest`, with the bytes and the signature, to be kept beside the files."""
+        """As :meth:`manifest`, with the bytes and the signature, to be kept beside the files.
+
+        Example:
+            >>> m.rounds.signed_manifest().signature.key_id
+        """
         reply = self._api.send(Call("GET", path("rounds", round_id, "manifest"), raw=True))
         signature = ManifestSignature(
             key_id=reply.headers.get(MANIFEST_KEY_HEADER, ""),
@@ -185,11 +203,19 @@ class Rounds(Keyed):
         return SignedManifest(manifest, reply.body, signature)
 
     def keys(self) -> Rows[SigningKey]:
-        """The public keys that sign manifests, as the marketplace offers them now."""
+        """The public keys that sign manifests, as the marketplace offers them now.
+
+        Example:
+            >>> m.rounds.keys()
+        """
         return Rows(self._api.get(_Keys, "/api/rounds/keys").keys, "Signing keys", ("key_id", "algorithm"))
 
     def pinned(self) -> Mapping[str, SigningKey]:
-        """The keys that we trust, by id; empty before the first manifest."""
+        """The keys that we trust, by id; empty before the first manifest.
+
+        Example:
+            >>> list(m.rounds.pinned())
+        """
         return self._trust.pinned()
 
     def trust(self, key_id: str) -> None:
@@ -197,6 +223,9 @@ class Rounds(Keyed):
 
         Raises:
             NotFoundError: The marketplace does not offer it.
+
+        Example:
+            >>> m.rounds.trust(m.rounds.keys()[0].key_id)
         """
         self._trust.accept({key.key_id: key for key in self.keys()}, key_id)
 

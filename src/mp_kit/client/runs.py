@@ -92,12 +92,20 @@ class Run(Shown):
         return self._seen
 
     def refresh(self) -> Run:
-        """Looks again; returns itself."""
+        """Looks again; returns itself.
+
+        Example:
+            >>> run.refresh().status
+        """
         self._seen = self._api.get(TrainingRun, path("training", "runs", self.run_id))
         return self
 
     def cancel(self, *, idempotency_key: str | None = None) -> Run:
-        """Asks the run to stop; harmless to repeat, with or without a key."""
+        """Asks the run to stop; harmless to repeat, with or without a key.
+
+        Example:
+            >>> run.cancel()
+        """
         where = path("training", "runs", self.run_id, "cancel")
         self._seen = read(
             TrainingRun, self._api.send(Call("POST", where, repeatable=True, idempotency_key=idempotency_key)), where
@@ -109,16 +117,27 @@ class Run(Shown):
 
         Raises:
             ConflictError: The run runs elsewhere, or it is over.
+
+        Example:
+            >>> run.environment().env
         """
         where = path("training", "runs", self.run_id, "environment")
         return read(EnvironmentView, self._api.send(Call("POST", where, repeatable=True)), where)
 
     def logs(self, after: int = 0) -> LogPage:
-        """A page of the log; pass the page's ``next`` as ``after`` to go on."""
+        """A page of the log; pass the page's ``next`` as ``after`` to go on.
+
+        Example:
+            >>> run.logs()
+        """
         return self._api.get(LogPage, path("training", "runs", self.run_id, "logs"), after=after)
 
     def lines(self, after: int = 0) -> Iterator[LogLine]:
-        """Yields the log's lines that are there by now, from number ``after`` on."""
+        """Yields the log's lines that are there by now, from number ``after`` on.
+
+        Example:
+            >>> [line.text for line in run.lines()]
+        """
         page = self.logs(after)
         yield from page.lines
         while page.lines and not page.complete:
@@ -130,11 +149,19 @@ class Run(Shown):
 
         Args:
             after: The number of the first line that is wanted.
+
+        Example:
+            >>> for line in run.follow():
+            ...     print(line.text)
         """
         return log_follow.follow(self._api, self.run_id, after, sleep=self._sleep)
 
     def events(self) -> Rows[EventView]:
-        """The run's history, oldest first: what happened to it, when, and why."""
+        """The run's history, oldest first: what happened to it, when, and why.
+
+        Example:
+            >>> run.events()
+        """
         found = self._api.get(list[EventView], path("training", "runs", self.run_id, "events"))
         return Rows(found, f"History of run {self.run_id}", COLUMNS)
 
@@ -145,6 +172,11 @@ class Run(Shown):
             ConflictError: The job has reported no steps (yet).
             InvalidInputError: There is no such metric.
             MissingExtraError: matplotlib is not installed.
+
+        Example:
+            >>> run.plot("loss")
+            >>> axes = run.plot()
+            >>> axes[0].figure.savefig("run.png")
         """
         from mp_kit.client.run_plot import plot_metrics
 
@@ -167,6 +199,9 @@ class Run(Shown):
         Raises:
             TimeoutExceededError: The run is still going; it goes on.
             NetworkError: The marketplace has not answered for ten minutes.
+
+        Example:
+            >>> run.wait(timeout=3600).metrics
         """
         with reporter(f"Run {self.run_id}", wanted=progress, unit="steps") as report:
             look = on_update if report is None else _reporting(report, on_update)
@@ -183,6 +218,9 @@ class Run(Shown):
         Raises:
             TimeoutExceededError: The run is still going; it goes on.
             NetworkError: The marketplace has not answered for ten minutes.
+
+        Example:
+            >>> run.watch()
         """
         show = show_here()
         show.seen(self._seen, [])
@@ -244,6 +282,9 @@ class Run(Shown):
         Raises:
             ConflictError: The run has produced no files (yet).
             IntegrityError: Bytes differ from what the run reported, or a name is no plain file name.
+
+        Example:
+            >>> run.wait().download("model")
         """
         files = self.refresh().artifacts.files or []
         if not files:

@@ -126,4 +126,5 @@ def _equity(followed: Portfolio | None) -> list[Axes]:
     plot_style.title(above, "Equity of a capital that follows the signals")
     below.fill_between(times, 100 * drawdown, 0, color=plot_style.RED, alpha=0.5, linewidth=0)
     below.set_ylabel("drawdown, %")
+    plot_style.dated(below)
     return [above, below]

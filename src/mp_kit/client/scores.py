@@ -139,12 +139,20 @@ class Scores(Desk):
         return self.own().plot(kind)
 
     def leaderboard(self, timeframe: str | None = None, limit: int = 100) -> Board:
-        """Deployments of models in pilot or prod by deflated Sharpe ratio; public."""
+        """Deployments of models in pilot or prod by deflated Sharpe ratio; public.
+
+        Example:
+            >>> m.scores.leaderboard().sort("sharpe", reverse=True)
+        """
         found = self._api.pages(StandingView, "/api/leaderboard", limit, timeframe=timeframe)
         return Board(found, "Leaderboard", _COLUMNS)
 
     def own(self, timeframe: str | None = None, limit: int = 100) -> Board:
-        """The vendor's own, those of models in shadow among them."""
+        """The vendor's own, those of models in shadow among them.
+
+        Example:
+            >>> m.scores.own()
+        """
         found = self._api.pages(StandingView, "/api/vendors/scores", limit, timeframe=timeframe)
         return Board(found, "Scores", _COLUMNS)
 
@@ -170,6 +178,9 @@ class Scores(Desk):
 
         Raises:
             InvalidInputError: Rows break the contract, or are of several deployments.
+
+        Example:
+            >>> m.scores.score(signals, cost=0.0001).plot()
         """
         from mp_kit.scoring.card import card_of
         from mp_kit.scoring.outcomes import join, portfolio

@@ -70,7 +70,7 @@ class SignalBox(Desk):
             "list(symbol, timeframe), verify()"
         )
 
-    def push(
+    def push(  # noqa: PLR0913 - one readable line in a notebook wants each of these by name
         self,
         signals: Given,
         token: Credential | None = None,
@@ -104,6 +104,9 @@ class SignalBox(Desk):
             AttributionError: A vendor or deployment named in a row is not the token's; kept apart with its reason.
             AuthError: The token is not good any more; what was pushed waits for a good one.
             SetupError: The outbox is full or its file cannot be used; nothing was kept.
+
+        Example:
+            >>> m.signals.push(frame, token=deployment)
         """
         writes = signal_writes(signals, Reading(columns or {}, fill or {}))
         who = self._token(token)
@@ -138,6 +141,9 @@ class SignalBox(Desk):
 
         Raises:
             AuthError: A token is not good any more; what waits stays.
+
+        Example:
+            >>> m.signals.flush()
         """
         if token is not None or deployment_id is not None:
             who = self._token(token) if token is not None else self._known(deployment_id or "")
@@ -151,7 +157,11 @@ class SignalBox(Desk):
         return total
 
     def pending(self) -> Rows[Mapping[str, Any]]:
-        """What waits in the outboxes of this marketplace, oldest first, and what kept it from leaving."""
+        """What waits in the outboxes of this marketplace, oldest first, and what kept it from leaving.
+
+        Example:
+            >>> m.signals.pending()
+        """
         found = [
             {
                 "deployment": name,
@@ -170,6 +180,9 @@ class SignalBox(Desk):
 
         Args:
             forget: Forget them after they were returned.
+
+        Example:
+            >>> m.signals.rejected()
         """
         boxes = self._boxes.all()
         found = [
@@ -201,6 +214,9 @@ class SignalBox(Desk):
             start: First instant.
             end: Last instant.
             limit: At most so many.
+
+        Example:
+            >>> m.signals.list("EURUSD", start="2026-01-01").sort("confidence", reverse=True)
         """
         span = {"from": start and _text(start), "to": end and _text(end)}
         found = self._api.pages(
@@ -227,6 +243,9 @@ class SignalBox(Desk):
 
         Returns:
             A report per deployment; its ``ok`` says whether all holds.
+
+        Example:
+            >>> m.signals.verify().ok
         """
         with reporter("Verifying", unit="receipts and signals") as report:
             return self._verify(Notary(self._api, self._boxes, self._trust, report), deployment_id, file, save)
@@ -243,7 +262,11 @@ class SignalBox(Desk):
         return notary.check(proof, fresh=True)
 
     def close(self) -> None:
-        """Closes the outboxes; what waits stays on disk."""
+        """Closes the outboxes; what waits stays on disk.
+
+        Example:
+            >>> m.signals.close()
+        """
         self._boxes.close()
 
     def _flush(self, name: str, who: SecretStr | None, progress: bool | OnProgress) -> FlushResult:
