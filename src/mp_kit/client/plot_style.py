@@ -119,11 +119,12 @@ def title(ax: Axes, said: str) -> None:
 
 def dated(ax: Axes) -> None:
     """Dates below the axes, as short as they can be told apart."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    import matplotlib.dates
 
-    locator = AutoDateLocator(maxticks=9)
+    dates: Any = matplotlib.dates
+    locator = dates.AutoDateLocator(maxticks=9)
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
     ax.xaxis.get_offset_text().set_color(INK)
 
 
