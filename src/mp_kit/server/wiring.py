@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mp_kit.contracts import ConnectionName
-from mp_kit.server import leftovers, redaction
+from mp_kit.server import clock, leftovers, redaction
 from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Provider
@@ -85,6 +85,7 @@ def _runpod(settings: Settings, signer: Signer, keys: Callable[[str], str]) -> R
         api_url=settings.base_url,
         env=_addresses(settings),
         settle_seconds=settings.runpod_settle_seconds,
+        clock=clock.now,
     )
 
 
@@ -96,6 +97,7 @@ def _runpod_host(settings: Settings, prefix: str, keys: Callable[[str], str]) ->
         base_url=settings.runpod_url,
         api_url=settings.base_url,
         settle_seconds=settings.runpod_settle_seconds,
+        clock=clock.now,
     )
 
 
