@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         UnavailableError,
         UnsupportedMediaError,
     )
+    from mp_kit.rehearsal.box import sandbox
 
 __all__ = [
     "AttributionError",
@@ -92,6 +93,7 @@ __all__ = [
     "connect",
     "contracts",
     "errors",
+    "sandbox",
     "verify_webhook",
 ]
 
@@ -99,6 +101,7 @@ _MODULES = {"contracts", "errors"}
 _HOMES = {
     "Marketplace": "mp_kit.client.marketplace",
     "connect": "mp_kit.client.marketplace",
+    "sandbox": "mp_kit.rehearsal.box",
     "verify_webhook": "mp_kit.contracts.webhook_signatures",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
@@ -185,7 +184,7 @@ class Deployments:
             AuthError: The token is unknown, expired or revoked.
             ForbiddenError: It does not cover storing signals.
         """
-        now = datetime.now(UTC).isoformat()
+        now = self._api.now().isoformat()
         row = {
             "symbol": "EURUSD",
             "timeframe": "1h",
@@ -234,7 +233,7 @@ class Deployments:
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
         """
-        fields = {"deployment_id": deployment_id, "status": status, "timestamp": datetime.now(UTC)}
+        fields = {"deployment_id": deployment_id, "status": status, "timestamp": self._api.now()}
         try:
             body = HeartbeatWrite.model_validate({**fields, "metrics": metrics, "message": message})
         except ValidationError as error:

@@ -53,19 +53,20 @@ def live_html() -> Handle:
 
 
 @contextlib.contextmanager
-def progress(title: str, *, wanted: bool | OnProgress = True) -> Iterator[OnProgress | None]:
+def progress(title: str, *, wanted: bool | OnProgress = True, in_bytes: bool = True) -> Iterator[OnProgress | None]:
     """A reporter for where we are: HTML in a kernel, a bar on a terminal, nothing when piped.
 
     Args:
         title: What is going on.
         wanted: False for none; a callable is used as it is.
+        in_bytes: What is counted are bytes; else things.
     """
     if not isinstance(wanted, bool):
         yield wanted
     elif wanted and in_kernel():
         yield _html_reporter(title, live_html())
     elif wanted and on_terminal():
-        with _terminal_reporter(title) as report:
+        with _terminal_reporter(title, in_bytes=in_bytes) as report:
             yield report
     else:
         yield None
@@ -85,11 +86,12 @@ def _html_reporter(title: str, handle: Handle) -> OnProgress:
 
 
 @contextlib.contextmanager
-def _terminal_reporter(title: str) -> Iterator[OnProgress]:
+def _terminal_reporter(title: str, *, in_bytes: bool) -> Iterator[OnProgress]:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    counted = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *counted)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(title, total=None)
 

@@ -60,6 +60,7 @@ def main() -> None:
     pipe = _Pipe()
     try:
         with _home(chosen.home) as home, opened(home, chosen.start) as parts:
+            os.chdir(home)  # so that a round's manifest names its bars by a path that is the same in every rehearsal
             told = {"url": parts.house.settings.base_url, "runpod": parts.runpod.url, "home": str(home)}
             pipe.tell(0, {"ok": {**told, "shift": clock.shift().total_seconds()}})
             for request in pipe.requests():
