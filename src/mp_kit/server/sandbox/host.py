@@ -14,12 +14,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from mp_kit.errors import ConflictError, InternalError, MarketplaceError, SetupError
+from mp_kit.errors import InternalError, MarketplaceError, SetupError
 from mp_kit.server import clock, redaction
 from mp_kit.server.sandbox import work
 from mp_kit.server.sandbox.parts import Parts, opened
@@ -71,25 +71,8 @@ def main() -> None:
         pipe.tell(0, _failure(error))
 
 
-@contextmanager
-def _home(wanted: Path | None) -> Iterator[Path]:
-    if wanted is None:
-        with workspace(PREFIX) as folder:
-            yield folder
-        return
-    try:
-        wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
-        is_empty = not any(wanted.iterdir())
-    except OSError as error:
-        raise SetupError(
-            f"The sandbox's folder {wanted} cannot be used: {error.strerror}.", hint="Choose another with --home."
-        ) from error
-    if not is_empty:
-        raise ConflictError(
-            f"{wanted} is not empty: a sandbox begins from nothing, so that a rehearsal can be repeated.",
-            hint="Remove what is in it, or choose another folder with --home.",
-        )
-    yield wanted.absolute()
+def _home(wanted: Path | None) -> AbstractContextManager[Path]:
+    return workspace(PREFIX) if wanted is None else nullcontext(wanted.absolute())
 
 
 def _done(parts: Parts, request: dict[str, Any]) -> dict[str, Any]:

@@ -34,9 +34,9 @@ def approve(parts: Parts, model_id: str, version: str, why: str) -> dict[str, An
     return noted.model_dump(mode="json")
 
 
-def step(parts: Parts, to: str) -> dict[str, Any]:
-    """Blends what was said, then moves the clock on."""
-    blended = blend(parts)
+def step(parts: Parts, to: str, *, blending: bool = True) -> dict[str, Any]:
+    """Blends what was said, where that is wanted, then moves the clock on."""
+    blended = blend(parts) if blending else {}
     parts.move(datetime.fromisoformat(to))
     return blended
 
