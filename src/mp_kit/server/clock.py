@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["now", "shift", "shift_to"]
+__all__ = ["SHIFT_VARIABLE", "job_env", "now", "shift", "shift_to"]
+
+SHIFT_VARIABLE = "MP_CLOCK_SHIFT"
+"""Tells a job how many seconds the marketplace is ahead of the machine's time, so that it keeps its deadline."""
 
 _NONE = timedelta(0)
 _shift: list[timedelta] = [_NONE]
@@ -26,6 +29,11 @@ def now() -> datetime:
 def shift() -> timedelta:
     """How far the marketplace is from the machine's time; zero anywhere but in a sandbox."""
     return _shift[0]
+
+
+def job_env() -> dict[str, str]:
+    """What a job has to know of it: nothing, but in a sandbox."""
+    return {SHIFT_VARIABLE: str(_shift[0].total_seconds())} if _shift[0] else {}
 
 
 def shift_to(by: timedelta) -> None:

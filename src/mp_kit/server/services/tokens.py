@@ -202,9 +202,9 @@ class TokenBook:
                 # Its times are compared below: PyJWT knows no clock but the machine's.
                 options={"require": ["aud", "sub", "exp"], "verify_exp": False, "verify_iat": False},
             )
-        except jwt.InvalidTokenError as error:
+            expires_at = datetime.fromtimestamp(claims["exp"], UTC)
+        except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError, OSError) as error:
             raise AuthError("The token is unknown.") from error
-        expires_at = datetime.fromtimestamp(claims["exp"], UTC)
         if expires_at <= clock.now():
             raise TokenExpiredError("The token has expired.")
         is_run = claims["aud"] == "run"
