@@ -26,7 +26,7 @@ from mp_kit.testing.fake_runpod import Clock, FakeRunPod
 
 __all__ = ["RUNPOD_KEY", "Parts", "opened"]
 
-RUNPOD_KEY = "rp-sandbox"
+RUNPOD_KEY = "rp-sandbox-of-nobody"
 """The key that the stand-in for RunPod takes, with as much credit as is asked for."""
 
 _DATABASE = "sandbox"
