@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         UnavailableError,
         UnsupportedMediaError,
     )
-    from mp_kit.rehearsal.box import sandbox
+    from mp_kit.rehearsal.opening import sandbox
 
 __all__ = [
     "AttributionError",
@@ -101,7 +101,7 @@ _MODULES = {"contracts", "errors"}
 _HOMES = {
     "Marketplace": "mp_kit.client.marketplace",
     "connect": "mp_kit.client.marketplace",
-    "sandbox": "mp_kit.rehearsal.box",
+    "sandbox": "mp_kit.rehearsal.opening",
     "verify_webhook": "mp_kit.contracts.webhook_signatures",
 }
 

