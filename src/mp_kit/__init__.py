@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         UnavailableError,
         UnsupportedMediaError,
     )
+    from mp_kit.rehearsal.opening import sandbox
 
 __all__ = [
     "AttributionError",
@@ -94,6 +95,7 @@ __all__ = [
     "connect",
     "contracts",
     "errors",
+    "sandbox",
     "verify_webhook",
 ]
 
@@ -101,6 +103,7 @@ _MODULES = {"contracts", "errors"}
 _HOMES = {
     "Marketplace": "mp_kit.client.marketplace",
     "connect": "mp_kit.client.marketplace",
+    "sandbox": "mp_kit.rehearsal.opening",
     "verify_webhook": "mp_kit.contracts.webhook_signatures",
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
@@ -229,7 +228,7 @@ class Deployments(Keyed):
         Example:
             >>> m.deployments.try_token(deployment.deployment_id, deployment)
         """
-        now = datetime.now(UTC).isoformat()
+        now = self._api.now().isoformat()
         row = {
             "symbol": "EURUSD",
             "timeframe": "1h",
@@ -284,7 +283,7 @@ class Deployments(Keyed):
         Example:
             >>> m.deployments.heartbeat(deployment.deployment_id, "ready", token=deployment)
         """
-        fields = {"deployment_id": deployment_id, "status": status, "timestamp": datetime.now(UTC)}
+        fields = {"deployment_id": deployment_id, "status": status, "timestamp": self._api.now()}
         try:
             body = HeartbeatWrite.model_validate({**fields, "metrics": metrics, "message": message})
         except ValidationError as error:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -123,6 +124,7 @@ class Api:
         timeout: Seconds for each of connect, read, write.
         patience: How long to go on trying.
         sleep: Waits; tests pass their own.
+        clock: What time it is where a request has to say so.
 
     Raises:
         InvalidInputError: The URL is no http(s) URL, or carries a user name or password.
@@ -137,8 +139,10 @@ class Api:
         timeout: float = 30.0,
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.base_url = _checked(base_url)
+        self.now = clock
         self._token = secret(token)
         self._patience = patience or Patience()
         self._sleep = sleep

@@ -6,6 +6,7 @@ import contextlib
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -62,6 +63,7 @@ class Marketplace:
         sleep: Waits between attempts and looks; tests pass their own.
         outbox: Folder of the outboxes of pushed signals; ``$XDG_STATE_HOME/mp/outbox`` by default, and memory where a
             transport takes the place of the network.
+        clock: What time heartbeats and test signals say it is; a sandbox passes its own.
 
     Raises:
         SetupError: No marketplace is configured.
@@ -82,6 +84,7 @@ class Marketplace:
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
         outbox: Path | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         found = config.resolve(api_url, token)
         self._transport = transport
@@ -90,7 +93,13 @@ class Marketplace:
         self._outbox = outbox or (default_folder() if transport is None else None)
         self._trust = Trust(found.api_url, in_profile=transport is None)
         self._api = Api(
-            found.api_url, found.token, transport=transport, timeout=timeout, patience=patience, sleep=sleep
+            found.api_url,
+            found.token,
+            transport=transport,
+            timeout=timeout,
+            patience=patience,
+            sleep=sleep,
+            clock=clock,
         )
 
     def __repr__(self) -> str:

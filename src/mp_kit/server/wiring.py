@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mp_kit.contracts import ConnectionName
-from mp_kit.server import leftovers, redaction
+from mp_kit.server import clock, leftovers, redaction
 from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Provider
@@ -88,6 +88,7 @@ def _runpod(settings: Settings, signer: Signer, keys: Callable[[str], str]) -> R
         api_url=settings.base_url,
         env=_addresses(settings),
         settle_seconds=settings.runpod_settle_seconds,
+        clock=clock.now,
     )
 
 
@@ -95,7 +96,15 @@ def _runpod_hosts(settings: Settings, prefix: str, keys: Callable[[str], str]) -
     image, api_url, settle = settings.trainer_image, settings.base_url, settings.runpod_settle_seconds
     base_url, proxy_url = settings.runpod_url, settings.runpod_proxy_url
     return (
-        RunPodHost(keys, image=image, prefix=prefix, base_url=base_url, api_url=api_url, settle_seconds=settle),
+        RunPodHost(
+            keys,
+            image=image,
+            prefix=prefix,
+            base_url=base_url,
+            api_url=api_url,
+            settle_seconds=settle,
+            clock=clock.now,
+        ),
         PodHost(
             keys,
             image=image,
@@ -104,6 +113,7 @@ def _runpod_hosts(settings: Settings, prefix: str, keys: Callable[[str], str]) -
             proxy_url=proxy_url,
             api_url=api_url,
             settle_seconds=settle,
+            clock=clock.now,
         ),
     )
 

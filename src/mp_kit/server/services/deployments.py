@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -17,6 +17,7 @@ from mp_kit.contracts import (
     IssuedToken,
 )
 from mp_kit.errors import AttributionError, ConflictError, InvalidInputError, NotFoundError
+from mp_kit.server import clock
 from mp_kit.server.providers.hosting import Hosts
 from mp_kit.server.services import audit, hostings
 from mp_kit.server.services.ids import new_id
@@ -197,7 +198,7 @@ def get_row(tx: Tx, vendor_id: str, deployment_id: str) -> Row[Any]:
 
 def to_wire(row: Row[Any], hosting: Row[Any] | None = None) -> Deployment:
     """A deployment as the wire shows it."""
-    now = datetime.now(UTC)
+    now = clock.now()
     return Deployment(
         deployment_id=row.id,
         name=row.name,

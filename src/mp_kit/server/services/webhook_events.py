@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine, Row
 
 from mp_kit.contracts import WebhookEventType
+from mp_kit.server import clock
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.signal_outcome import Outcome
 from mp_kit.server.store import webhooks as rows
@@ -114,7 +115,7 @@ def consensus_updated(tx: Tx, bars: Sequence[Row[Any]]) -> int:
 
 def message(kind: WebhookEventType, vendor_id: str | None, data: dict[str, Any]) -> dict[str, Any]:
     """An event's row; its body is what is sent, byte by byte, however often."""
-    body = {"type": kind.value, "timestamp": _instant(datetime.now(UTC)), "data": data}
+    body = {"type": kind.value, "timestamp": _instant(clock.now()), "data": data}
     return {
         "id": new_id("msg"),
         "type": kind.value,
