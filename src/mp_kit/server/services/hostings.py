@@ -25,7 +25,7 @@ from mp_kit.server.store import gates as gate_rows
 from mp_kit.server.store import hostings as rows
 from mp_kit.server.store import runs as run_rows
 from mp_kit.server.store.engine import Tx
-from mp_kit.server.store.vendors import now as now_there
+from mp_kit.server.store.vendors import now as stored_now
 
 __all__ = ["change", "choose_version", "hosted_of", "logs", "order", "served_model", "to_wire", "wants_hosting"]
 
@@ -124,7 +124,7 @@ def change(tx: Tx, vendor_id: str, deployment_id: str, wanted: DeploymentChange,
     spec = row.spec | {name: value for name, value in limits.items() if value is not None}
     if spec.get("workers_min", 0) > spec.get("workers_max", 1):
         raise InvalidInputError(f"workers_min {spec['workers_min']} is above workers_max {spec.get('workers_max', 1)}.")
-    values: dict[str, Any] = {"spec": spec, "next_look_at": now_there(tx)}
+    values: dict[str, Any] = {"spec": spec, "next_look_at": stored_now(tx)}
     if wanted.wanted is not None:
         values |= {"wanted": wanted.wanted}
     if HostingState(row.state) in _RESTING and wanted.wanted == "running":
