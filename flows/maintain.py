@@ -1,4 +1,4 @@
-"""Flow ``maintain``: ends stray machines, fetches bills, clears uploads, opens months, watches heartbeats."""
+"""Flow ``maintain``: ends stray machines, fetches bills, clears uploads, opens months, watches heartbeats and polls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 
 from mp_kit.errors import ProviderError
 from mp_kit.server import redaction
-from mp_kit.server.services import liveness, strays, sweeping, upkeep
+from mp_kit.server.prefect_api import set_schedule
+from mp_kit.server.services import strays, sweeping, upkeep
 from mp_kit.server.wiring import open_house
 
 redaction.install()
@@ -30,10 +31,8 @@ def sweep_machines(order: Maintenance) -> tuple[strays.SweepReport, int]:
     now = datetime.now(UTC)
     with open_house() as house:
         with house.db.begin() as tx:
-            accounts = strays.accounts_of(tx, house.providers)
-        report = strays.sweep(
-            house.db, house.providers, accounts, now=now, dry_run=order.dry_run, actor="flow:maintain"
-        )
+            whose = strays.accounts_of(tx, house.providers)
+        report = strays.sweep(house.db, house.providers, whose, now=now, dry_run=order.dry_run, actor="flow:maintain")
         return report, 0 if order.dry_run else strays.reconcile(house.db, house.providers, now=now)
 
 
@@ -51,22 +50,23 @@ def open_months() -> int:
         return len(upkeep.keep_months(house.db, datetime.now(UTC)))
 
 
-@task(name="watch-heartbeats", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def watch_heartbeats() -> int:
-    """Marks deployments offline that fell silent, and forgets old heartbeats; returns how many fell silent."""
+@task(name="watch-deployments", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
+def watch_deployments() -> int:
+    """Tells of deployments that fell silent, and wakes `poll-inference` if it is wanted; returns how many fell."""
     with open_house() as house, house.db.begin() as tx:
-        liveness.forget(tx, datetime.now(UTC))
-        return len(liveness.flip(tx))
+        fallen, wanted = upkeep.watch_deployments(tx, datetime.now(UTC))
+    if wanted:
+        set_schedule("poll-inference/poll-inference", active=True)
+    return fallen
 
 
 @flow(name="maintain", flow_run_name="maintain", persist_result=False)
 def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read only, and the form's default
     """Keeps the house in order."""
     report, bills = sweep_machines(order)
-    cleared = clear_uploads(order)
-    did = {"machines": report.seen, "strays": len(report.strays), "bills": bills, "uploads_cleared": cleared}
+    did = {"machines": report.seen, "strays": len(report.strays), "bills": bills, "uploads": clear_uploads(order)}
     if not order.dry_run:
-        did |= {"months_opened": open_months(), "deployments_offline": watch_heartbeats()}
+        did |= {"months_opened": open_months(), "deployments_offline": watch_deployments()}
     get_run_logger().info("%s", did)
     create_table_artifact(key="result", table=[did], description="What maintenance saw and did")
     if report.strays:

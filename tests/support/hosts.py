@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from mp_kit.errors import MarketplaceError
-from mp_kit.server.providers.hosting import Hosted, HostOrder, HostPhase, HostView
+from mp_kit.server.providers.addresses import AddressGuard
+from mp_kit.server.providers.hosting import Door, Hosted, HostOrder, HostPhase, HostView
 
 
 class MemoryHost:
@@ -71,6 +72,10 @@ class MemoryHost:
             self.stubborn -= 1
         else:
             self.alive.pop(hosted.ref, None)
+
+    def door(self, hosted: Hosted) -> Door:
+        """Where it was said to be."""
+        return Door(f"{hosted.endpoint}/infer", AddressGuard(allow_private=True), "key-of-the-vendor")
 
     def logs(self, hosted: Hosted, tail: int) -> Sequence[str]:  # noqa: ARG002 - the protocol's
         """One line."""

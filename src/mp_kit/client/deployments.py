@@ -22,6 +22,7 @@ from mp_kit.contracts.deployments import (
     TokenRequest,
 )
 from mp_kit.contracts.hosting import DeploymentChange, DeploymentLogs
+from mp_kit.contracts.polling import Poll
 from mp_kit.contracts.signals import StoreResult
 from mp_kit.errors import InvalidInputError
 
@@ -50,6 +51,19 @@ class DeploymentView(Shown, Deployment):
             "model_id": self.model_id,
             "infra_token": "set (hidden)" if self.infra_token else None,
         }
+
+
+class PollView(Shown, Poll):
+    """One bar that a deployment was asked about."""
+
+    __repr__ = Shown.__repr__
+    __str__ = Shown.__str__
+
+    def _title(self) -> str:
+        return f"Poll of {self.symbol} {self.timeframe.value}: {self.outcome.value if self.outcome else 'being asked'}"
+
+    def _facts(self) -> Mapping[str, Any]:
+        return self.model_dump(exclude={"symbol", "timeframe", "outcome"}, exclude_none=True)
 
 
 class TokenView(Shown, IssuedToken):
@@ -127,7 +141,8 @@ class Deployments:
             gpu: Wanted GPU.
             image: Container image of the inference server.
             model_id: The model that it serves.
-            **more: ``version``, ``workers_min``, ``workers_max``, ``timeout_seconds``, ``idle_seconds``.
+            **more: ``version``, ``workers_min``, ``workers_max``, ``timeout_seconds``, ``idle_seconds``; ``poll``,
+                ``infer_url``, ``poll_symbols``, ``poll_timeframes``.
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
@@ -150,11 +165,16 @@ class Deployments:
         return Rows(self._api.pages(DeploymentView, DEPLOYMENTS, limit), "Deployments", columns)
 
     def change(self, deployment_id: str, **change: Any) -> DeploymentView:
-        """Starts, stops, scales or removes a deployment that the marketplace runs.
+        """Starts, stops, scales or removes a deployment that the marketplace runs; has any deployment asked, or not.
 
         Args:
             deployment_id: The deployment.
-            **change: ``wanted`` (running, stopped or removed), ``workers_min``, ``workers_max``.
+            **change: ``wanted`` (running, stopped or removed), ``workers_min``, ``workers_max``; ``poll`` (whether the
+                marketplace asks it at each bar's close), ``infer_url`` (where, if you run it), ``poll_symbols``,
+                ``poll_timeframes``.
+
+        Example:
+            >>> m.deployments.change(deployment.deployment_id, poll=True, infer_url="https://models.example.com/infer")
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
@@ -165,6 +185,12 @@ class Deployments:
             raise invalid("The change", error) from None
         where = path("deployments", deployment_id)
         return read(DeploymentView, self._api.send(Call("PATCH", where, json=body, repeatable=True)), where)
+
+    def polls(self, deployment_id: str, limit: int = 100) -> Rows[PollView]:
+        """The bars that the marketplace asked a deployment about in the last 30 days, the latest call first."""
+        where = path("deployments", deployment_id, "polls")
+        columns = ("symbol", "timeframe", "event_time", "outcome", "http_status", "milliseconds", "reason")
+        return Rows(self._api.pages(PollView, where, limit), "Polls", columns)
 
     def logs(self, deployment_id: str, tail: int = 100) -> Sequence[str]:
         """The last lines of a server that the marketplace runs."""

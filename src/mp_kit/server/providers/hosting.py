@@ -15,7 +15,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-__all__ = ["Host", "HostOrder", "HostPhase", "HostView", "Hosted"]
+from mp_kit.server.providers.addresses import AddressGuard
+
+__all__ = ["Door", "Host", "HostOrder", "HostPhase", "HostView", "Hosted"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,21 @@ class Hosted:
     vendor_id: str
     endpoint: str
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a server's ``/infer`` is asked.
+
+    Attributes:
+        url: The address, as its provider or its vendor gave it.
+        guard: Says whether it may be sent to; asked again for each call.
+        bearer: A credential that this address, and no other, may see.
+    """
+
+    url: str
+    guard: AddressGuard
+    bearer: str | None = field(default=None, repr=False)
 
 
 class HostPhase(StrEnum):
@@ -120,3 +137,10 @@ class Host(Protocol):
 
     def logs(self, hosted: Hosted, tail: int) -> Sequence[str]:
         """The last lines that it wrote."""
+
+    def door(self, hosted: Hosted) -> Door:
+        """Where it is asked: the address that the provider told, with what that address wants to see.
+
+        Raises:
+            MarketplaceError: The vendor's credential is not to be had.
+        """
