@@ -201,7 +201,8 @@ def _stored(tx: Tx, signer: Signer, row: Row[Any], bar: Bar, said: Said, terms: 
     batch = [answer.model_dump(mode="json", exclude_none=True) | where]
     sent = signals.Batch(items=batch, body=json.dumps(batch).encode())
     [receipt] = signals.store(tx, _bearer(row), sent, signer=signer, grace=terms.grace).receipts
-    return Noted(PollOutcome(receipt.status.value), receipt.error, receipt.late)
+    late = None if receipt.signal_id is None else bool(receipt.late)
+    return Noted(PollOutcome(receipt.status.value), receipt.error, late)
 
 
 def _bearer(row: Row[Any]) -> Principal:
