@@ -20,13 +20,14 @@ from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.inference import Said
 from mp_kit.server.services import deployments, models, polling
-from mp_kit.server.services.poll_breaker import Rules
 from mp_kit.server.services.poll_calls import Budget, Claim, Refusal, Terms, claim, note
 from mp_kit.server.services.poller import ask_all
 from mp_kit.server.store.polling import Bar
 from tests.support.hosts import MemoryHost
 
-BRIEFLY = Rules(failures=3, first_seconds=0.05, longest_seconds=0.1)
+HOSTED = """INSERT INTO hostings (deployment_id, vendor_id, provider, kind, state, provider_ref, provider_data)
+            SELECT :id, :vendor, 'runpod', 'endpoint', 'running', 'e1',
+                   jsonb_build_object('endpoint', CAST(:where AS text))"""
 
 
 @pytest.fixture
@@ -263,14 +264,7 @@ def test_a_hosted_server_is_asked_where_its_provider_said(house: House, server: 
     made = wanting(house, owner, server.url)
     where = server.url.rpartition("/")[0]
     execute(house, "UPDATE pollings SET infer_url = NULL")
-    execute(
-        house,
-        """INSERT INTO hostings (deployment_id, vendor_id, provider, kind, state, provider_ref, provider_data)
-           VALUES (:id, :vendor, 'runpod', 'endpoint', 'running', 'e1', jsonb_build_object('endpoint', CAST(:where AS text)))""",
-        id=made,
-        vendor=owner,
-        where=where,
-    )
+    execute(house, HOSTED, id=made, vendor=owner, where=where)
     assert ["accepted"] == [one.outcome for one in ask(house, live(), hosts={"runpod": host})]
     assert "Bearer key-of-the-vendor" == server.got[0][0]["authorization"]
     with pytest.raises(InvalidInputError, match="knows its address"):
