@@ -4,7 +4,7 @@
 SELECT p.deployment_id, p.vendor_id, d.name, p.infer_url, p.symbols, p.timeframes, p.failures, p.opens,
        h.provider, h.provider_ref, h.provider_data,
        (SELECT convert_from(r.manifest, 'UTF8')::jsonb ->> 'timeframe' FROM training_runs t
-        JOIN dataset_rounds r ON r.id = t.round_id WHERE t.id = v.run_id AND length(r.manifest) > 0) AS trained_on
+        JOIN dataset_rounds r ON r.id = t.round_id WHERE t.id = v.run_id) AS trained_on
 FROM pollings p
 JOIN marketplace_vendors o ON o.id = p.vendor_id AND o.status = 'active'
 JOIN deployments d ON d.id = p.deployment_id
