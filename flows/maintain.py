@@ -1,8 +1,7 @@
-"""Flow ``maintain``: ends stray machines, fetches bills, clears uploads, opens months, watches heartbeats and polls."""
+"""Flow ``maintain``: ends stray machines and servers, fetches bills, clears uploads, watches heartbeats, and more."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 from prefect import flow, get_run_logger, task
@@ -13,7 +12,7 @@ from pydantic import BaseModel, Field
 from mp_kit.errors import ProviderError
 from mp_kit.server import redaction
 from mp_kit.server.prefect_api import set_schedule
-from mp_kit.server.services import strays, sweeping, upkeep
+from mp_kit.server.services import stray_servers, strays, sweeping, upkeep
 from mp_kit.server.wiring import open_house
 
 redaction.install()
@@ -36,6 +35,16 @@ def sweep_machines(order: Maintenance) -> tuple[strays.SweepReport, int]:
         return report, 0 if order.dry_run else strays.reconcile(house.db, house.providers, now=now)
 
 
+@task(name="sweep-servers", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
+def sweep_servers(order: Maintenance) -> stray_servers.ServerReport:
+    """Ends servers on vendors' accounts that no deployment wants."""
+    with open_house() as house:
+        with house.db.begin() as tx:
+            accounts = stray_servers.accounts_of(tx, house.hosts)
+        now, actor = datetime.now(UTC), "flow:maintain"
+        return stray_servers.sweep(house.db, house.hosts, accounts, now=now, dry_run=order.dry_run, actor=actor)
+
+
 @task(name="clear-uploads", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def clear_uploads(order: Maintenance) -> int:
     """Clears uploads that nobody finished; returns how many."""
@@ -43,37 +52,28 @@ def clear_uploads(order: Maintenance) -> int:
         return len(sweeping.sweep_staged(house.store, datetime.now(UTC), dry_run=order.dry_run).found)
 
 
-@task(name="open-months", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def open_months() -> int:
-    """Gives months of signals their partitions, ahead of time or once they are crowded; returns how many."""
+@task(name="look-after", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
+def look_after() -> dict[str, object]:
+    """Tells of deployments that fell silent, wakes `poll-inference` where it is wanted, opens months; counts."""
     with open_house() as house:
-        return len(upkeep.keep_months(house.db, datetime.now(UTC)))
-
-
-@task(name="watch-deployments", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def watch_deployments() -> int:
-    """Tells of deployments that fell silent, and wakes `poll-inference` if it is wanted; returns how many fell."""
-    with open_house() as house, house.db.begin() as tx:
-        fallen, wanted = upkeep.watch_deployments(tx, datetime.now(UTC))
-    if wanted:
-        set_schedule("poll-inference/poll-inference", active=True)
-    return fallen
+        counts, wanted = upkeep.look_after(house.db, datetime.now(UTC))
+    return counts | ({"polls": set_schedule("poll-inference/poll-inference", active=True)} if wanted else {})
 
 
 @flow(name="maintain", flow_run_name="maintain", persist_result=False)
 def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read only, and the form's default
     """Keeps the house in order."""
-    report, bills = sweep_machines(order)
-    did = {"machines": report.seen, "strays": len(report.strays), "bills": bills, "uploads": clear_uploads(order)}
-    if not order.dry_run:
-        did |= {"months_opened": open_months(), "deployments_offline": watch_deployments()}
+    (report, bills), servers = sweep_machines(order), sweep_servers(order)
+    did: dict[str, object] = {"machines": report.seen, "strays": len(report.strays), "bills": bills}
+    did |= {"servers": servers.seen, "stray_servers": len(servers.strays), "uploads_cleared": clear_uploads(order)}
+    did |= {} if order.dry_run else look_after()
     get_run_logger().info("%s", did)
     create_table_artifact(key="result", table=[did], description="What maintenance saw and did")
-    if report.strays:
-        strangers = [asdict(stray) for stray in report.strays]
-        create_table_artifact(key="stray-machines", table=strangers, description="Machines that no open run stands for")
-    if report.unreachable:
-        raise ProviderError(f"Not looked at: {'; '.join(report.unreachable)}")
+    for key, found in {"stray-machines": report.strays, "stray-servers": servers.strays}.items():
+        if found:
+            create_table_artifact(key=key, table=[vars(one) for one in found], description="Of no run or server")
+    if unreachable := [*report.unreachable, *servers.unreachable]:
+        raise ProviderError(f"Not looked at: {'; '.join(unreachable)}")
 
 
 if __name__ == "__main__":

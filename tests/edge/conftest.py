@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from types import SimpleNamespace
 
 import httpx
 import pytest
 import uvicorn
+from desks import Visitor
+from github_visits import Person, Persons
+from oauth_server import OAuthServer, github
 
 from mp_kit.contracts import DeploymentRequest
 from mp_kit.server.edge.app import create_app
@@ -64,12 +68,55 @@ def vendor(new_vendor: Callable[[], SimpleNamespace]) -> SimpleNamespace:
 
 
 @pytest.fixture
+def visitor(edge: httpx.Client, vendor: SimpleNamespace) -> Iterator[Visitor]:
+    """The vendor, signed in to the console."""
+    with Visitor(str(edge.base_url), vendor.key) as made:
+        yield made
+
+
+@pytest.fixture
+def other(edge: httpx.Client, new_vendor: Callable[[], SimpleNamespace]) -> Iterator[Visitor]:
+    """Another vendor, signed in to the console."""
+    with Visitor(str(edge.base_url), new_vendor().key) as made:
+        yield made
+
+
+@pytest.fixture
 def deployment(edge_house: House, vendor: SimpleNamespace) -> SimpleNamespace:
     """A deployment of the vendor's: id, token, headers."""
     wanted = DeploymentRequest(name="live", provider="byoc", image="none")
     with edge_house.db.begin() as tx:
         made = deployments.create(tx, edge_house.tokens, vendor.id, wanted, actor="test")
     return SimpleNamespace(id=made.deployment_id, token=made.infra_token, headers=bearing(made.infra_token or ""))
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[OAuthServer]:
+    """A GitHub."""
+    with github() as made:
+        yield made
+
+
+@pytest.fixture
+def persons(edge: httpx.Client, hub: OAuthServer) -> Iterator[Persons]:
+    """A factory of persons."""
+    hub.misdeeds.clear()
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(Person(str(edge.base_url), hub))
+
+
+@pytest.fixture
+def person(persons: Persons) -> Person:
+    """Somebody."""
+    return persons()
+
+
+@pytest.fixture
+def login(hub: OAuthServer) -> str:
+    """An account at GitHub that no other test has."""
+    number = len(hub.accounts) + 5_000
+    hub.accounts[f"user{number}"] = number
+    return f"user{number}"
 
 
 def bearing(token: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,24 +25,14 @@ from mp_kit.server.services import runs, vendors
 ROOT = "/marketplace/vendor"
 TRAINING = f"{ROOT}/training"
 PLACES = ("models", "deployments", "connections", "keys", "webhooks")
-PATHS = [ROOT, TRAINING, f"{TRAINING}/new", *(f"{ROOT}/{name}" for name in PLACES)]
-FORMS = [f"{TRAINING}/new", f"{TRAINING}/run_x/cancel", *(f"{ROOT}/{name}" for name in ("keys", "webhooks"))]
+NEW = [f"{ROOT}/{name}/new" for name in ("training", "models", "deployments")]
+PATHS = [ROOT, TRAINING, *NEW, *(f"{ROOT}/{name}" for name in PLACES)]
+OF_ONE = ("tokens", "tokens/rotate", "tokens/revoke", "server/scale", "server/stop", "server/start", "server/remove")
+FORMS = [*NEW, f"{TRAINING}/run_x/cancel", *(f"{ROOT}/{name}" for name in ("keys", "webhooks")),
+         f"{ROOT}/models/mod_x/versions/ver_x/stage",
+         *(f"{ROOT}/deployments/dep_x/{verb}" for verb in OF_ONE)]  # fmt: skip
 HARM = "<script>alert(1)</script>\"'&amp;{{7*7}}"
 ORDER = {"round_id": "rnd_desk", "task": "signal", "provider": "byoc", "max_hours": "2", "max_cost_usd": "3"}
-
-
-@pytest.fixture
-def visitor(edge: httpx.Client, vendor: SimpleNamespace) -> Iterator[Visitor]:
-    """The vendor, signed in."""
-    with Visitor(str(edge.base_url), vendor.key) as made:
-        yield made
-
-
-@pytest.fixture
-def other(edge: httpx.Client, new_vendor: Callable[[], SimpleNamespace]) -> Iterator[Visitor]:
-    """Another vendor, signed in."""
-    with Visitor(str(edge.base_url), new_vendor().key) as made:
-        yield made
 
 
 @pytest.fixture
@@ -61,7 +50,8 @@ def a_round(edge_house: House) -> None:
 
 def owned(desk: SimpleNamespace) -> list[str]:
     """Pages of what belongs to one vendor."""
-    return [f"{TRAINING}/{desk.running}", f"{TRAINING}/{desk.waiting}", f"{ROOT}/deployments/{desk.deployment}"]
+    runs = [f"{TRAINING}/{run_id}" for run_id in (desk.running, desk.waiting, desk.finished)]
+    return [*runs, f"{ROOT}/models/{desk.model}", f"{ROOT}/deployments/{desk.deployment}"]
 
 
 @pytest.mark.parametrize("path", [*PATHS, f"{TRAINING}/run_x", f"{TRAINING}/run_x/stream"])

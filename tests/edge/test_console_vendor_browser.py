@@ -1,4 +1,7 @@
-"""A vendor's own pages in a real Chromium: every page in three looks, and the way from login to a cancelled run."""
+"""A vendor's own pages in a real Chromium: every page in three looks, and the ways through them.
+
+One way leads from the login to a cancelled run, the other from a finished run to a deployment and its tokens.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,16 @@ from typing import Any
 
 import pytest
 from browsers import FINDINGS, LOOKS, browsing, keep
-from desks import furnish, now
+from desks import finished, furnish, now
 from edges import serving
+from hosts import MemoryHost
 
+from mp_kit.contracts import DeploymentRequest
 from mp_kit.contracts.training import LogChunk, LogChunkLine
 from mp_kit.server.house import House
 from mp_kit.server.processes import free_port
-from mp_kit.server.services import runs, vendors
+from mp_kit.server.services import deployments, runs, vendors
+from mp_kit.server.services.hosting_keeper import Keeper, turn
 from mp_kit.server.wiring import build
 
 pytestmark = pytest.mark.slow
@@ -27,13 +33,19 @@ PAGES = {
     "new-run": f"{ROOT}/training/new",
     "run": f"{ROOT}/training/RUNNING",
     "run-waiting": f"{ROOT}/training/WAITING",
+    "run-finished": f"{ROOT}/training/FINISHED",
     "models": f"{ROOT}/models",
+    "model": f"{ROOT}/models/MODEL",
+    "register": f"{ROOT}/models/new",
     "deployments": f"{ROOT}/deployments",
+    "deploy": f"{ROOT}/deployments/new",
     "deployment": f"{ROOT}/deployments/DEPLOYMENT",
+    "server": f"{ROOT}/deployments/SERVER",
     "connections": f"{ROOT}/connections",
     "keys": f"{ROOT}/keys",
     "webhooks": f"{ROOT}/webhooks",
 }
+OPEN = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
 EMPTY = [name for name, path in PAGES.items() if path == path.lower()]
 
 
@@ -48,13 +60,26 @@ def browser() -> Iterator[Any]:
 def world(browser: Any, house: House, migrated_url: Callable[[], str]) -> Iterator[SimpleNamespace]:
     """A marketplace with a vendor whose desk is full, and one who has just come; not made without a browser."""
     settings = replace(house.settings, base_url=f"http://127.0.0.1:{free_port()}", database_url=migrated_url())
-    built = build(settings)
+    host = MemoryHost()
+    built = replace(
+        build(settings), hosts={("local", "process"): host, ("runpod", "endpoint"): host, ("runpod", "pod"): host}
+    )
     with built.db.begin() as tx:
         full, new = (vendors.create(tx, built.tokens, name, actor="test") for name in ("Full Desk", "Newcomer"))
     ids = furnish(built, full.vendor_id)
+    ids.server = launched(built, full.vendor_id, ids.model)
     with serving(built):
         yield SimpleNamespace(url=settings.base_url, house=built, browser=browser, ids=ids, full=full, new=new)
     built.close()
+
+
+def launched(house: House, vendor_id: str, model_id: str) -> str:
+    """A deployment on an endpoint that is up; gives its id."""
+    wanted = DeploymentRequest(name="cloud", provider="runpod", model_id=model_id, workers_max=3)
+    with house.db.begin() as tx:
+        made = deployments.create(tx, house.tokens, vendor_id, wanted, actor="test", hosts=house.hosts)
+    turn(Keeper(house.db, house.hosts, house.tokens, house.settings.base_url))
+    return made.deployment_id
 
 
 @pytest.fixture
@@ -84,6 +109,7 @@ def test_pages_are_accessible(world: SimpleNamespace, open_page: Callable[..., A
     for name, path in PAGES.items():
         page.goto(re.sub("[A-Z]+$", lambda found: getattr(world.ids, found[0].lower()), path))
         keep(page, f"vendor-{name}-{look}")
+        page.evaluate(OPEN)
         assert [] == page.evaluate(FINDINGS), name
     page = open_page(world.new, **LOOKS[look])
     for name in EMPTY:
@@ -119,6 +145,46 @@ def test_from_login_to_a_cancelled_run(world: SimpleNamespace, open_page: Callab
     page.get_by_role("button", name="Yes, cancel it").click()
     assert "The run is cancelled." in page.locator(".said").inner_text()
     assert "You cancelled it" in page.locator(".lede").inner_text()
+
+
+@pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])
+def test_from_a_finished_run_to_a_rotated_token(
+    world: SimpleNamespace, open_page: Callable[..., Any], with_script: bool
+):
+    """Registered with two clicks, promoted, refused at the gates, deployed on one's own machine, its token rotated."""
+    vendor, mark = (world.full, "script") if with_script else (world.new, "plain")
+    with world.house.db.begin() as tx:
+        run_id = finished(tx, vendor.vendor_id)
+    page = open_page(vendor, java_script_enabled=with_script, **LOOKS["light"])
+    page.goto(f"{ROOT}/training/{run_id}")
+    page.get_by_role("link", name="Register this model").click()
+    page.get_by_role("button", name="Register it").click()
+    assert "Version 1 is registered." in page.locator(".said").inner_text()
+    page.get_by_label("From shadow to").select_option("pilot")
+    page.get_by_label("Why", exact=False).first.fill("it looks good")
+    page.get_by_role("button", name="Change the stage").click()
+    assert "The version is in pilot now." in page.locator(".said").inner_text()
+    page.get_by_label("From pilot to").select_option("prod")
+    page.get_by_role("button", name="Change the stage").click()
+    assert 4 == page.get_by_role("alert").locator("li").count()
+    keep(page, f"vendor-model-refused-{mark}")
+    page.get_by_role("link", name="Deploy it").click()
+    page.get_by_label("Machine").select_option("byoc")
+    assert not page.get_by_label("Workers at most").is_visible()
+    page.get_by_label("Machine").select_option("runpod")
+    assert page.get_by_label("Workers at most").is_visible()
+    keep(page, f"vendor-deploy-runpod-{mark}")
+    page.get_by_label("Machine").select_option("byoc")
+    page.get_by_role("button", name="Deploy it").click()
+    token = page.locator(".once code").last.inner_text()
+    keep(page, f"vendor-deployment-token-{mark}")
+    page.get_by_label("Seconds that the earlier ones live on").fill("60")
+    page.get_by_role("button", name="Rotate").click()
+    assert page.locator(".once code").last.inner_text() not in {"", token}
+    assert 2 == page.get_by_role("region", name="Tokens").locator("tbody tr").count()
+    page.get_by_text("Revoke all of yours…").click()
+    page.get_by_role("button", name="Yes, end them").click()
+    assert "2 tokens ended." in page.locator(".said").inner_text()
 
 
 def test_log_grows_by_itself(world: SimpleNamespace, open_page: Callable[..., Any]):

@@ -1,10 +1,10 @@
-"""The vendor's pages that handle secrets: connections, API keys, webhooks. What is shown once is shown once."""
+"""The vendor's pages that handle secrets: connections, API keys, tokens, webhooks. What is shown once is shown once."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,13 +12,16 @@ import httpx
 import pytest
 from accounts import Accounts, standing_in
 from desks import Visitor, words_of
+from sqlalchemy import text
 
 from mp_kit.server.house import House
 from mp_kit.server.processes import free_port
 from mp_kit.server.wiring import build
 
 ROOT = "/marketplace/vendor"
-CONNECTIONS, KEYS, HOOKS = (f"{ROOT}/{name}" for name in ("connections", "keys", "webhooks"))
+CONNECTIONS, KEYS, HOOKS, DEPLOYMENTS = (
+    f"{ROOT}/{name}" for name in ("connections", "keys", "webhooks", "deployments")
+)
 CANARY = "canary0123456789abcdefCANARY"
 HARM = "<script>alert(1)</script>"
 
@@ -43,20 +46,6 @@ def edge_house(house: House, accounts: Accounts) -> Iterator[House]:
     built = build(settings)
     yield built
     built.close()
-
-
-@pytest.fixture
-def visitor(edge: httpx.Client, vendor: SimpleNamespace) -> Iterator[Visitor]:
-    """The vendor, signed in."""
-    with Visitor(str(edge.base_url), vendor.key) as made:
-        yield made
-
-
-@pytest.fixture
-def other(edge: httpx.Client, new_vendor: Callable[[], SimpleNamespace]) -> Iterator[Visitor]:
-    """Another vendor, signed in."""
-    with Visitor(str(edge.base_url), new_vendor().key) as made:
-        yield made
 
 
 def test_connection_is_set_tested_removed_and_never_shown(visitor: Visitor):
@@ -159,6 +148,29 @@ def test_keys_of_another_vendor_are_404(visitor: Visitor, other: Visitor, vendor
         assert 404 == other.send(KEYS, f"{KEYS}/{key_id}/{verb}").status_code
     assert key_id not in other.get(KEYS).text
     assert key_id in visitor.get(KEYS).text
+
+
+def test_deployments_tokens_are_on_the_page_that_made_them_alone(
+    visitor: Visitor, edge: httpx.Client, edge_house: House
+):
+    """By whichever form they were made: on no other page, in no header, and not in the audit log."""
+    made = visitor.send(f"{DEPLOYMENTS}/new", f"{DEPLOYMENTS}/new", name="live", provider="byoc", model="")
+    found = re.search(rf'action="({DEPLOYMENTS}/dep_\w+)/tokens"', made.text)
+    assert found is not None, words_of(made)
+    path = found[1]
+    answers = [made, visitor.send(path, f"{path}/tokens"), visitor.send(path, f"{path}/tokens/rotate", overlap="60")]
+    tokens = [one for answer in answers for one in re.findall(r"<code>(sit_[^<]{60,})</code>", answer.text)]
+    assert 3 == len({*tokens})
+    later = [visitor.send(path, f"{path}/tokens/rotate", overlap="x"), visitor.send(path, f"{path}/tokens/revoke")]
+    later += [visitor.get(where) for where in (path, DEPLOYMENTS, ROOT, f"{path}?log=on")]
+    with edge_house.db.begin() as tx:
+        noted = str(tx.execute(text("SELECT * FROM audit_log")).all())
+    for token in tokens:
+        secret = token.split("_", 2)[2]
+        assert not [answer for answer in later if secret in answer.text + str(answer.headers)]
+        assert secret not in noted
+    assert "no-store" == made.headers["cache-control"]
+    assert 401 == edge.get("/api/signals", headers={"Authorization": f"Bearer {tokens[-1]}"}).status_code
 
 
 def make_hook(visitor: Visitor, **more: str) -> tuple[str, httpx.Response]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,8 @@ from sqlalchemy import text
 from mp_kit.contracts import DeploymentRequest, Task
 from mp_kit.server.house import House
 from mp_kit.server.providers.runpod_hosting import RunPodHost
-from mp_kit.server.services import consensus, deployments, hostings
+from mp_kit.server.providers.runpod_pod_hosting import PodHost
+from mp_kit.server.services import consensus, deployments, hostings, stray_servers
 from mp_kit.server.services.hosting_keeper import Keeper, turn
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.runs_artifacts import artifact_key
@@ -145,12 +147,14 @@ def test_on_runpod_a_request_wakes_it_and_its_worker_answers(
     with checked({KEY: 100}, pace=pace, folder=tmp_path / "pods", patience=(60, 60)) as fake:
         options = {"image": "mp-kit/trainer:1", "prefix": "mp-test", "api_url": edge_house.settings.base_url}
         host = RunPodHost(lambda _: KEY, base_url=fake.url, settle_seconds=0.2, **options)
-        keeper = Keeper(edge_house.db, {"runpod": host}, edge_house.tokens, edge_house.settings.base_url)
+        keeper = Keeper(edge_house.db, {("runpod", "endpoint"): host}, edge_house.tokens, edge_house.settings.base_url)
         wanted = {"name": "trend", "task": "signal", "version": "1", "run_id": run_id}
         model = edge.post("/api/vendors/models", json=wanted, headers=vendor.headers).json()["data"]["model_id"]
         order = DeploymentRequest(name="cloud", provider="runpod", model_id=model)
         with edge_house.db.begin() as tx:
-            made = deployments.create(tx, edge_house.tokens, vendor.id, order, actor="test", hosts={"runpod": host})
+            made = deployments.create(
+                tx, edge_house.tokens, vendor.id, order, actor="test", hosts={("runpod", "endpoint"): host}
+            )
         where = f"/api/deployments/{made.deployment_id}"
 
         def seen() -> Any:
@@ -165,12 +169,69 @@ def test_on_runpod_a_request_wakes_it_and_its_worker_answers(
         until(keeper, lambda: seen()["hosting"]["workers"].get("idle") == 1 and seen()["liveness"] == "online")
         assert any(
             "listening" in line
-            for line in hostings.logs(edge_house.db.begin, {"runpod": host}, vendor.id, made.deployment_id, 50)
+            for line in hostings.logs(
+                edge_house.db.begin, {("runpod", "endpoint"): host}, vendor.id, made.deployment_id, 50
+            )
         )
         assert KEY not in edge.get(where, headers=vendor.headers).text
         edge.patch(where, json={"wanted": "removed"}, headers=vendor.headers)
         until(keeper, lambda: not alive(edge_house))
         assert [] == [one for one in fake.endpoints if not one.deleted]
+        host.close()
+
+
+def test_in_a_pod_it_answers_its_own_and_nobody_else(
+    edge: httpx.Client,
+    edge_house: House,
+    vendor: SimpleNamespace,
+    run_id: str,
+    deployment: SimpleNamespace,
+    tmp_path: Path,
+):
+    """A pod at a public address: what it costs is told, callers show a token, strays are swept, its end is the end."""
+    pace = Pace(provisioning=0, pull=0, restart=0.05, grace=0.2)
+    with checked({KEY: 100}, pace=pace, folder=tmp_path / "pods") as fake:
+        urls = {"base_url": fake.url, "proxy_url": fake.proxy_url, "api_url": edge_house.settings.base_url}
+        waits = {"settle_seconds": 0.2, "list_seconds": 0.0, "log_seconds": 0.2}
+        host = PodHost(lambda _: KEY, image="mp-kit/trainer:1", prefix="mp-test", **urls, **waits)
+        hosts = {("runpod", "pod"): host}
+        keeper = Keeper(edge_house.db, hosts, edge_house.tokens, edge_house.settings.base_url)
+        wanted = {"name": "trend", "task": "signal", "version": "1", "run_id": run_id}
+        model = edge.post("/api/vendors/models", json=wanted, headers=vendor.headers).json()["data"]["model_id"]
+        order = DeploymentRequest(name="pod", kind="pod", max_price_per_hour=0.1, model_id=model)
+        with edge_house.db.begin() as tx:
+            made = deployments.create(tx, edge_house.tokens, vendor.id, order, actor="test", hosts=hosts)
+        where = f"/api/deployments/{made.deployment_id}"
+
+        def seen() -> Any:
+            return edge.get(where, headers=vendor.headers).json()["data"]
+
+        ready = until(keeper, lambda: (now := seen())["hosting"]["workers"].get("running") == 1 and now)
+        assert ("pod", 0.06, 0.1) == tuple(
+            ready["hosting"][name] for name in ("kind", "price_per_hour", "max_price_per_hour")
+        )
+        question = {"symbol": "EURUSD", "timeframe": "1h", "ohlcv": windows().rows("EURUSD", 650)}
+
+        def ask(**headers: str) -> httpx.Response:
+            return httpx.post(f"{ready['endpoint']}/infer", json=question, headers=headers, timeout=60)
+
+        assert [401, 403] == [ask().status_code, ask(**deployment.headers).status_code]
+        own = ask(Authorization=f"Bearer {made.infra_token}")
+        assert (200, "1") == (own.status_code, own.json()["model_version"])
+        assert 200 == ask(**vendor.headers).status_code
+
+        orphan = {"name": f"mp-test-serve-{made.deployment_id}-a7", "image": "x", "disk": 20}
+        orphan |= {"cpu": {"id": "cpu3c", "vcpuCount": 2}, "args": '{"entrypoint": ["sleep", "60"]}'}
+        stray = httpx.post(f"{fake.url}/pods", json=orphan, headers={"Authorization": f"Bearer {KEY}"}).json()["id"]
+        swept = stray_servers.sweep(
+            edge_house.db, hosts, [(("runpod", "pod"), vendor.id)], now=datetime.now(UTC), young=timedelta(0)
+        )
+        assert (2, [stray]) == (swept.seen, [one.ref for one in swept.strays if one.ended])
+        assert ["RUNNING"] == [pod.status for pod in fake.pods if pod.id != stray]
+
+        edge.patch(where, json={"wanted": "removed"}, headers=vendor.headers)
+        until(keeper, lambda: not alive(edge_house))
+        assert {"TERMINATED"} == {pod.status for pod in fake.pods}
         host.close()
 
 

@@ -16,7 +16,7 @@ from polls import MINUTE, answering, newest, stored, vendor, wanting
 from receivers import receiving
 from sqlalchemy import text
 
-from flows.maintain import watch_deployments
+from flows.maintain import look_after
 from flows.poll_inference import Polling, ask
 from mp_kit.server import prefect_api
 from mp_kit.server.house import House
@@ -91,8 +91,8 @@ def test_the_schedule_rests_and_is_woken(at_home: House, monkeypatch: pytest.Mon
     name = "poll-inference/poll-inference"
     assert "its schedule was paused" == prefect_api.set_schedule(name, active=False)
     assert "its schedule is paused" == prefect_api.set_schedule(name, active=False)
-    watch_deployments.fn()
+    look_after.fn()
     assert state["paused"]
     wanting(at_home, vendor(at_home), "https://models.example.com/infer")
-    watch_deployments.fn()
+    look_after.fn()
     assert not state["paused"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from sqlalchemy import text
 from mp_kit.contracts import DeploymentChange, DeploymentRequest, Hosting, ModelRegistration, Task
 from mp_kit.errors import AuthError, ConflictError, InvalidInputError, NotFoundError, ProviderError, UnavailableError
 from mp_kit.server.house import House
+from mp_kit.server.providers.hosting import HostPhase, HostView
 from mp_kit.server.services import deployments, hostings, models, vendors
 from mp_kit.server.services.hosting_keeper import MOST_FAILURES, Keeper, turn
 from mp_kit.server.services.ids import new_id
-from tests.support.hosts import MemoryHost
+from tests.support.hosts import MemoryHost, everywhere
 
 
 @dataclass
@@ -32,13 +34,13 @@ class Stage:
         wanted = {"name": new_id("n"), "provider": "local", "model_id": self.model, **more}
         with self.house.db.begin() as tx:
             order = DeploymentRequest.model_validate(wanted)
-            hosts = {"local": self.host, "runpod": self.host}
+            hosts = everywhere(self.host)
             made = deployments.create(tx, self.house.tokens, self.vendor, order, actor="test", hosts=hosts)
         return made.deployment_id
 
     def turn(self, times: int = 1) -> None:
         """So many looks, each at once: what would be waited for is due now."""
-        hosts = {"local": self.host, "runpod": self.host}
+        hosts = everywhere(self.host)
         for _ in range(times):
             with self.house.db.begin() as tx:
                 tx.execute(text("UPDATE hostings SET next_look_at = now(), locked_until = NULL"))
@@ -209,9 +211,116 @@ def test_a_token_is_renewed_by_another_launch(stage: Stage):
 def test_two_keepers_launch_one_server(stage: Stage):
     """Who has the claim has it alone."""
     stage.deploy()
-    keeper = Keeper(stage.house.db, {"local": stage.host}, stage.house.tokens, "http://edge.test")
+    keeper = Keeper(stage.house.db, everywhere(stage.host), stage.house.tokens, "http://edge.test")
     assert (1, 0) == (turn(keeper), turn(keeper))
     assert 1 == len(stage.host.orders)
+
+
+POD: dict[str, Any] = {"provider": "runpod", "kind": "pod", "max_price_per_hour": 0.5}
+
+
+def pod_view(price: str, **more: Any) -> HostView:
+    """A pod as it is looked at."""
+    return HostView(**{"phase": HostPhase.READY, "workers": {"total": 1}, "price_per_hour": Decimal(price)} | more)
+
+
+def test_a_pod_is_shown_with_what_it_costs(stage: Stage):
+    """Per hour as its provider charges, and since its launch; a pod is one worker."""
+    made = stage.deploy(**POD)
+    stage.host.view = pod_view("0.24")
+    stage.turn(2)
+    with stage.house.db.begin() as tx:
+        tx.execute(text("UPDATE hostings SET launched_at = now() - interval '2 hours'"))
+    seen = stage.seen(made)
+    assert ("pod", 1, 1, 0.24, 0.5) == (
+        seen.kind,
+        seen.workers_min,
+        seen.workers_max,
+        seen.price_per_hour,
+        seen.max_price_per_hour,
+    )
+    assert pytest.approx(0.48, abs=0.01) == seen.cost
+    with pytest.raises(InvalidInputError, match="one worker"):
+        stage.want(made, workers_max=3)
+
+
+def test_what_is_beyond_repair_is_ended_and_launched_again(stage: Stage):
+    """Ended first, so that never two cost at once; the vendor reads why meanwhile."""
+    made = stage.deploy(**POD)
+    stage.turn()
+    stage.host.view = pod_view("0.24", phase=HostPhase.SICK, detail="Crash loop: five times", is_beyond_repair=True)
+    stage.turn()
+    assert ("ending", "Crash loop: five times", 1) == (
+        stage.state(made),
+        stage.seen(made).failure,
+        len(stage.host.orders),
+    )
+    stage.turn()
+    assert ("queued", {}) == (stage.state(made), stage.host.alive)
+    with stage.house.db.begin() as tx:
+        wait = tx.execute(text("SELECT extract(epoch FROM next_look_at - now()) FROM hostings")).scalar_one()
+    assert 1 < wait <= 2
+    stage.host.view = None
+    stage.turn()
+    assert ("running", None, [1, 2]) == (
+        stage.state(made),
+        stage.seen(made).failure,
+        [order.attempt for order in stage.host.orders],
+    )
+
+
+def test_a_crash_loop_is_given_up_after_five_launches(stage: Stage):
+    """Nothing costs any more; the vendor reads why, and may start it again."""
+    made = stage.deploy(**POD)
+    stage.host.view = pod_view("0.24", phase=HostPhase.SICK, detail="Crash loop", is_beyond_repair=True)
+    stage.turn(MOST_FAILURES * 3 + 3)
+    assert ("failed", "Crash loop", MOST_FAILURES, {}) == (
+        stage.state(made),
+        stage.seen(made).failure,
+        len(stage.host.orders),
+        stage.host.alive,
+    )
+    assert stage.seen(made).price_per_hour is None
+    stage.host.view = None
+    stage.want(made, wanted="running")
+    stage.turn()
+    assert "running" == stage.state(made)
+
+
+def test_a_pod_that_grew_too_dear_is_ended(stage: Stage):
+    """A lost answer may have made it, or RunPod has raised the price."""
+    made = stage.deploy(**POD)
+    stage.turn()
+    stage.host.view = pod_view("0.51")
+    stage.turn()
+    assert ("ending", "It costs $0.5100 per hour, and $0.5000 was ordered as the most.") == (
+        stage.state(made),
+        stage.seen(made).failure,
+    )
+
+
+def test_stopped_while_it_was_beyond_repair_stays_stopped(stage: Stage):
+    """What is wanted comes before what has failed."""
+    made = stage.deploy(**POD)
+    stage.turn()
+    stage.host.view = pod_view("0.24", phase=HostPhase.SICK, detail="Crash loop", is_beyond_repair=True)
+    stage.turn()
+    stage.want(made, wanted="stopped")
+    stage.turn(2)
+    assert "stopped" == stage.state(made)
+
+
+def test_each_kind_has_its_own_place(stage: Stage):
+    """A marketplace without pods takes no order for one, and its keeper leaves those of others alone."""
+    made = stage.deploy(**POD)
+    endpoints = {("runpod", "endpoint"): stage.host}
+    keeper = Keeper(stage.house.db, endpoints, stage.house.tokens, "http://edge.test")
+    assert 0 == turn(keeper)
+    wanted = DeploymentRequest.model_validate({"name": "x", "model_id": stage.model, **POD})
+    with stage.house.db.begin() as tx, pytest.raises(InvalidInputError, match="runs no servers on runpod as pod"):
+        deployments.create(tx, stage.house.tokens, stage.vendor, wanted, actor="test", hosts=endpoints)
+    stage.turn()
+    assert ("running", 0.5) == (stage.state(made), stage.host.orders[0].spec["max_price_per_hour"])
 
 
 def test_a_model_without_a_run_cannot_be_run_here(stage: Stage):
@@ -231,6 +340,6 @@ def test_another_vendors_deployment_does_not_exist(stage: Stage):
     with stage.house.db.begin() as tx, pytest.raises(NotFoundError):
         hostings.change(tx, "vnd_other", made, DeploymentChange(wanted="stopped"), actor="test")
     with pytest.raises(NotFoundError):
-        hostings.logs(stage.house.db.begin, {"local": stage.host}, "vnd_other", made, 5)
+        hostings.logs(stage.house.db.begin, everywhere(stage.host), "vnd_other", made, 5)
     stage.turn()
-    assert ["listening"] == hostings.logs(stage.house.db.begin, {"local": stage.host}, stage.vendor, made, 5)
+    assert ["listening"] == hostings.logs(stage.house.db.begin, everywhere(stage.host), stage.vendor, made, 5)

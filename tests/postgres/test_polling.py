@@ -15,7 +15,7 @@ from sqlalchemy import text
 from webhook_steps import count, endpoint
 
 from mp_kit.contracts import DeploymentChange, ModelRegistration, PollBreaker, Task, WebhookEventType
-from mp_kit.errors import InvalidInputError, NotFoundError
+from mp_kit.errors import AuthError, InvalidInputError, NotFoundError
 from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.inference import Said
@@ -25,7 +25,7 @@ from mp_kit.server.services.poll_breaker import Rules
 from mp_kit.server.services.poll_calls import Budget, Claim, Refusal, Terms, claim, note
 from mp_kit.server.services.poller import ask_all
 from mp_kit.server.store.polling import Bar
-from tests.support.hosts import MemoryHost
+from tests.support.hosts import MemoryHost, everywhere
 
 RUN = """INSERT INTO training_runs (id, vendor_id, round_id, task, provider, state, body_sha256, finished_at)
          VALUES (:run, :vendor, :round, 'signal', 'local', 'succeeded', '', now())"""
@@ -272,15 +272,40 @@ def test_a_hosted_server_is_asked_where_its_provider_said(house: House, server: 
     where = server.url.rpartition("/")[0]
     execute(house, "UPDATE pollings SET infer_url = NULL")
     execute(house, HOSTED, id=made, vendor=owner, where=where)
-    assert ["accepted"] == [one.outcome for one in ask(house, live(), hosts={"runpod": host})]
+    assert ["accepted"] == [one.outcome for one in ask(house, live(), hosts=everywhere(host))]
     assert "Bearer key-of-the-vendor" == server.got[0][0]["authorization"]
     with pytest.raises(InvalidInputError, match="knows its address"):
         change(house, owner, made, infer_url=server.url)
     later = live(at=newest() + MINUTE)
     assert ["failed"] == [one.outcome for one in ask(house, later)]
     execute(house, "UPDATE hostings SET wanted = 'removed'")
-    assert [] == ask(house, later, hosts={"runpod": host})
+    assert [] == ask(house, later, hosts=everywhere(host))
     execute(house, "DELETE FROM hostings")
+
+
+def test_a_server_that_asks_its_callers_is_shown_a_pass(house: House, server: Receiver):
+    """A token of the deployment, good for being asked about and nothing else; the same for a round, and then gone."""
+    owner, host, seen = vendor(house), MemoryHost(), []
+    host.asks_callers = True
+    made = wanting(house, owner, server.url)
+    execute(house, "UPDATE pollings SET infer_url = NULL")
+    execute(house, HOSTED, id=made, vendor=owner, where=server.url.rpartition("/")[0])
+
+    def asking(handler: Any) -> None:
+        token = handler.headers["authorization"].removeprefix("Bearer ")
+        seen.append((token, house.tokens.authenticate(token, house.db.begin)))
+        answering()(handler)
+
+    server.misdeed = asking
+    try:
+        assert ["accepted"] * 2 == [one.outcome for one in ask(house, live("A", "B"), hosts=everywhere(host))]
+        [(token, who), (again, _)] = seen
+        assert (again, owner, made, []) == (token, who.vendor_id, who.deployment_id, who.scope["routes"])
+        house.tokens.forget()
+        with pytest.raises(AuthError):
+            house.tokens.authenticate(token, house.db.begin)
+    finally:
+        execute(house, "DELETE FROM hostings")
 
 
 def test_a_flow_that_is_killed_between_call_and_store(house: House, server: Receiver):

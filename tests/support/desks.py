@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Self
@@ -14,10 +16,12 @@ from mp_kit.contracts import DeploymentRequest, DeploymentStatus, HeartbeatWrite
 from mp_kit.contracts.training import LogChunk, LogChunkLine, RunHeartbeat, TrainingRequest
 from mp_kit.server.house import House
 from mp_kit.server.services import deployments, models, runs, runs_claims
+from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.runs_states import Step
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Tx
 
+MODEL_FILES = ("model.onnx", "model_card.json")
 HISTORY = [{"step": n, "loss": 1.0 / (n + 1), "accuracy": 0.5 + n / 100} for n in range(8)]
 
 
@@ -55,13 +59,39 @@ def at_work(tx: Tx, run_id: str, *said: str, history: Any = HISTORY) -> None:
         runs.append_logs(tx, run_id, LogChunk(seq=0, lines=lines), now=now())
 
 
+def finished(tx: Tx, vendor_id: str, *, task: str = "signal", files: Sequence[str] = MODEL_FILES) -> str:
+    """A run that succeeded, with the files of a model; gives its id."""
+    publish(tx)
+    run_id = new_id("run")
+    told = {"files": [{"name": name, "size_bytes": 7, "sha256": "0" * 64} for name in files]}
+    tx.execute(
+        text(
+            "INSERT INTO training_runs (id, vendor_id, round_id, task, provider, state, body_sha256, artifacts,"
+            " started_at, finished_at)"
+            " VALUES (:run, :vendor, 'rnd_desk', :task, 'byoc', 'succeeded', '', CAST(:told AS jsonb), now(), now())"
+        ),
+        {"run": run_id, "vendor": vendor_id, "task": task, "told": json.dumps(told)},
+    )
+    for name in files:
+        tx.execute(
+            text(
+                "INSERT INTO run_artifacts (run_id, name, size_bytes, sha256, object_key, uploaded_at)"
+                " VALUES (:run, :name, 7, :sha, :key, now())"
+            ),
+            {"run": run_id, "name": name, "sha": "0" * 64, "key": f"{run_id}/{name}"},
+        )
+    return run_id
+
+
 def furnish(house: House, vendor_id: str, *, name: str = "trend", said: str = "epoch 1") -> SimpleNamespace:
-    """A round, two runs, a model in pilot, a deployment that was heard; their ids."""
+    """A round, three runs, a model in pilot, a deployment that was heard; their ids."""
     with house.db.begin() as tx:
         publish(tx)
         running, waiting = order(tx, vendor_id), order(tx, vendor_id, task="optimizer")
         at_work(tx, running, said, "epoch 2")
-        made = models.register(tx, vendor_id, ModelRegistration(name=name, task=Task.SIGNAL, version="1"))
+        done = finished(tx, vendor_id)
+        origin = ModelRegistration(name=name, task=Task.SIGNAL, version="1", run_id=done, description=said)
+        made = models.register(tx, vendor_id, origin)
         models.change_stage(tx, vendor_id, made.model_id, "1", Stage.PILOT, actor="test", reason=None)
         wanted = DeploymentRequest(name=name, provider="byoc", model_id=made.model_id)
         placed = deployments.create(tx, house.tokens, vendor_id, wanted, actor="test")
@@ -73,7 +103,8 @@ def furnish(house: House, vendor_id: str, *, name: str = "trend", said: str = "e
             message=said,
         )
         deployments.heartbeat(tx, Principal(kind="vendor", vendor_id=vendor_id), beat)
-    return SimpleNamespace(running=running, waiting=waiting, model=made.model_id, deployment=placed.deployment_id)
+    ids = {"model": made.model_id, "version": made.version_id, "deployment": placed.deployment_id}
+    return SimpleNamespace(running=running, waiting=waiting, finished=done, **ids)
 
 
 def now() -> datetime:

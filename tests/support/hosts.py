@@ -8,7 +8,13 @@ from typing import Any
 
 from mp_kit.errors import MarketplaceError
 from mp_kit.server.providers.addresses import AddressGuard
-from mp_kit.server.providers.hosting import Door, Hosted, HostOrder, HostPhase, HostView
+from mp_kit.server.providers.hosting import Door, FoundServer, Hosted, HostOrder, HostPhase, Hosts, HostView
+
+
+def everywhere(host: MemoryHost) -> Hosts:
+    """One place in place of all."""
+    places = (("local", "process"), ("runpod", "endpoint"), ("runpod", "pod"))
+    return dict.fromkeys(places, host)
 
 
 class MemoryHost:
@@ -22,6 +28,10 @@ class MemoryHost:
         unsure: Raised by ``find``.
         limits: As the provider has them; None for as ordered.
         stubborn: How many requests to end it ignores.
+        view: What ``look`` tells of a living one, in place of the usual.
+        found: What ``mine`` tells, by vendor; an error is raised.
+        said: The lines of every log.
+        mute: Raised in place of a log.
     """
 
     def __init__(self) -> None:
@@ -33,7 +43,12 @@ class MemoryHost:
         self.limits: tuple[int, int] | None = None
         self.scaled: list[tuple[int, int]] = []
         self.stubborn = 0
-        self.phase = HostPhase.READY
+        self.asks_callers = False
+        self.view: HostView | None = None
+        self.found: dict[str, list[FoundServer] | MarketplaceError] = {}
+        self.ended: list[str] = []
+        self.said = ["listening"]
+        self.mute: MarketplaceError | None = None
 
     def check(self, spec: Mapping[str, Any]) -> None:
         """Takes every order."""
@@ -59,7 +74,7 @@ class MemoryHost:
         """Alive or gone."""
         if hosted.ref not in self.alive:
             return HostView(HostPhase.GONE, detail="killed from outside")
-        return HostView(self.phase, {"running": 1, "total": 1}, self.limits, "1 running")
+        return self.view or HostView(HostPhase.READY, {"running": 1, "total": 1}, self.limits, "1 running")
 
     def scale(self, hosted: Hosted, least: int, most: int) -> None:  # noqa: ARG002 - the protocol's
         """Notes it."""
@@ -68,6 +83,7 @@ class MemoryHost:
 
     def end(self, hosted: Hosted) -> None:
         """Ends it, unless it is stubborn."""
+        self.ended.append(hosted.ref)
         if self.stubborn:
             self.stubborn -= 1
         else:
@@ -75,8 +91,18 @@ class MemoryHost:
 
     def door(self, hosted: Hosted) -> Door:
         """Where it was said to be."""
-        return Door(f"{hosted.endpoint}/infer", AddressGuard(allow_private=True), "key-of-the-vendor")
+        guard, where = AddressGuard(allow_private=True), f"{hosted.endpoint}/infer"
+        return Door(where, guard, wants_pass=True) if self.asks_callers else Door(where, guard, "key-of-the-vendor")
 
     def logs(self, hosted: Hosted, tail: int) -> Sequence[str]:  # noqa: ARG002 - the protocol's
-        """One line."""
-        return ["listening"][:tail]
+        """What it said last."""
+        if self.mute is not None:
+            raise self.mute
+        return self.said[-tail:]
+
+    def mine(self, vendor_id: str) -> Sequence[FoundServer]:
+        """What was put there."""
+        found = self.found.get(vendor_id, [])
+        if isinstance(found, MarketplaceError):
+            raise found
+        return found

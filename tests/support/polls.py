@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from mp_kit.contracts import Deployment, DeploymentRequest
 from mp_kit.market.bars import make_table
 from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
-from mp_kit.server.providers.hosting import Host
+from mp_kit.server.providers.hosting import Hosts
 from mp_kit.server.providers.inference import Asker
 from mp_kit.server.services import deployments, vendors
 from mp_kit.server.services.ids import new_id
@@ -65,7 +65,7 @@ def poller(
     house: House,
     *,
     seconds: float = 2.0,
-    hosts: Mapping[str, Host] | None = None,
+    hosts: Hosts | None = None,
     guard: AddressGuard | None = None,
     budget: Budget | None = None,
     rules: Rules | None = None,
@@ -74,7 +74,8 @@ def poller(
 ) -> Poller:
     terms = Terms(budget or Budget(), rules or Rules(), call_seconds=seconds)
     allowing = guard or AddressGuard(allow_private=True)
-    return Poller(house.db, house.signer, Asker(seconds), allowing, hosts or {}, terms, threads, each)
+    asker = Asker(seconds)
+    return Poller(house.db, house.signer, house.tokens, asker, allowing, hosts or {}, terms, threads, each)
 
 
 def ask(house: House, bars: Live, *, within: float = 20.0, **how: Any) -> list[Asked]:

@@ -17,6 +17,7 @@ SECRETS = {
     "access code": ("ac_0123456789", "ac_***"),
     "webhook secret": ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_***"),
     "hugging face token": ("hf_abcdefghijklmnopqrstuvwxyz of hf_repo_id", "hf_*** of hf_repo_id"),
+    "github token": ("token gho_16C7e42F292c6912E7710c838347Ae178B4a.", "token gho_***."),
     "jwt": (f"token={JWT} x", "token=eyJ*** x"),
     "local signature": ("/files/a?expires=1&signature=00ff&x=1", "/files/a?expires=1&signature=***&x=1"),
     "s3 signature": ("?X-Amz-Signature=deadbeef&b", "?X-Amz-Signature=***&b"),

@@ -106,7 +106,27 @@ def test_wrong_number_of_threads_is_refused(value: str, tmp_path: Path):
         load(tmp_path, {**ENV, "MP_EDGE_THREADS": value})
 
 
-URLS = {"MP_RUNPOD_URL": "runpod_url", "HF_ENDPOINT": "huggingface_url", "WANDB_BASE_URL": "wandb_url"}
+@pytest.mark.parametrize("value", ["https://proxy.example", "https://{pod}.example", "ftp://{pod}-{port}.example"])
+def test_wrong_address_of_pods_is_refused(value: str, tmp_path: Path):
+    """It must say where the pod and its port come."""
+    with pytest.raises(SetupError, match=r"^MP_RUNPOD_PROXY_URL must"):
+        load(tmp_path, {**ENV, "MP_RUNPOD_PROXY_URL": value})
+
+
+def test_address_of_pods_is_a_pattern(tmp_path: Path):
+    """A stand-in's, or RunPod's own."""
+    given = "http://127.0.0.1:1/proxy/{pod}/{port}"
+    assert given == load(tmp_path, {**ENV, "MP_RUNPOD_PROXY_URL": given}).runpod_proxy_url
+    assert "https://{pod}-{port}.proxy.runpod.net" == load(tmp_path, ENV).runpod_proxy_url
+
+
+URLS = {
+    "MP_RUNPOD_URL": "runpod_url",
+    "HF_ENDPOINT": "huggingface_url",
+    "WANDB_BASE_URL": "wandb_url",
+    "MP_GITHUB_URL": "github_url",
+    "MP_GITHUB_API_URL": "github_api_url",
+}
 
 
 @pytest.mark.parametrize("name", URLS)
@@ -122,9 +142,10 @@ def test_services_have_their_public_addresses_unless_told(tmp_path: Path):
     """Without the slash at the end."""
     settings = load(tmp_path, ENV)
     public = ["https://api.runpod.io/v2", "https://huggingface.co", "https://api.wandb.ai"]
+    public += ["https://github.com", "https://api.github.com"]
     assert public == [getattr(settings, field) for field in URLS.values()]
     told = load(tmp_path, {**ENV, **dict.fromkeys(URLS, "http://127.0.0.1:1/x/")})
-    assert ["http://127.0.0.1:1/x"] * 3 == [getattr(told, field) for field in URLS.values()]
+    assert ["http://127.0.0.1:1/x"] * 5 == [getattr(told, field) for field in URLS.values()]
 
 
 def test_retired_master_keys(tmp_path: Path):
@@ -202,7 +223,25 @@ def test_repr_shows_no_secret(tmp_path: Path):
     assert "do-not-show-me" not in repr(settings)
     assert SEED not in repr(settings)
     hidden = {field.name for field in dataclasses.fields(Settings) if not field.repr}
-    assert {"database_url", "retired_master_keys", "store_env", *FIELDS.values()} == hidden
+    assert {"database_url", "retired_master_keys", "store_env", "github_client_secret", *FIELDS.values()} == hidden
+
+
+def test_github_app_without_its_secret_is_refused(tmp_path: Path):
+    """At the start, not at the first sign-in; without an app there is nothing to refuse."""
+    with pytest.raises(SetupError, match="MP_GITHUB_CLIENT_SECRET is not"):
+        load(tmp_path, {**ENV, "MP_GITHUB_CLIENT_ID": "Iv1.app"})
+    assert "" == load(tmp_path, {**ENV, "MP_GITHUB_CLIENT_SECRET": "do-not-show-me"}).github_client_id
+
+
+def test_github_enterprise_is_one_address(tmp_path: Path):
+    """Its API lies below it, unless it is said to be elsewhere; the public one has its own host."""
+    assert "https://api.github.com" == load(tmp_path, ENV).github_api_url
+    own = {**ENV, "MP_GITHUB_URL": "https://git.example/"}
+    assert "https://git.example/api/v3" == load(tmp_path, own).github_api_url
+    assert (
+        "https://api.git.example"
+        == load(tmp_path, {**own, "MP_GITHUB_API_URL": "https://api.git.example"}).github_api_url
+    )
 
 
 def test_settings_are_frozen(tmp_path: Path):

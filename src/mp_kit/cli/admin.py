@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mp_kit.cli import admin_consensus, admin_keys, admin_models, admin_money, admin_store, admin_webhooks
+from mp_kit.cli import (
+    admin_consensus,
+    admin_identities,
+    admin_keys,
+    admin_models,
+    admin_money,
+    admin_store,
+    admin_webhooks,
+)
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
 from mp_kit.cli.output import Json, emit, pairs, say, table
 
@@ -31,6 +39,9 @@ app.command("sweep")(admin_money.sweep)
 vendor.command("ceiling")(admin_money.ceiling)
 vendor.command("code")(admin_keys.code)
 vendor.command("revoke-keys")(admin_keys.revoke_keys)
+vendor.command("link")(admin_identities.link)
+vendor.command("unlink")(admin_identities.unlink)
+vendor.command("accounts")(admin_identities.accounts)
 
 RoundId = Annotated[str, typer.Argument(help="The round's id.")]
 Wait = Annotated[float, typer.Option("--wait", min=1, help="Longest wait for the flow run, in seconds.")]

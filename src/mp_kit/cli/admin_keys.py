@@ -28,7 +28,7 @@ def revoke_keys(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Ends every key, session and code of a vendor at once; its deployments' tokens live on."""
+    """Ends every key, session, code and linked account of a vendor at once; its deployments' tokens live on."""
     from mp_kit.server.services import keys, vendors
 
     with open_house(home) as house, house.db.begin() as tx:

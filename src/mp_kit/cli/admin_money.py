@@ -13,7 +13,10 @@ from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, open_house
 from mp_kit.cli.output import FAILED, OK, Json, emit, say, table
 
 if TYPE_CHECKING:
-    from mp_kit.server.services.strays import SweepReport
+    from collections.abc import Sequence
+
+    from mp_kit.server.services.stray_servers import ServerReport, StrayServer
+    from mp_kit.server.services.strays import Stray, SweepReport
 
 
 def sweep(
@@ -21,29 +24,45 @@ def sweep(
     home: Home = None,
     json: Json = False,
 ) -> int:
-    """Ends machines on vendors' accounts that no open run stands for, and fetches bills; needs no other process."""
-    from mp_kit.server.services import strays
+    """Ends machines and servers on vendors' accounts that nobody wants, and fetches bills; needs no other process."""
+    from mp_kit.server.services import stray_servers, strays
 
     now = datetime.now(UTC)
     with open_house(home) as house:
         with house.db.begin() as tx:
             accounts = strays.accounts_of(tx, house.providers)
+            places = stray_servers.accounts_of(tx, house.hosts)
         report = strays.sweep(house.db, house.providers, accounts, now=now, dry_run=dry_run, actor=ACTOR)
+        servers = stray_servers.sweep(house.db, house.hosts, places, now=now, dry_run=dry_run, actor=ACTOR)
         bills = 0 if dry_run else strays.reconcile(house.db, house.providers, now=now)
     facts = {"seen": report.seen, "strays": [asdict(stray) for stray in report.strays], "bills": bills}
-    emit(facts | {"unreachable": list(report.unreachable)}, as_json=json, text=lambda: _told(report, bills, dry_run))
-    for account in report.unreachable:
+    facts["servers"] = {"seen": servers.seen, "strays": [asdict(stray) for stray in servers.strays]}
+    unreachable = [*report.unreachable, *servers.unreachable]
+    told = f"{_told(report, bills, dry_run)}\n{_servers_told(servers, dry_run)}"
+    emit(facts | {"unreachable": unreachable}, as_json=json, text=told)
+    for account in unreachable:
         say(f"could not be looked at: {account}")
-    left = [stray for stray in report.strays if not stray.ended and not dry_run]
-    return FAILED if report.unreachable or left else OK
+    left = [stray for found in (report, servers) for stray in found.strays if not stray.ended and not dry_run]
+    return FAILED if unreachable or left else OK
 
 
 def _told(report: SweepReport, bills: int, dry_run: bool) -> str:
     said = f"{report.seen} machines of ours, {len(report.strays)} of them astray; {bills} bills came."
     if not report.strays:
         return said
-    rows = [{**asdict(stray), "ended": "would be" if dry_run else stray.ended} for stray in report.strays]
-    return said + "\n" + table(rows, ["provider", "vendor_id", "ref", "run_id", "price_per_hour", "because", "ended"])
+    return f"{said}\n{_table(report.strays, dry_run, 'provider', 'vendor_id', 'ref', 'run_id')}"
+
+
+def _servers_told(report: ServerReport, dry_run: bool) -> str:
+    said = f"{report.seen} servers of ours, {len(report.strays)} of them astray."
+    if not report.strays:
+        return said
+    return f"{said}\n{_table(report.strays, dry_run, 'provider', 'kind', 'vendor_id', 'ref', 'deployment_id')}"
+
+
+def _table(strays: Sequence[Stray | StrayServer], dry_run: bool, *columns: str) -> str:
+    rows = [{**asdict(stray), "ended": "would be" if dry_run else stray.ended} for stray in strays]
+    return table(rows, [*columns, "price_per_hour", "because", "ended"])
 
 
 def ceiling(

@@ -26,10 +26,17 @@ _POLL_COLUMNS = ("event_time", "symbol", "timeframe", "outcome", "late", "http_s
 def deploy(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
     model: Annotated[str | None, typer.Option("--model", help="MODEL or MODEL:VERSION, by name or id.")] = None,
     provider: Annotated[str, typer.Option("--provider", help="runpod (your account) or local.")] = "runpod",
+    kind: Annotated[
+        str, typer.Option("--kind", help="On RunPod: endpoint (workers by request) or pod (one, at all hours).")
+    ] = "endpoint",
+    max_price: Annotated[
+        float | None, typer.Option("--max-price", help="US dollars per hour that a pod may cost; a pod needs it.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The deployment's name; the model's by default.")] = None,
     image: Annotated[str | None, typer.Option("--image", help="Your own image, on RunPod.")] = None,
     gpu: Annotated[str | None, typer.Option("--gpu", help="A GPU, on RunPod; CPUs alone by default.")] = None,
     cpu: Annotated[int, typer.Option("--cpu", help="Virtual CPUs.", min=1)] = 2,
+    memory: Annotated[int, typer.Option("--memory", help="GB of a pod without a GPU.", min=1)] = 4,
     workers_min: Annotated[int, typer.Option("--min", help="Fewest workers; 0 lets an endpoint sleep.")] = 0,
     workers_max: Annotated[int, typer.Option("--max", help="Most workers.")] = 1,
     timeout: Annotated[int, typer.Option("--timeout", help="Longest answer of an endpoint, in seconds.")] = 120,
@@ -43,7 +50,8 @@ def deploy(  # noqa: PLR0913, PLR0917 - a command has as many options as its use
     market = session()
     model_name, _, version = (model or "").partition(":")
     known = market.models.find(model_name) if model_name else None
-    order: dict[str, Any] = {"provider": provider, "cpu": cpu, "gpu": gpu, "image": image}
+    order: dict[str, Any] = {"provider": provider, "cpu": cpu, "memory": memory, "gpu": gpu, "image": image}
+    order |= {"kind": kind, "max_price_per_hour": max_price}
     order |= {"workers_min": workers_min, "workers_max": workers_max, "timeout_seconds": timeout, "idle_seconds": idle}
     order |= {"model_id": known.id if known else None, "version": version or None, "poll": poll or None}
     called = name or (known.name if known else "default")

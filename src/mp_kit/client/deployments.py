@@ -21,7 +21,7 @@ from mp_kit.contracts.deployments import (
     IssuedToken,
     TokenRequest,
 )
-from mp_kit.contracts.hosting import DeploymentChange, DeploymentLogs
+from mp_kit.contracts.hosting import DeploymentChange, DeploymentLogs, Hosting
 from mp_kit.contracts.polling import Poll
 from mp_kit.contracts.signals import StoreResult
 from mp_kit.errors import InvalidInputError
@@ -48,9 +48,17 @@ class DeploymentView(Shown, Deployment):
             "created_at": self.created_at,
             "last_heartbeat_at": self.last_heartbeat_at,
             "stands": self.words,
+            "costs": _costs(self.hosting),
             "model_id": self.model_id,
             "infra_token": "set (hidden)" if self.infra_token else None,
         }
+
+
+def _costs(hosting: Hosting | None) -> str | None:
+    if hosting is None or hosting.price_per_hour is None:
+        return None
+    most = f", ${hosting.max_price_per_hour:.4f} at most" if hosting.max_price_per_hour is not None else ""
+    return f"${hosting.price_per_hour:.4f} per hour{most}; ${hosting.cost or 0:.2f} since its launch"
 
 
 class PollView(Shown, Poll):
@@ -141,8 +149,9 @@ class Deployments:
             gpu: Wanted GPU.
             image: Container image of the inference server.
             model_id: The model that it serves.
-            **more: ``version``, ``workers_min``, ``workers_max``, ``timeout_seconds``, ``idle_seconds``; ``poll``,
-                ``infer_url``, ``poll_symbols``, ``poll_timeframes``.
+            **more: ``kind`` on RunPod, ``endpoint`` (workers by request) or ``pod`` (one server at all hours, with
+                ``max_price_per_hour`` in US dollars); ``version``, ``workers_min``, ``workers_max``,
+                ``timeout_seconds``, ``idle_seconds``; ``poll``, ``infer_url``, ``poll_symbols``, ``poll_timeframes``.
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.

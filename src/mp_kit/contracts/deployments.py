@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mp_kit.contracts.common import Instant, Model, Name, VersionText
-from mp_kit.contracts.hosting import MOST_WORKERS, Hosting, Liveness
+from mp_kit.contracts.hosting import MOST_PRICE, MOST_WORKERS, Hosting, Liveness
 from mp_kit.contracts.polling import Polling, PollWish
 
 
@@ -27,6 +27,13 @@ class DeploymentRequest(PollWish):
 
     name: Name
     provider: Literal["runpod", "byoc", "local"] = "runpod"
+    kind: Literal["endpoint", "pod"] = Field(default="endpoint", description="On RunPod: workers by request, or a pod.")
+    max_price_per_hour: float | None = Field(
+        default=None,
+        gt=0,
+        le=MOST_PRICE,
+        description="US dollars that a pod may cost; it runs, and costs, at all hours.",
+    )
     cpu: int = Field(default=2, gt=0, description="Virtual CPUs.")
     memory: int = Field(default=4, gt=0, description="GiB.")
     gpu: str | None = None
@@ -42,6 +49,24 @@ class DeploymentRequest(PollWish):
     def _workers_fit(self) -> DeploymentRequest:
         if self.workers_min > self.workers_max:
             msg = f"workers_min {self.workers_min} is above workers_max {self.workers_max}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _pod_fits(self) -> DeploymentRequest:
+        if self.kind != "pod" and self.max_price_per_hour is not None:
+            msg = "max_price_per_hour bounds a pod's price: order kind pod, or leave it out"
+            raise ValueError(msg)
+        if self.kind != "pod":
+            return self
+        if self.provider != "runpod":
+            msg = f"kind pod is RunPod's; {self.provider} has none"
+            raise ValueError(msg)
+        if self.max_price_per_hour is None:
+            msg = "a pod costs at all hours: say what it may cost, max_price_per_hour in US dollars"
+            raise ValueError(msg)
+        if self.workers_max != 1:
+            msg = "a pod is one worker: leave workers_max out, or order kind endpoint"
             raise ValueError(msg)
         return self
 

@@ -13,6 +13,8 @@ from mp_kit.contracts.polling import PollWish
 HostingKind = Literal["endpoint", "pod", "process"]
 
 MOST_WORKERS = 10
+MOST_PRICE = 1_000.0
+"""US dollars per hour; a price above it is a slip of the pen."""
 
 
 class Liveness(StrEnum):
@@ -49,6 +51,11 @@ class Hosting(Model):
     detail: str | None = None
     failure: str | None = None
     launched_at: Instant | None = None
+    price_per_hour: float | None = Field(default=None, description="US dollars, as its provider charges now.")
+    max_price_per_hour: float | None = Field(default=None, description="US dollars, as ordered; above it, it is ended.")
+    cost: float | None = Field(
+        default=None, description="US dollars since its launch, price times time: the provider's bill is the truth."
+    )
 
 
 class DeploymentChange(PollWish):

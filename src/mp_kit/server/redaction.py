@@ -25,6 +25,7 @@ _RULES = (
     (re.compile(r"\b(whsec_)[A-Za-z0-9+/=]{6,}"), _HIDDEN),  # base64
     (re.compile(r"\b((?:vk|sit|ac|whsec)_)[A-Za-z0-9_\-.]{6,}"), _HIDDEN),
     (re.compile(r"\b((?:hf|rpa)_)[A-Za-z0-9]{20,}"), _HIDDEN),  # Hugging Face, RunPod
+    (re.compile(r"\b(gh[opsur]_)[A-Za-z0-9_]{20,}"), _HIDDEN),  # GitHub
     (re.compile(r"\b(eyJ)[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"), _HIDDEN),
     (re.compile(r"(?i)((?:x-amz-(?:signature|credential|security-token)|signature)(?:=|%3D))[^&\s\"'<>]+"), _HIDDEN),
     (re.compile(r"(?i)(\bbearer\s+)[A-Za-z0-9_\-.=+/]{6,}"), _HIDDEN),

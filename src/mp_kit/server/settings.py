@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -54,11 +55,13 @@ NOTED_NAMES = (
     "MP_STORE_URL",
     "MP_RUNPOD",
     "MP_RUNPOD_URL",
+    "MP_RUNPOD_PROXY_URL",
     "MP_RUNPOD_SETTLE_SECONDS",
     "MP_TRAINER_IMAGE",
     "HF_ENDPOINT",
     "WANDB_BASE_URL",
     "MP_WEBHOOK_ALLOW_PRIVATE",
+    "MP_GITHUB_URL",
 )
 """No secrets: what `mp up` notes in its home, so that the operator's commands over that home mean the same places."""
 
@@ -85,6 +88,7 @@ class Settings:
         late_grace_seconds: A signal older than its bar's end by more than this is late.
         store_env: Keys and endpoint of the object store, by their names in the environment.
         runpod_url: Root of RunPod's REST API, version 2 (MP_RUNPOD_URL).
+        runpod_proxy_url: Public address of a pod's port, with {pod} and {port} in it (MP_RUNPOD_PROXY_URL).
         allow_runpod: Vendors may train on their RunPod accounts; MP_RUNPOD=0 turns that off.
         runpod_settle_seconds: Below this age a pod that is not seen is not called absent (MP_RUNPOD_SETTLE_SECONDS).
         trainer_image: Docker image with mp-kit in it, for pods whose order names none (MP_TRAINER_IMAGE).
@@ -94,6 +98,11 @@ class Settings:
             networks, and over http: for rehearsals (MP_WEBHOOK_ALLOW_PRIVATE).
         poll_calls_per_day: Calls of a vendor's deployments in a day (MP_POLL_CALLS_PER_DAY).
         poll_seconds_per_day: Seconds of waiting for their answers (MP_POLL_SECONDS_PER_DAY).
+        github_client_id: Of the OAuth app with which vendors sign in; nobody does where it is empty
+            (MP_GITHUB_CLIENT_ID).
+        github_client_secret: Its secret (MP_GITHUB_CLIENT_SECRET).
+        github_url: Root of GitHub's pages (MP_GITHUB_URL).
+        github_api_url: Root of its API (MP_GITHUB_API_URL); of an Enterprise server ``/api/v3`` below its pages.
     """
 
     home: Path
@@ -113,6 +122,7 @@ class Settings:
     late_grace_seconds: float = 300.0
     store_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     runpod_url: str = "https://api.runpod.io/v2"
+    runpod_proxy_url: str = "https://{pod}-{port}.proxy.runpod.net"
     allow_runpod: bool = True
     runpod_settle_seconds: int = 120
     trainer_image: str = ""
@@ -121,6 +131,10 @@ class Settings:
     webhook_allow_private: bool = False
     poll_calls_per_day: int = 20_000
     poll_seconds_per_day: int = 7_200
+    github_client_id: str = ""
+    github_client_secret: str = field(default="", repr=False)
+    github_url: str = "https://github.com"
+    github_api_url: str = "https://api.github.com"
 
     @property
     def signing_seed_bytes(self) -> bytes:
@@ -183,6 +197,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         allow_local=env.get("MP_ALLOW_LOCAL", state.get("allow_local", "")) in {"1", "true"},
         store_env={name: env[name] for name in STORE_NAMES if env.get(name)},
         runpod_url=_url("MP_RUNPOD_URL", env, Settings.runpod_url),
+        runpod_proxy_url=_pattern("MP_RUNPOD_PROXY_URL", env, Settings.runpod_proxy_url),
         allow_runpod=env.get("MP_RUNPOD", "1") not in {"0", "false"},
         runpod_settle_seconds=_count("MP_RUNPOD_SETTLE_SECONDS", env, Settings.runpod_settle_seconds),
         trainer_image=env.get("MP_TRAINER_IMAGE", ""),
@@ -191,6 +206,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         webhook_allow_private=env.get("MP_WEBHOOK_ALLOW_PRIVATE", "") in {"1", "true"},
         poll_calls_per_day=_count("MP_POLL_CALLS_PER_DAY", env, Settings.poll_calls_per_day),
         poll_seconds_per_day=_count("MP_POLL_SECONDS_PER_DAY", env, Settings.poll_seconds_per_day),
+        **_github(env),
     )
 
 
@@ -228,6 +244,20 @@ def _read(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in document.items()}
 
 
+def _github(env: Mapping[str, str]) -> dict[str, Any]:
+    client_id, client_secret = env.get("MP_GITHUB_CLIENT_ID", ""), env.get("MP_GITHUB_CLIENT_SECRET", "")
+    if client_id and not client_secret:
+        raise SetupError("MP_GITHUB_CLIENT_ID is set and MP_GITHUB_CLIENT_SECRET is not.", hint="Set both, or neither.")
+    url = _url("MP_GITHUB_URL", env, Settings.github_url)
+    default = Settings.github_api_url if url == Settings.github_url else f"{url}/api/v3"
+    return {
+        "github_client_id": client_id,
+        "github_client_secret": client_secret,
+        "github_url": url,
+        "github_api_url": _url("MP_GITHUB_API_URL", env, default),
+    }
+
+
 def _count(name: str, env: Mapping[str, str], default: int) -> int:
     value = env.get(name) or str(default)
     if not value.isascii() or not value.isdecimal() or int(value) < 1:
@@ -244,6 +274,13 @@ def _url(name: str, env: Mapping[str, str], default: str) -> str:
         is_good = False
     if not is_good:
         raise SetupError(f"{name} must be an http(s) URL with a host and without a password.")
+    return value
+
+
+def _pattern(name: str, env: Mapping[str, str], default: str) -> str:
+    value = _url(name, env, default)
+    if "{pod}" not in value or "{port}" not in value:
+        raise SetupError(f"{name} must have {{pod}} and {{port}} in it, as {default} has.")
     return value
 
 

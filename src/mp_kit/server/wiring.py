@@ -14,13 +14,15 @@ from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.byoc import ByocProvider, Heard
-from mp_kit.server.providers.hosting import Host
+from mp_kit.server.providers.github import CALLBACK, GitHub
+from mp_kit.server.providers.hosting import Host, Place
 from mp_kit.server.providers.inference import Asker
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.providers.local_hosting import LocalHost
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.providers.runpod import RunPodProvider
 from mp_kit.server.providers.runpod_hosting import RunPodHost
+from mp_kit.server.providers.runpod_pod_hosting import PodHost
 from mp_kit.server.providers.webhook_post import Poster
 from mp_kit.server.services import connections, runs_environment
 from mp_kit.server.services.poll_calls import Budget, Terms
@@ -48,12 +50,12 @@ def build(settings: Settings) -> House:
     if settings.allow_runpod:
         providers["runpod"] = runpod
     prefix = f"mp-{signer.key_id[:8].lower()}"
-    hosts: dict[str, Host] = {}
+    hosts: dict[Place, Host] = {}
     if settings.allow_local:
-        hosts["local"] = LocalHost(settings.home / "deployments", _mark())
-    runpod_host = _runpod_host(settings, prefix, runpod_keys(db, vault))
+        hosts["local", "process"] = LocalHost(settings.home / "deployments", _mark())
+    endpoints, pods = _runpod_hosts(settings, prefix, runpod_keys(db, vault))
     if settings.allow_runpod:
-        hosts["runpod"] = runpod_host
+        hosts |= {("runpod", "endpoint"): endpoints, ("runpod", "pod"): pods}
     return House(
         settings=settings,
         db=db,
@@ -67,7 +69,8 @@ def build(settings: Settings) -> House:
         providers=providers,
         poster=Poster(AddressGuard(allow_private=settings.webhook_allow_private)),
         hosts=hosts,
-        on_close=(runpod.close, runpod_host.close),
+        github=_github(settings) if settings.github_client_id else None,
+        on_close=(runpod.close, endpoints.close, pods.close),
     )
 
 
@@ -92,14 +95,30 @@ def _runpod(settings: Settings, signer: Signer, keys: Callable[[str], str]) -> R
     )
 
 
-def _runpod_host(settings: Settings, prefix: str, keys: Callable[[str], str]) -> RunPodHost:
-    return RunPodHost(
-        keys,
-        image=settings.trainer_image,
-        prefix=prefix,
-        base_url=settings.runpod_url,
-        api_url=settings.base_url,
-        settle_seconds=settings.runpod_settle_seconds,
+def _runpod_hosts(settings: Settings, prefix: str, keys: Callable[[str], str]) -> tuple[RunPodHost, PodHost]:
+    image, api_url, settle = settings.trainer_image, settings.base_url, settings.runpod_settle_seconds
+    base_url, proxy_url = settings.runpod_url, settings.runpod_proxy_url
+    return (
+        RunPodHost(keys, image=image, prefix=prefix, base_url=base_url, api_url=api_url, settle_seconds=settle),
+        PodHost(
+            keys,
+            image=image,
+            prefix=prefix,
+            base_url=base_url,
+            proxy_url=proxy_url,
+            api_url=api_url,
+            settle_seconds=settle,
+        ),
+    )
+
+
+def _github(settings: Settings) -> GitHub:
+    return GitHub(
+        settings.github_client_id,
+        settings.github_client_secret,
+        redirect_uri=f"{settings.base_url}{CALLBACK}",
+        url=settings.github_url,
+        api_url=settings.github_api_url,
     )
 
 
@@ -142,12 +161,13 @@ def make_poller(house: House, *, call_seconds: float) -> Poller:
     budget = Budget(settings.poll_calls_per_day, settings.poll_seconds_per_day)
     grace = timedelta(seconds=settings.late_grace_seconds)
     terms = Terms(budget, call_seconds=call_seconds, grace=grace)
-    return Poller(house.db, house.signer, Asker(call_seconds), house.poster.guard, house.hosts, terms)
+    asker, guard = Asker(call_seconds), house.poster.guard
+    return Poller(house.db, house.signer, house.tokens, asker, guard, house.hosts, terms)
 
 
 def _hide_secrets(settings: Settings) -> None:
     own = (settings.token_pepper, settings.jwt_secret, settings.signing_seed, settings.url_key, settings.service_key)
-    redaction.remember(settings.master_key, *settings.retired_master_keys, *own)
+    redaction.remember(settings.master_key, *settings.retired_master_keys, settings.github_client_secret, *own)
 
 
 @contextmanager

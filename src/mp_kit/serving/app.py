@@ -70,6 +70,7 @@ class Application:
     """The routes around a model.
 
     Args:
+        admit: Hears the headers of each request to ``/infer`` first, and raises to refuse it; None for anybody.
         version: Overrules the model's own, where it is given.
         ping_path: The load balancer's path.
         answered: Hears of each answer.
@@ -80,6 +81,7 @@ class Application:
     def __init__(
         self,
         *,
+        admit: Callable[[Mapping[str, str]], None] | None = None,
         version: str | None = None,
         ping_path: str = "/ping",
         answered: Answered | None = None,
@@ -88,6 +90,7 @@ class Application:
     ) -> None:
         self.figures = Figures()
         self.most_bytes = most_bytes
+        self._admit = admit
         self._version = version
         self._answered = answered
         self._model: Model | None = None
@@ -134,6 +137,8 @@ class Application:
         """
         try:
             if (method, path) == ("POST", "/infer"):
+                if self._admit is not None:
+                    self._admit(headers)
                 return self._infer(headers, body)
             route = self._routes.get((method, path))
             return route() if route is not None else self._refuse_route(path)

@@ -37,6 +37,7 @@ class ServerEnv:
         model_version: Overrules the model's own.
         heartbeat_seconds: Between two signs of life.
         push: Whether answers to live bars are sent to the marketplace.
+        asks_callers: Whether callers of ``/infer`` must show a token of this deployment's, or of its vendor's.
     """
 
     port: int = 8000
@@ -49,6 +50,7 @@ class ServerEnv:
     model_version: str | None = None
     heartbeat_seconds: float = 30.0
     push: bool = True
+    asks_callers: bool = False
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> ServerEnv:
@@ -78,6 +80,7 @@ class ServerEnv:
             model_version=given.get("MODEL_VERSION"),
             heartbeat_seconds=_seconds(given.get("HEARTBEAT_INTERVAL", "30")),
             push=given.get("PUSH_SIGNALS", "1").lower() not in _OFF,
+            asks_callers=_asks_callers(given, api_url),
         )
 
 
@@ -95,6 +98,17 @@ def _api_url(given: Mapping[str, str]) -> str | None:
                 )
             return root
     return None
+
+
+def _asks_callers(given: Mapping[str, str], api_url: str | None) -> bool:
+    asked = given.get("INFER_CALLERS", "anyone").lower()
+    if asked not in {"anyone", "token"}:
+        raise SetupError(f"INFER_CALLERS is {asked!r}; it must be anyone or token.")
+    if asked == "token" and not (api_url and given.get("VENDOR_ID") and given.get("DEPLOYMENT_ID")):
+        raise SetupError(
+            "INFER_CALLERS=token needs MARKETPLACE_API_URL, VENDOR_ID and DEPLOYMENT_ID: callers are asked about there."
+        )
+    return asked == "token"
 
 
 def _port(text: str) -> int:

@@ -19,6 +19,7 @@ from mp_kit.client.signals import SignalBox
 from mp_kit.contracts.signals import SignalWrite
 from mp_kit.errors import MarketplaceError
 from mp_kit.serving.app import Application
+from mp_kit.serving.callers import Callers
 from mp_kit.serving.environment import ServerEnv
 from mp_kit.serving.model import Model
 from mp_kit.serving.pulse import Pulse
@@ -44,8 +45,15 @@ class Running:
         self._market: Marketplace | None = None
         self._pusher: Pusher | None = None
         self._pulse: Pulse | None = None
+        self._callers: Callers | None = None
+        if env.asks_callers:
+            self._callers = Callers(env.api_url or "", env.vendor_id, env.deployment_id, transport=transport)
         self.app = Application(
-            version=env.model_version, ping_path=env.ping_path, answered=self._answered, at_once=at_once
+            admit=self._callers.admit if self._callers is not None else None,
+            version=env.model_version,
+            ping_path=env.ping_path,
+            answered=self._answered,
+            at_once=at_once,
         )
         self.web = WebServer(self.app, env.host, env.port)
         if env.token is not None and env.api_url is not None:
@@ -71,8 +79,9 @@ class Running:
             self._pusher.stop()
         if self._pulse is not None:
             self._pulse.stop()
-        if self._market is not None:
-            self._market.close()
+        for open_ in (self._market, self._callers):
+            if open_ is not None:
+                open_.close()
 
     def _answered(self, request: BaseModel, answer: BaseModel, dry: bool) -> None:
         if self._pusher is None or dry:

@@ -44,7 +44,7 @@ _SAID_SECONDS = 60
 _TITLES = {401: "Sign in", 402: "Over budget", 403: "Not allowed", 404: "Not found", 405: "Not like this",
            409: "Not possible now", 422: "Not understood", 429: "Too many at once", 503: "Back soon"}  # fmt: skip
 
-__all__ = ["POLICY", "TEMPLATES", "page", "redirect", "sorry"]
+__all__ = ["POLICY", "TEMPLATES", "away", "page", "redirect", "sorry"]
 
 
 def page(visit: Visit, template: str, *, status: int = 200, **facts: Any) -> Response[bytes]:
@@ -75,6 +75,16 @@ def redirect(visit: Visit, path: str, *, say: str = "", cookies: tuple[Cookie, .
     left = [*cookies, cookie(visit, SAID_COOKIE, quote(say), seconds=_SAID_SECONDS)] if say else list(cookies)
     answer = _respond(visit, b"", 303, left)
     answer.headers["Location"] = path
+    return answer
+
+
+def away(visit: Visit, url: str, *, cookies: tuple[Cookie, ...] = ()) -> Response[bytes]:
+    """Sends the visitor to another site (303), one that the operator set.
+
+    Only in answer to GET: browsers hold what answers a form against the policy's form-action.
+    """
+    answer = _respond(visit, b"", 303, list(cookies))
+    answer.headers |= {"Location": url, "Cache-Control": "no-store"}
     return answer
 
 

@@ -1,8 +1,9 @@
-"""Signing in with an API key, and out again."""
+"""Signing in with an API key, and out again; GitHub's way in is :mod:`mp_kit.server.console.github`."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Response, get, post
 from litestar.params import FromQuery
@@ -10,6 +11,7 @@ from litestar.params import FromQuery
 from mp_kit.errors import AuthError, ForbiddenError
 from mp_kit.server.console.pages import page, redirect
 from mp_kit.server.console.visits import (
+    GITHUB,
     HOME,
     LOGIN,
     SESSION_COOKIE,
@@ -30,11 +32,16 @@ _MAX_KEY_CHARS = 200
 
 
 @get(LOGIN, sync_to_thread=True, include_in_schema=False)
-def login_form(visit: TheVisit, next: FromQuery[str | None] = None) -> Response[bytes]:  # noqa: A002 - its name in the URL
-    """The login page; whoever is signed in already goes on."""
-    if visit.vendor_id is not None:
+def login_form(
+    house: TheHouse,
+    visit: TheVisit,
+    next: FromQuery[str | None] = None,  # noqa: A002 - its name in the URL
+    again: FromQuery[str | None] = None,
+) -> Response[bytes]:
+    """The login page; whoever is signed in already goes on, unless the page that led here asks for it once more."""
+    if visit.vendor_id is not None and again is None:
         return redirect(visit, safe_path(next, _AFTER_LOGIN))
-    return _form(visit, safe_path(next, _AFTER_LOGIN))
+    return _form(house, visit, safe_path(next, _AFTER_LOGIN))
 
 
 @post(LOGIN, sync_to_thread=True, include_in_schema=False, status_code=200)
@@ -44,7 +51,7 @@ def login(house: TheHouse, visit: TheVisit, form: TheForm) -> Response[bytes]:
     try:
         session = _open(house, form.get("api_key", "").strip())
     except (AuthError, ForbiddenError) as error:
-        return _form(visit, target, problem=error.message, status=error.http)
+        return _form(house, visit, target, problem=error.message, status=error.http)
     seconds = vendors.SESSION_HOURS * 3_600
     return redirect(visit, target, cookies=(cookie(visit, SESSION_COOKIE, session, seconds=seconds),))
 
@@ -77,8 +84,9 @@ def _open(house: House, api_key: str) -> str:
         return vendors.open_session(tx, house.tokens, who.vendor_id or "", who.token_id).token
 
 
-def _form(visit: Visit, target: str, *, problem: str = "", status: int = 200) -> Response[bytes]:
+def _form(house: House, visit: Visit, target: str, *, problem: str = "", status: int = 200) -> Response[bytes]:
     facts: dict[str, Any] = {"title": "Sign in", "target": target, "problem": problem}
+    facts["github"] = f"{GITHUB}?next={quote(target, safe='')}" if house.github is not None else ""
     return page(visit, "login.html", status=status, **facts)
 
 

@@ -31,6 +31,7 @@ NONCE_COOKIE = "mp_visit"
 SAID_COOKIE = "mp_said"
 CSRF_FIELD = "csrf"
 LOGIN = "/marketplace/login"
+GITHUB = f"{LOGIN}/github"
 HOME = "/marketplace"
 
 _ROOTS = ("/marketplace", "/consensus")
@@ -158,12 +159,23 @@ def cookie(visit: Visit, name: str, value: str, *, seconds: int | None = None) -
     return Cookie(key=name, value=value, path="/", max_age=age, httponly=True, samesite="lax", secure=visit.secure)
 
 
+def nonce_of(connection: Connection) -> str:
+    """The random cookie of a browser; empty where it has none."""
+    nonce = connection.cookies.get(NONCE_COOKIE, "")
+    return nonce if len(nonce) == 43 else ""  # noqa: PLR2004 - 32 bytes as base64
+
+
+def new_nonce() -> str:
+    """A random cookie for a browser."""
+    return secrets.token_urlsafe(32)
+
+
 def _read(connection: Connection) -> Visit:
     house: House = connection.app.state.house
     token = connection.cookies.get(SESSION_COOKIE, "")
     vendor_id, name, refused = _who(house, token)
-    nonce = connection.cookies.get(NONCE_COOKIE, "")
-    fresh = None if len(nonce) == 43 or vendor_id else secrets.token_urlsafe(32)  # noqa: PLR2004 - 32 bytes as base64
+    nonce = nonce_of(connection)
+    fresh = None if nonce or vendor_id else new_nonce()
     return Visit(
         path=_path(connection),
         vendor_id=vendor_id,

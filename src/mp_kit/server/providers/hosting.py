@@ -1,10 +1,11 @@
-"""What every place for servers offers the keeper: start, find, look, scale, end, logs.
+"""What every place for servers offers the keeper and the sweep: start, find, look, scale, end, logs, mine.
 
 1. ``start`` is idempotent by (deployment, attempt): the name is searched first, ordered once, and never ordered again
    after a lost answer; ``find`` tells what became of it.
 2. ``GONE`` means that nothing is left to pay for, confirmed; who is not sure says ``UNKNOWN``.
 3. ``end`` may be repeated. It asks; only ``look`` says that it happened.
-4. Secrets travel in ``HostOrder.env`` only, and never show in a repr.
+4. ``mine`` tells what bears this marketplace's name, wanted or not, and nothing else of a vendor's.
+5. Secrets travel in ``HostOrder.env`` only, and never show in a repr.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 
 from mp_kit.server.providers.addresses import AddressGuard
 
-__all__ = ["Door", "Host", "HostOrder", "HostPhase", "HostView", "Hosted"]
+__all__ = ["Door", "FoundServer", "Host", "HostOrder", "HostPhase", "HostView", "Hosted", "Hosts", "Place"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class HostOrder:
         vendor_id: On whose account.
         env: Of the server, with the deployment's token.
         spec: ``cpu``, ``memory``, ``gpu``, ``image``, ``workers_min``, ``workers_max``, ``timeout_seconds``,
-            ``idle_seconds`` as ordered.
+            ``idle_seconds``, ``max_price_per_hour`` as ordered.
     """
 
     deployment_id: str
@@ -65,11 +67,13 @@ class Door:
         url: The address, as its provider or its vendor gave it.
         guard: Says whether it may be sent to; asked again for each call.
         bearer: A credential that this address, and no other, may see.
+        wants_pass: It asks its callers for a token of its deployment.
     """
 
     url: str
     guard: AddressGuard
     bearer: str | None = field(default=None, repr=False)
+    wants_pass: bool = False
 
 
 class HostPhase(StrEnum):
@@ -92,12 +96,35 @@ class HostView:
         workers: Workers by state, ``total`` among them.
         limits: Fewest and most workers as the provider has them now; None where it has none.
         detail: A sentence for the vendor.
+        price_per_hour: US dollars as charged now; None where that is not told.
+        is_beyond_repair: It costs, and only another launch mends it.
     """
 
     phase: HostPhase
     workers: Mapping[str, int] = field(default_factory=dict)
     limits: tuple[int, int] | None = None
     detail: str = ""
+    price_per_hour: Decimal | None = None
+    is_beyond_repair: bool = False
+
+
+@dataclass(frozen=True)
+class FoundServer:
+    """Something of ours on a vendor's account, whether or not a deployment wants it.
+
+    Attributes:
+        hosted: To end it.
+        deployment_id: Read from its name.
+        attempt: Read from its name.
+        created_at: When its provider made it.
+        price_per_hour: US dollars; 0 where it costs by use, or nothing.
+    """
+
+    hosted: Hosted
+    deployment_id: str
+    attempt: int
+    created_at: datetime
+    price_per_hour: float = 0.0
 
 
 class Host(Protocol):
@@ -144,3 +171,18 @@ class Host(Protocol):
         Raises:
             MarketplaceError: The vendor's credential is not to be had.
         """
+
+    def mine(self, vendor_id: str) -> Sequence[FoundServer]:
+        """Every server on the vendor's account that bears this marketplace's name and still exists.
+
+        Raises:
+            CredentialError: The vendor has no account, or its key is refused.
+            ProviderError: The provider does not answer.
+        """
+
+
+Place = tuple[str, str]
+"""Provider and kind, ``("runpod", "pod")`` for instance."""
+
+Hosts = Mapping[Place, Host]
+"""Where servers run here."""

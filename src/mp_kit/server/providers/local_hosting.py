@@ -14,7 +14,7 @@ from typing import Any
 
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Handle, LaunchOrder, Phase
-from mp_kit.server.providers.hosting import Door, Hosted, HostOrder, HostPhase, HostView
+from mp_kit.server.providers.hosting import Door, FoundServer, Hosted, HostOrder, HostPhase, HostView
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.spawning import tail as tail_of
 from mp_kit.serving.project import free_port
@@ -81,6 +81,11 @@ class LocalHost:
     def door(self, hosted: Hosted) -> Door:
         """On this machine; the address is our own, so that loopback is right."""
         return Door(f"{hosted.endpoint}/infer", AddressGuard(allow_private=True))
+
+    def mine(self, vendor_id: str) -> Sequence[FoundServer]:
+        """The vendor's processes that live, wanted or not."""
+        found = self._processes.mine(vendor_id)
+        return [FoundServer(self._hosted(one.handle), one.run_id, one.attempt, one.created_at) for one in found]
 
     def _hosted(self, handle: Handle) -> Hosted:
         port = (self._root / handle.ref / "port").read_text()

@@ -21,13 +21,13 @@ from typing import Any
 
 import httpx
 
-from mp_kit.errors import InvalidInputError, MarketplaceError, UnavailableError
+from mp_kit.errors import MarketplaceError
 from mp_kit.server.providers.base import Found, Handle, LaunchOrder, Observed, Offer, Phase
 from mp_kit.server.providers.runpod_api import Account, RunPodApi
 from mp_kit.server.providers.runpod_gpus import read_gpu
 from mp_kit.server.providers.runpod_launch import Launcher
 from mp_kit.server.providers.runpod_market import Market
-from mp_kit.server.providers.runpod_orders import Container, image_of, is_loopback, pod_name, read_name
+from mp_kit.server.providers.runpod_orders import Container, check_way_back, image_of, pod_name, read_name
 from mp_kit.server.providers.runpod_watch import PodLists, Watch
 from mp_kit.server.providers.runpod_wire import LogEvent, Pod, instant_text, money
 
@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 BASE_URL = "https://api.runpod.io/v2"
 COMMAND = ("python", "-m", "mp_kit.trainer")
-_READINGS = 3
-_READING_SECONDS = 1.0
 _THREADS = 8
 _HOURLY_UP_TO = timedelta(days=7)
 
@@ -90,7 +88,6 @@ class RunPodProvider:
         self._api_url = api_url
         self._prefix = prefix
         self._clock = clock
-        self._sleep = sleep
         self._settle = timedelta(seconds=settle_seconds)
         self._list_seconds = list_seconds
         self._api = RunPodApi(base_url, transport=transport, clock=clock, sleep=sleep)
@@ -114,12 +111,7 @@ class RunPodProvider:
             InvalidInputError: Pods could not call this marketplace back, there is no image for them, or the order's is
                 no image.
         """
-        if self._api_url and is_loopback(self._api_url) and not is_loopback(self._api.base_url):
-            raise InvalidInputError(
-                f"RunPod's machines could not call this marketplace back: it knows itself as {self._api_url}, "
-                "which is an address of this machine alone.",
-                hint="The operator sets INFRA_BASE_URL to an address that RunPod reaches. Or name another provider.",
-            )
+        check_way_back(self._api_url, self._api.base_url)
         image_of(machine, self._image)
 
     def offers(self, vendor_id: str, machine: Mapping[str, Any]) -> Sequence[Offer]:
@@ -156,18 +148,7 @@ class RunPodProvider:
             UnavailableError: RunPod does not answer, or it is too early to tell.
         """
         account = self._account(vendor_id)
-        name = pod_name(self._prefix, run_id, attempt)
-        pod = self._launcher.search(account, name)
-        if pod is None and self._clock() - since < self._settle:
-            left = self._settle - (self._clock() - since)
-            raise UnavailableError(
-                f"Pod {name} does not show; it is called absent in {left.seconds} s at the earliest."
-            )
-        for _ in range(_READINGS - 1):
-            if pod is None:
-                self._sleep(_READING_SECONDS)
-                pod = self._launcher.search(account, name)
-        return self._launcher.handle(account, pod) if pod else None
+        return self._launcher.find(account, pod_name(self._prefix, run_id, attempt), since, self._settle)
 
     def observe(self, handles: Sequence[Handle]) -> Mapping[str, Observed]:
         """One list call per vendor, and a lookup by id for each pod that the list misses and that is due."""

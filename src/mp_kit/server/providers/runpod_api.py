@@ -24,7 +24,7 @@ from mp_kit.errors import CredentialError, ProviderError, UnavailableError
 from mp_kit.server.providers.runpod_failures import CONNECT, Answer, failure_of, sent
 from mp_kit.server.providers.runpod_logs import Snapshot
 from mp_kit.server.providers.runpod_pace import Pace
-from mp_kit.server.providers.runpod_wire import GpuKind, LogEvent, Pod, instant_text
+from mp_kit.server.providers.runpod_wire import CpuKind, GpuKind, LogEvent, Pod, instant_text
 from mp_kit.version import __version__
 
 __all__ = ["USER_AGENT", "Account", "RunPodApi"]
@@ -162,6 +162,16 @@ class RunPodApi:
         params = {"include": "AVAILABILITY", "product": "POD", "count": str(count), "cloud": cloud}
         page = self._read(account, "/catalog/gpus", params)
         return [kind for kind in map(GpuKind.read, _list(page, "gpus")) if kind]
+
+    def cpus(self, account: Account, *, count: int) -> list[CpuKind]:
+        """The catalogue of CPU pods: prices per vCPU, and stock for pods with so many of them.
+
+        Raises:
+            ProviderError: No answer, or none that is a catalogue.
+        """
+        params = {"include": "AVAILABILITY", "product": "POD", "vcpuCount": str(count)}
+        page = self._read(account, "/catalog/cpus", params)
+        return [kind for kind in map(CpuKind.read, _list(page, "cpus")) if kind]
 
     def bill(self, account: Account, since: datetime, until: datetime, bucket: str) -> list[Mapping[str, Any]]:
         """What the account's pods cost: a record per pod and bucket.

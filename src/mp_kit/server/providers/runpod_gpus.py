@@ -88,12 +88,13 @@ class Candidate:
     """One order that could be placed.
 
     Attributes:
-        gpu: RunPod's id.
-        count: GPUs in the pod.
+        gpu: RunPod's id of the GPU; of the CPU flavour where it is a CPU pod.
+        count: GPUs in the pod, or vCPUs.
         cloud: ``SECURE`` or ``COMMUNITY``.
         price: US dollars per hour for the pod.
         stock: The catalogue's hint.
         place: Data centre; empty to let RunPod choose.
+        is_cpu: A pod without a GPU.
     """
 
     gpu: str
@@ -102,12 +103,14 @@ class Candidate:
     price: Decimal
     stock: str
     place: str = ""
+    is_cpu: bool = False
 
     def offer(self) -> Offer:
         """As the protocol shows it."""
         stock = "any" if self.stock == "unknown" else self.stock
         data = {"gpu": self.gpu, "count": self.count, "cloud": self.cloud, "data_center": self.place}
         name = self.gpu if self.count == 1 else f"{self.count} x {self.gpu}"
+        name = f"{self.count} vCPUs of {self.gpu}" if self.is_cpu else name
         return Offer(name, self.price, stock, self.cloud.lower(), data)
 
 

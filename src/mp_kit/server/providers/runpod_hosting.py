@@ -21,15 +21,24 @@ import httpx
 
 from mp_kit.errors import InvalidInputError, NotFoundError, ProviderError, UnavailableError
 from mp_kit.server.providers.addresses import AddressGuard
-from mp_kit.server.providers.hosting import Door, Hosted, HostOrder, HostPhase, HostView
+from mp_kit.server.providers.hosting import Door, FoundServer, Hosted, HostOrder, HostPhase, HostView
 from mp_kit.server.providers.runpod_api import Account
 from mp_kit.server.providers.runpod_endpoints import EndpointApi
 from mp_kit.server.providers.runpod_gpus import read_gpu, wanted_ids
-from mp_kit.server.providers.runpod_orders import MAX_VARIABLES, image_of, is_loopback
+from mp_kit.server.providers.runpod_orders import (
+    MAX_VARIABLES,
+    SERVER_COMMAND,
+    check_way_back,
+    image_of,
+    is_loopback,
+    pod_name,
+    read_name,
+    serve_prefix,
+)
+from mp_kit.server.providers.runpod_wire import instant
 
 __all__ = ["RunPodHost"]
 
-_COMMAND = ("python", "-m", "mp_kit.serving")
 _REQUESTS_PER_WORKER = 4
 _READINGS = 3
 _READING_SECONDS = 1.0
@@ -66,7 +75,7 @@ class RunPodHost:
         sleep: Callable[[float], None] = time.sleep,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._keys, self._image, self._prefix, self._api_url = keys, image, prefix, api_url
+        self._keys, self._image, self._prefix, self._api_url = keys, image, serve_prefix(prefix), api_url
         self._settle = timedelta(seconds=settle_seconds)
         self._clock, self._sleep = clock, sleep
         self._api = EndpointApi(base_url, transport=transport, clock=clock, sleep=sleep)
@@ -80,18 +89,14 @@ class RunPodHost:
 
     def check(self, spec: Mapping[str, Any]) -> None:
         """Refuses what no endpoint could run: no image, a GPU that does not exist, an address of this machine."""
-        if self._api_url and is_loopback(self._api_url) and not is_loopback(self._api.base_url):
-            raise InvalidInputError(
-                f"RunPod's machines could not call this marketplace back: it knows itself as {self._api_url}.",
-                hint="The operator sets INFRA_BASE_URL to an address that RunPod reaches. Or deploy with local.",
-            )
+        check_way_back(self._api_url, self._api.base_url)
         image_of({"base_image": spec.get("image")}, self._image)
         wanted_ids(read_gpu(spec.get("gpu")).name)
 
     def start(self, order: HostOrder) -> Hosted:
         """Finds the endpoint of an attempt, or orders it, once."""
         self.check(order.spec)
-        account, name = self._account(order.vendor_id), self._name(order.deployment_id, order.attempt)
+        account, name = self._account(order.vendor_id), pod_name(self._prefix, order.deployment_id, order.attempt)
         try:
             found = self._search(account, name)
         except ProviderError as error:  # an earlier call may have made it
@@ -102,7 +107,7 @@ class RunPodHost:
 
     def find(self, deployment_id: str, attempt: int, vendor_id: str, since: datetime) -> Hosted | None:
         """The endpoint of an attempt; None when it was absent in repeated readings after the settling time."""
-        account, name = self._account(vendor_id), self._name(deployment_id, attempt)
+        account, name = self._account(vendor_id), pod_name(self._prefix, deployment_id, attempt)
         found = self._search(account, name)
         if found is None and self._clock() - since < self._settle:
             raise UnavailableError(f"Endpoint {name} does not show, and it is too early to call it absent.")
@@ -150,11 +155,18 @@ class RunPodHost:
         guard = AddressGuard(allow_private=is_loopback(self._api.base_url))
         return Door(f"{hosted.endpoint.rstrip('/')}/infer", guard, self._keys(hosted.vendor_id))
 
+    def mine(self, vendor_id: str) -> Sequence[FoundServer]:
+        """The vendor's endpoints that bear this marketplace's name."""
+        account = self._account(vendor_id)
+        named = [(one, read_name(self._prefix, str(one.get("name")))) for one in self._api.endpoints(account)]
+        return [self._found(account, one, *name) for one, name in named if name]
+
+    def _found(self, account: Account, one: Mapping[str, Any], deployment_id: str, attempt: int) -> FoundServer:
+        made = instant(one.get("createdAt")) or self._clock()
+        return FoundServer(self._hosted(account, one), deployment_id, attempt, made)
+
     def _account(self, vendor_id: str) -> Account:
         return Account(vendor_id, self._keys(vendor_id))
-
-    def _name(self, deployment_id: str, attempt: int) -> str:
-        return f"{self._prefix}-serve-{deployment_id}-a{attempt}"
 
     def _search(self, account: Account, name: str) -> Mapping[str, Any] | None:
         """The oldest endpoint of a name; doubles, which nobody ordered, are removed."""
@@ -179,7 +191,7 @@ class RunPodHost:
             "idleTimeout": int(spec.get("idle_seconds", 60)),
         }
         own = spec.get("image")  # a vendor's own image brings its own command
-        args = {} if own else {"args": json.dumps({"entrypoint": [_COMMAND[0]], "cmd": list(_COMMAND[1:])})}
+        args = {} if own else {"args": json.dumps({"entrypoint": [SERVER_COMMAND[0]], "cmd": [*SERVER_COMMAND[1:]]})}
         return {
             "name": name,
             "type": "LOAD_BALANCER",

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -26,20 +27,39 @@ from mp_kit.server.providers.base import Handle, LaunchOrder, Phase
 from mp_kit.server.providers.runpod_api import Account, RunPodApi
 from mp_kit.server.providers.runpod_failures import Answer, failure_of
 from mp_kit.server.providers.runpod_gpus import Candidate, read_gpu
-from mp_kit.server.providers.runpod_market import Market, affordable, check_hours, price_cap
-from mp_kit.server.providers.runpod_orders import Container, placed, pod_body, pod_name
+from mp_kit.server.providers.runpod_market import Bound, Market, affordable, budget_bound, check_hours
+from mp_kit.server.providers.runpod_orders import Container, placed, pod_body
 from mp_kit.server.providers.runpod_watch import PodLists
 from mp_kit.server.providers.runpod_wire import Pod, instant_text
 
-__all__ = ["Launcher"]
+__all__ = ["Launcher", "PodOrder"]
 
 log = logging.getLogger(__name__)
 
 _SEARCH_WAITS = (0.5, 1.0, 2.0, 3.0, 4.0)
+_READINGS = 3
+_READING_SECONDS = 1.0
 _MAX_CANDIDATES = 12
 _MAX_PAUSES = 2
 _LONGEST_PAUSE = 10.0
 _RULE_OR_CAPACITY, _NO_KEY, _NO_ACCESS, _UNKNOWN_POD, _TOO_MANY = 400, 401, 403, 404, 429
+
+
+@dataclass(frozen=True)
+class PodOrder:
+    """A pod to have, on whatever machine.
+
+    Attributes:
+        body: Its order but for the machine.
+        choose: Gives the machines to try, in order; asked only if there is no pod of this name yet.
+        bound: What it may cost.
+        on_made: Told of a pod as soon as it exists, also of one that is ended at once because it costs too much.
+    """
+
+    body: Mapping[str, Any] = field(repr=False)
+    choose: Callable[[], Sequence[Candidate]]
+    bound: Bound
+    on_made: Callable[[Handle], None] = lambda _: None
 
 
 class Launcher:
@@ -76,20 +96,44 @@ class Launcher:
         self._condemned: set[str] = set()
 
     def launch(self, account: Account, order: LaunchOrder, list_seconds: float) -> Handle:
-        """Finds the pod of an attempt, or orders it; errors as in the protocol."""
-        name = pod_name(self._prefix, order.run_id, order.attempt)
+        """Finds the pod of a run's attempt, or orders it; errors as in the protocol."""
         wanted = read_gpu(order.machine.get("gpu"))
-        body = pod_body(order, self._container, self._prefix)
-        cap = price_cap(order, self._clock())
-        pod, candidate = self._first_search(account, name, list_seconds), None
-        if pod is None:
+        bound = budget_bound(order, self._clock())
+
+        def choose() -> list[Candidate]:
             check_hours(order, self._clock())
-            choice = affordable(self._market.candidates(account, wanted), cap)
-            pod, candidate = self._place(account, body, choice)
+            return affordable(self._market.candidates(account, wanted), bound)
+
+        body = pod_body(order, self._container, self._prefix)
+        return self.obtain(account, PodOrder(body, choose, bound, order.on_made), list_seconds)
+
+    def obtain(self, account: Account, order: PodOrder, list_seconds: float) -> Handle:
+        """Finds the pod of a name, or orders it, once; errors as in the protocol."""
+        pod, candidate = self._first_search(account, order.body["name"], list_seconds), None
+        if pod is None:
+            pod, candidate = self._place(account, order.body, order.choose())
         handle = self.handle(account, pod, candidate)
         order.on_made(handle)
-        self._check_price(account, pod, candidate, cap)
+        self._check_price(account, pod, candidate, order.bound)
         return handle
+
+    def find(self, account: Account, name: str, since: datetime, settle: timedelta) -> Handle | None:
+        """The pod of a name; None when it was absent in repeated readings after the settling time.
+
+        Raises:
+            UnavailableError: RunPod does not answer, or it is too early to tell.
+        """
+        pod = self.search(account, name)
+        if pod is None and self._clock() - since < settle:
+            left = settle - (self._clock() - since)
+            raise UnavailableError(
+                f"Pod {name} does not show; it is called absent in {left.seconds} s at the earliest."
+            )
+        for _ in range(_READINGS - 1):
+            if pod is None:
+                self._sleep(_READING_SECONDS)
+                pod = self.search(account, name)
+        return self.handle(account, pod) if pod else None
 
     def search(self, account: Account, name: str, max_age: float = 0.0) -> Pod | None:
         """The pod of a name, the oldest living one of several.
@@ -192,19 +236,19 @@ class Launcher:
                 return pod
         raise UnavailableError(f"Pod {name} was ordered and does not show yet: {error}") from error
 
-    def _check_price(self, account: Account, pod: Pod, candidate: Candidate | None, cap: Decimal | None) -> None:
-        """Ends a pod at once that costs more than the budget bears.
+    def _check_price(self, account: Account, pod: Pod, candidate: Candidate | None, bound: Bound) -> None:
+        """Ends a pod at once that costs more than is borne.
 
         Raises:
             ProviderError: It did, and was ended; there may be a cheaper one.
             UnavailableError: It does, and could not be ended.
         """
-        if cap is None or pod.cost is None or pod.cost <= cap:
+        if pod.cost is None or bound.bears(pod.cost):
             return
         if candidate:
             self._market.note_price(candidate, pod.cost)
         self._condemned.add(pod.id)
-        too_dear = f"RunPod charges ${pod.cost:.4f} per hour for pod {pod.name}, and the budget bears ${cap:.4f}"
+        too_dear = f"RunPod charges ${pod.cost:.4f} per hour for pod {pod.name}, and {bound.told}"
         try:
             self.end(account, pod.id)
         except MarketplaceError as error:

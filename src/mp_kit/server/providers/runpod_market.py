@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_UP, Decimal
 
 from mp_kit.errors import BudgetError, ProviderError
 from mp_kit.server.providers.base import LaunchOrder
 from mp_kit.server.providers.runpod_api import Account, RunPodApi
+from mp_kit.server.providers.runpod_cpus import cpu_candidates, vcpu_count
 from mp_kit.server.providers.runpod_gpus import Candidate, Wanted, candidates
 from mp_kit.server.providers.runpod_wire import GpuKind
 
-__all__ = ["Market", "affordable", "check_hours", "price_cap"]
+__all__ = ["Bound", "Market", "affordable", "budget_bound", "check_hours"]
 
 _CATALOGUE_SECONDS = 30.0
 _QUOTE_SECONDS = 900.0
 _SECONDS_PER_HOUR = 3600
 _CENT = Decimal("0.0001")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a pod may cost.
+
+    Attributes:
+        usd: US dollars per hour; None for no bound.
+        told: Who bears it, how much and how long, as a sentence goes on.
+        hint: What to do where it bears nothing.
+    """
+
+    usd: Decimal | None
+    told: str = ""
+    hint: str = ""
+
+    def bears(self, price: Decimal) -> bool:
+        """Whether a price is within it."""
+        return self.usd is None or price <= self.usd
 
 
 class Market:
@@ -55,6 +76,18 @@ class Market:
             raise ProviderError(f"RunPod offers no {wanted.name or 'GPU for a run without a wish'} at present.")
         return found
 
+    def cpu_candidates(self, account: Account, cpus: int, memory: int) -> list[Candidate]:
+        """CPU pods that have at least so many vCPUs and GB; they are in the secure cloud only.
+
+        Raises:
+            InvalidInputError: None is so large.
+            ProviderError: RunPod does not answer, or offers none at present.
+        """
+        kinds = self._api.cpus(account, count=vcpu_count(cpus))
+        if not kinds:
+            raise ProviderError("RunPod offers no CPU pods at present.")
+        return cpu_candidates(kinds, cpus, memory, places=self._places, quotes=self._recent_quotes())
+
     def note_price(self, candidate: Candidate, cost: Decimal) -> None:
         """Remembers for a while that a pod cost more than the catalogue said."""
         with self._lock:
@@ -76,10 +109,17 @@ class Market:
         return kinds
 
 
-def price_cap(order: LaunchOrder, now: datetime) -> Decimal | None:
-    """US dollars per hour that the budget bears: its money by the hours to the deadline; None for no bound."""
+def budget_bound(order: LaunchOrder, now: datetime) -> Bound:
+    """What a run's budget bears per hour: its money by the hours to the deadline."""
     hours = _hours(order, now)
-    return Decimal(str(order.max_cost_usd)) / hours if order.max_cost_usd is not None and hours > 0 else None
+    if order.max_cost_usd is None or hours <= 0:
+        return Bound(None)
+    usd = Decimal(str(order.max_cost_usd)) / hours
+    return Bound(
+        usd,
+        f"the budget bears ${usd.quantize(_CENT)} per hour until the deadline",
+        "Raise budget.max_cost_usd, lower budget.max_hours, or name a cheaper GPU.",
+    )
 
 
 def check_hours(order: LaunchOrder, now: datetime) -> None:
@@ -96,18 +136,18 @@ def _hours(order: LaunchOrder, now: datetime) -> Decimal:
     return Decimal(str((order.deadline - now).total_seconds())) / _SECONDS_PER_HOUR
 
 
-def affordable(found: Sequence[Candidate], cap: Decimal | None) -> list[Candidate]:
-    """Those whose price the budget bears.
+def affordable(found: Sequence[Candidate], bound: Bound) -> list[Candidate]:
+    """Those whose price is within a bound.
 
     Raises:
-        BudgetError: It bears none of them; the message says what the cheapest costs.
+        BudgetError: None is; the message says what the cheapest costs.
     """
-    borne = [one for one in found if cap is None or one.price <= cap]
-    if borne or cap is None:
+    borne = [one for one in found if bound.bears(one.price)]
+    if borne or not found:
         return borne
     least = min(found, key=lambda one: one.price)
     raise BudgetError(
         f"The cheapest that fits, {least.offer().name}, costs ${least.price.quantize(_CENT, ROUND_UP)} per hour; "
-        f"the budget bears ${cap.quantize(_CENT)} per hour until the deadline.",
-        hint="Raise budget.max_cost_usd, lower budget.max_hours, or name a cheaper GPU.",
+        f"{bound.told}.",
+        hint=bound.hint,
     )

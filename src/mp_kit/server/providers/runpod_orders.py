@@ -1,6 +1,7 @@
 """What is sent to order a pod: its name, its container, and the checks that come before anything is sent.
 
-1. A name is ``<prefix>-<run id>-a<attempt>``: unique per attempt, and readable by whoever sweeps the account.
+1. A name is ``<prefix>-<run id>-a<attempt>``, a server's ``<prefix>-serve-<deployment id>-a<attempt>``: unique per
+   attempt, and readable by whoever sweeps the account.
 2. The command goes as JSON in ``args``: the one form that the API of August 2026 and later ones both decode. An argv
    joined by spaces loses its quoting there.
 3. ``disk`` and ``gpu.count`` are always sent: without them RunPod finds no machine.
@@ -22,13 +23,27 @@ from mp_kit.server.providers.base import LaunchOrder
 from mp_kit.server.providers.runpod_gpus import Candidate
 from mp_kit.server.providers.runpod_wire import instant_text
 
-__all__ = ["Container", "image_of", "is_loopback", "pod_body", "pod_name", "read_name"]
+__all__ = [
+    "SERVER_COMMAND",
+    "Container",
+    "body_of",
+    "check_way_back",
+    "image_of",
+    "is_loopback",
+    "pod_body",
+    "pod_name",
+    "read_name",
+    "serve_prefix",
+]
 
 MAX_VARIABLES = 50
 """RunPod's limit of environment variables per pod."""
 
 MAX_BODY_BYTES = 100_000
 """A little below RunPod's 102,400."""
+
+SERVER_COMMAND = ("python", "-m", "mp_kit.serving")
+"""Runs the server of a deployment in the marketplace's own image."""
 
 _KEY_VARIABLE = "RUNPOD_API_KEY"
 _RUN_ID = re.compile(r"[A-Za-z0-9_]{1,100}")
@@ -37,13 +52,13 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
 
 @dataclass(frozen=True)
 class Container:
-    """What every pod of this marketplace runs, unless its order says otherwise.
+    """What a pod runs; a provider's own is what each of its pods runs, unless the order says otherwise.
 
     Attributes:
-        image: Docker image with the trainer in it.
-        command: Its main process.
+        image: Docker image.
+        command: Its main process; empty for the image's own.
         disk: GB.
-        env: Variables that each pod gets beside its order's.
+        env: Variables.
     """
 
     image: str
@@ -76,15 +91,26 @@ def pod_body(order: LaunchOrder, container: Container, prefix: str) -> dict[str,
         InvalidInputError: No image is named anywhere, or RunPod would refuse the order; the message says what is too
             much, or wrong, and where.
     """
+    image, disk = image_of(order.machine, container.image), int(order.machine.get("disk") or container.disk)
     env = {**order.env, **container.env, "MP_DEADLINE": instant_text(order.deadline)}
+    return body_of(pod_name(prefix, order.run_id, order.attempt), Container(image, container.command, disk, env))
+
+
+def body_of(name: str, container: Container, ports: Sequence[str] = ()) -> dict[str, Any]:
+    """A pod's order but for its machine; without a command the image's own runs.
+
+    Raises:
+        InvalidInputError: RunPod would refuse it; the message says what is too much, or wrong, and where.
+    """
     body = {
-        "name": pod_name(prefix, order.run_id, order.attempt),
-        "image": image_of(order.machine, container.image),
-        "args": _args(container.command),
-        "disk": _disk(order.machine.get("disk") or container.disk),
-        "env": env,
+        "name": name,
+        "image": container.image,
+        **({"args": _args(container.command)} if container.command else {}),
+        "disk": _disk(container.disk),
+        "env": dict(container.env),
+        **({"ports": [*ports]} if ports else {}),
     }
-    _check_variables(env)
+    _check_variables(container.env)
     _check_size(body)
     return body
 
@@ -92,8 +118,29 @@ def pod_body(order: LaunchOrder, container: Container, prefix: str) -> dict[str,
 def placed(body: Mapping[str, Any], candidate: Candidate) -> dict[str, Any]:
     """An order for one candidate."""
     where = {"dataCenterIds": [candidate.place]} if candidate.place else {}
+    if candidate.is_cpu:
+        return {**body, "cpu": {"id": candidate.gpu, "vcpuCount": candidate.count}, "cloud": candidate.cloud, **where}
     gpu = {"id": candidate.gpu, "count": candidate.count}
     return {**body, "gpu": gpu, "cloud": candidate.cloud, **where}
+
+
+def serve_prefix(prefix: str) -> str:
+    """Begins the names of servers: no training's name is read as a server's, and none of theirs as a training's."""
+    return f"{prefix}-serve"
+
+
+def check_way_back(api_url: str, base_url: str) -> None:
+    """Refuses an address of this machine as the one that RunPod's machines call back.
+
+    Raises:
+        InvalidInputError: They could not; a stand-in for RunPod on this machine could.
+    """
+    if api_url and is_loopback(api_url) and not is_loopback(base_url):
+        raise InvalidInputError(
+            f"RunPod's machines could not call this marketplace back: it knows itself as {api_url}, "
+            "which is an address of this machine alone.",
+            hint="The operator sets INFRA_BASE_URL to an address that RunPod reaches. Or name another provider.",
+        )
 
 
 def _args(command: Sequence[str]) -> str:

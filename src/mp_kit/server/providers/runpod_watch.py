@@ -22,7 +22,7 @@ from mp_kit.server.providers.runpod_api import Account, RunPodApi
 from mp_kit.server.providers.runpod_failures import scrub
 from mp_kit.server.providers.runpod_wire import Pod, instant
 
-__all__ = ["PodLists", "Watch"]
+__all__ = ["PodLists", "Watch", "last_words"]
 
 MISSED_SECONDS = 4.5
 """A pod that was seen, and is missing in every list for this long, is looked up by its id."""
@@ -203,11 +203,11 @@ class Watch:
                 self._sightings.popitem(last=False)
 
 
-def last_words(api: RunPodApi, account: Account, pod_id: str, seconds: float) -> str:
-    """The last lines of the host's log about a pod: pulling, creating, starting; empty if there are none to read."""
+def last_words(api: RunPodApi, account: Account, pod_id: str, seconds: float, source: str = "system") -> str:
+    """The last lines of a log, by default the host's: pulling, creating, starting; empty if there are none to read."""
     try:
-        events = api.logs(account, pod_id, source="system", tail=_LOG_LINES, after="", seconds=seconds)
+        events = api.logs(account, pod_id, source=source, tail=_LOG_LINES, after="", seconds=seconds)
     except MarketplaceError as error:
-        return f"(its host's log cannot be read: {error})"
+        return f"(its {source} log cannot be read: {error})"
     lines = list(dict.fromkeys(event.text.strip() for event in events))
     return scrub(" | ".join(lines[-_LAST_LINES:]), [account.key])

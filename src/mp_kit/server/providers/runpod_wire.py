@@ -18,7 +18,7 @@ from typing import Any
 
 from mp_kit.server.providers.base import Phase
 
-__all__ = ["GpuKind", "LogEvent", "Pod", "decode", "instant", "instant_text", "money"]
+__all__ = ["CpuKind", "GpuKind", "LogEvent", "Pod", "decode", "instant", "instant_text", "money"]
 
 _PHASES = {
     "PROVISIONING": Phase.STARTING,
@@ -45,6 +45,7 @@ class Pod:
         gpu: Its GPU type's id, empty if it has none.
         cloud: ``SECURE`` or ``COMMUNITY``.
         data_center: Where it was placed, if told.
+        uptime: Seconds since its container was started last; None if not told.
     """
 
     id: str
@@ -55,13 +56,14 @@ class Pod:
     gpu: str = ""
     cloud: str = ""
     data_center: str = ""
+    uptime: float | None = None
 
     @classmethod
     def read(cls, document: Any) -> Pod | None:
         """Reads a pod; None if the document is none."""
         if not isinstance(document, Mapping) or not document.get("id") or not isinstance(document.get("name"), str):
             return None
-        gpu = document.get("gpu")
+        gpu, uptime = document.get("gpu"), money(_mapping(document.get("runtime")).get("uptime"))
         return cls(
             id=str(document["id"]),
             name=document["name"],
@@ -71,6 +73,7 @@ class Pod:
             gpu=str(gpu.get("id") or "") if isinstance(gpu, Mapping) else "",
             cloud=str(document.get("cloud") or ""),
             data_center=str(document.get("dataCenterId") or ""),
+            uptime=None if uptime is None else float(uptime),
         )
 
     @property
@@ -115,7 +118,6 @@ class GpuKind:
         offered = {cloud for cloud in ("SECURE", "COMMUNITY") if document.get(cloud.lower(), True)}
         prices = {cloud: money(price.get(cloud.lower())) for cloud in offered}
         counts = {cloud: money(most.get(cloud.lower())) for cloud in offered}
-        places = [_mapping(place) for place in document.get("dataCenters") or ()]
         return cls(
             id=str(document["id"]),
             name=str(document.get("name") or document["id"]),
@@ -123,7 +125,48 @@ class GpuKind:
             prices={cloud: amount for cloud, amount in prices.items() if amount},
             max_count={cloud: int(count) for cloud, count in counts.items() if count is not None},
             stock=str(document.get("availability") or "unknown").lower(),
-            places={str(place.get("id")): str(place.get("availability") or "unknown").lower() for place in places},
+            places=_places(document),
+        )
+
+
+@dataclass(frozen=True)
+class CpuKind:
+    """A CPU flavour of the catalogue.
+
+    Attributes:
+        id: What a launch names.
+        price: US dollars per vCPU-hour in a pod.
+        gb_per_vcpu: Memory that comes with each.
+        least: Fewest vCPUs.
+        most: Most vCPUs.
+        stock: ``high``, ``medium``, ``low``, ``none``; ``unknown`` if not told.
+        places: Data centres and their stock, if told.
+    """
+
+    id: str
+    price: Decimal
+    gb_per_vcpu: float
+    least: int
+    most: int
+    stock: str = "unknown"
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, document: Any) -> CpuKind | None:
+        """Reads a flavour; None if the document is none, or names no price or memory."""
+        told = _mapping(document)
+        price, memory = money(_mapping(told.get("price")).get("securePerVcpu")), money(told.get("ramGbPerVcpu"))
+        if not told.get("id") or not price or not memory or memory <= 0:
+            return None
+        bounds = _mapping(told.get("vcpu"))
+        return cls(
+            id=str(told["id"]),
+            price=price,
+            gb_per_vcpu=float(memory),
+            least=int(money(bounds.get("min")) or 0),
+            most=int(money(bounds.get("max")) or 0),
+            stock=str(told.get("availability") or "unknown").lower(),
+            places=_places(told),
         )
 
 
@@ -175,6 +218,11 @@ def instant(value: Any) -> datetime | None:
 def instant_text(value: datetime) -> str:
     """An instant as RFC 3339 in UTC with ``Z``."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _places(document: Mapping[str, Any]) -> dict[str, str]:
+    told = [_mapping(place) for place in document.get("dataCenters") or ()]
+    return {str(place.get("id")): str(place.get("availability") or "unknown").lower() for place in told}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

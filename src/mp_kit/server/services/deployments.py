@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +20,7 @@ from mp_kit.contracts import (
     PollWish,
 )
 from mp_kit.errors import AttributionError, ConflictError, InvalidInputError, NotFoundError
-from mp_kit.server.providers.hosting import Host
+from mp_kit.server.providers.hosting import Hosts
 from mp_kit.server.services import audit, hostings, polling
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.liveness import liveness_of, words
@@ -47,12 +46,14 @@ def create(
     wanted: DeploymentRequest,
     *,
     actor: str,
-    hosts: Mapping[str, Host] | None = None,
+    hosts: Hosts | None = None,
+    with_token: bool = True,
 ) -> Deployment:
     """Registers a deployment and issues its token, shown this once; orders its server where the marketplace runs it.
 
-    ``byoc`` deployments, and ``local`` ones without a model, are run by their vendor. An ``infer_url`` was checked by
-    the caller (:func:`mp_kit.server.services.polling.check_url`).
+    ``byoc`` deployments, and ``local`` ones without a model, are run by their vendor. A hosted server gets a token
+    of its own from the keeper: who has no use for another one asks for none. An ``infer_url`` was checked by the caller
+    (:func:`mp_kit.server.services.polling.check_url`).
 
     Raises:
         ConflictError: The vendor has a deployment of that name.
@@ -78,15 +79,19 @@ def create(
     except ViolatedError as error:
         if violated(error) != "uq_deployments_vendor_id_name":
             raise
-        raise ConflictError(f"You have a deployment called {wanted.name!r} already.") from error
+        said = f"You have a deployment called {wanted.name!r} already."
+        raise ConflictError(said, details=[{"loc": ["name"], "msg": said}]) from error
     audit.record(tx, actor, "deployment.create", row.id, provider=wanted.provider)
     hosting = None
     if hostings.wants_hosting(wanted):
         hosting = hostings.order(tx, hosts or {}, row, version, wanted, actor=actor)
     if wanted.polling():
         polling.change(tx, row, hosting, wanted, actor=actor)
+    made = get(tx, vendor_id, row.id)
+    if not with_token:
+        return made
     issued = issue_token(tx, tokens, vendor_id, row.id, actor=actor)
-    return get(tx, vendor_id, row.id).model_copy(update={"infra_token": issued.infra_token})
+    return made.model_copy(update={"infra_token": issued.infra_token})
 
 
 def change(tx: Tx, vendor_id: str, deployment_id: str, wanted: DeploymentChange, *, actor: str) -> Deployment:

@@ -1,4 +1,4 @@
-"""What a vendor's own pages show, read from several rooms at once: the desk, lists of runs, one deployment.
+"""What a vendor's own pages show, read from several rooms at once: the desk, lists of runs, one model, one deployment.
 
 1. Everything is the vendor's own; another vendor's id is absent.
 2. Nothing is computed that is not stored: what is unknown stays None.
@@ -13,21 +13,28 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from mp_kit.contracts import Deployment, OwnModel
+from mp_kit.contracts import Deployment, Lineage, OwnModel
 from mp_kit.contracts.scores import LeaderboardEntry
 from mp_kit.contracts.training import TrainingRun
+from mp_kit.errors import NotFoundError
 from mp_kit.server.services import deployments, models, runs_history, scores
+from mp_kit.server.services.lineage import lineage
 from mp_kit.server.services.runs_states import TRANSITIONS
 from mp_kit.server.services.runs_view import to_wire
 from mp_kit.server.store import desk as rows
+from mp_kit.server.store import models as model_rows
 from mp_kit.server.store import showcase as showcase_rows
+from mp_kit.server.store import tokens as token_rows
 from mp_kit.server.store.engine import Tx
 
-__all__ = ["Desk", "Happening", "Placed", "RunPage", "deployment", "overview", "run_page"]
+__all__ = ["Desk", "Happening", "Held", "Placed", "RunPage", "deployable", "deployment", "model", "overview",
+           "registered_from", "run_page"]  # fmt: skip
 
 _RECENT = 12
 _SCORES = 200
 _BEATS = 50
+_TOKENS = 50
+_VERSIONS = 200
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,19 @@ class RunPage:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A model of the vendor's.
+
+    Args:
+        description: As it was registered.
+        lineage: Version by version, the newest first, with gates and history.
+    """
+
+    description: str
+    lineage: Lineage
+
+
+@dataclass(frozen=True)
 class Placed:
     """A deployment with its signs of life.
 
@@ -95,6 +115,8 @@ class Placed:
         hours: Per hour of the last day, which share was covered by signs of life.
         beats: The last ones, newest first: status, timestamp, received_at, metrics, message.
         scores: Its newest, one per timeframe.
+        tokens: Those that live, newest first, without their secrets: id, hosted (the keeper's own), created_at,
+            last_used_at, ends_at, ending (by a rotation).
     """
 
     deployment: Deployment
@@ -102,6 +124,7 @@ class Placed:
     hours: Sequence[tuple[datetime, float]]
     beats: Sequence[Row[Any]]
     scores: Sequence[LeaderboardEntry]
+    tokens: Sequence[Row[Any]]
 
 
 def overview(tx: Tx, vendor_id: str) -> Desk:
@@ -138,6 +161,28 @@ def run_page(
     )
 
 
+def model(tx: Tx, vendor_id: str, model_id: str) -> Held:
+    """A model of the vendor's, with all that its versions stand on.
+
+    Raises:
+        NotFoundError: There is none, or it is another vendor's.
+    """
+    row = model_rows.find_model(tx, vendor_id, model_id)
+    if row is None:
+        raise NotFoundError(f"There is no model {model_id!r}.")
+    return Held(description=row.description, lineage=lineage(tx, vendor_id, model_id))
+
+
+def registered_from(tx: Tx, vendor_id: str, run_id: str) -> Sequence[Row[Any]]:
+    """The versions that a run became: model_id, version_id, name, version; newest first."""
+    return rows.registered_from(tx, vendor_id, run_id)
+
+
+def deployable(tx: Tx, vendor_id: str) -> Sequence[Row[Any]]:
+    """Versions that are not retired, the newest first: model_id, version_id, name, version, stage."""
+    return rows.deployable(tx, vendor_id, _VERSIONS)
+
+
 def deployment(tx: Tx, vendor_id: str, deployment_id: str) -> Placed:
     """A deployment of the vendor's, with its last day.
 
@@ -145,14 +190,15 @@ def deployment(tx: Tx, vendor_id: str, deployment_id: str) -> Placed:
         NotFoundError: There is none, or it is another vendor's.
     """
     found = deployments.get(tx, vendor_id, deployment_id)
-    names = {model.id: model.name for model in models.list_of(tx, vendor_id)}
+    served = model_rows.find_model(tx, vendor_id, found.model_id) if found.model_id else None
     told = scores.leaderboard(tx, vendor_id=vendor_id, model_id=found.model_id) if found.model_id else []
     return Placed(
         deployment=found,
-        model=names.get(found.model_id or ""),
+        model=served.name if served is not None else None,
         hours=[(row.hour, float(row.covered)) for row in showcase_rows.heard(tx, [deployment_id])],
         beats=rows.heartbeats(tx, deployment_id, _BEATS),
         scores=[one for one in told if one.deployment_id == deployment_id],
+        tokens=token_rows.living_of_deployment(tx, deployment_id, _TOKENS),
     )
 
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row
@@ -34,10 +34,13 @@ HOW: Mapping[str, str] = {
 """How to meet each gate, in the order of their asking."""
 
 
-def gates_of(tx: Tx, version_id: str, stage: Stage = Stage.PROD) -> list[Gate]:
-    """The gates of a stage, and which of them a version has met."""
-    missing = rows.missing(tx, version_id, stage.value)
-    return [Gate(name=name, met=name not in missing, how=how) for name, how in HOW.items()]
+def gates_of(tx: Tx, version_ids: Sequence[str], stage: Stage = Stage.PROD) -> dict[str, list[Gate]]:
+    """The gates of a stage, and which of them each of several versions has met."""
+    missing = rows.missing_of(tx, version_ids, stage.value)
+    return {
+        version_id: [Gate(name=name, met=name not in missing[version_id], how=how) for name, how in HOW.items()]
+        for version_id in version_ids
+    }
 
 
 def require(tx: Tx, version_id: str, version: str, stage: Stage) -> None:

@@ -13,6 +13,8 @@
    for by its name and never ordered again under it.
 3. A token lives 30 days and cannot be changed in a running server: before that the server is launched anew.
 4. What its provider cut down for want of requests is raised again to what was ordered.
+5. What costs and cannot be mended (a crash loop, a stopped pod), or costs more than was ordered, is ended first and
+   launched again under another attempt; it counts as a failed launch.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from mp_kit.errors import DatabaseDownError, MarketplaceError, ProviderError, UnavailableError
-from mp_kit.server.providers.hosting import Host, Hosted, HostOrder, HostPhase, HostView
+from mp_kit.server.providers.hosting import Host, Hosted, HostOrder, HostPhase, Hosts, HostView
 from mp_kit.server.services import deployments, liveness
 from mp_kit.server.services.hostings import hosted_of
 from mp_kit.server.services.tokens import TokenBook
@@ -56,13 +58,13 @@ class Keeper:
 
     Attributes:
         db: Transactions.
-        hosts: Where servers run, by provider.
+        hosts: Where servers run, by provider and kind.
         tokens: Mints the servers' tokens.
         api_url: Where servers call the marketplace back.
     """
 
     db: Database
-    hosts: Mapping[str, Host]
+    hosts: Hosts
     tokens: TokenBook
     api_url: str
 
@@ -90,7 +92,7 @@ def turn(keeper: Keeper) -> int:
     """Looks once at each hosting that is due; returns how many there were."""
     token = secrets.token_hex(8)
     with keeper.db.begin() as tx:
-        due = rows.claim(tx, lock_token=token, limit=_BATCH, lease=LEASE_SECONDS, providers=sorted(keeper.hosts))
+        due = rows.claim(tx, lock_token=token, limit=_BATCH, lease=LEASE_SECONDS, places=sorted(keeper.hosts))
     for row in due:
         try:
             values, look_in = _step(keeper, row)
@@ -126,7 +128,7 @@ def _launch(keeper: Keeper, row: Row[Any]) -> Step:
         if not rows.change(tx, row.deployment_id, counted, lock_token=row.lock_token):
             return {}, _STEADY  # the claim was lost: somebody else is at it
     try:
-        hosted = keeper.hosts[row.provider].start(order)
+        hosted = _host(keeper, row).start(order)
     except ProviderError as error:
         return _failed(row, error.message)
     except UnavailableError as error:
@@ -156,7 +158,7 @@ def _order(tx: Tx, keeper: Keeper, row: Row[Any]) -> HostOrder:
 
 def _search(keeper: Keeper, row: Row[Any]) -> Step:
     try:
-        found = keeper.hosts[row.provider].find(row.deployment_id, row.attempt, row.vendor_id, row.launched_at)
+        found = _host(keeper, row).find(row.deployment_id, row.attempt, row.vendor_id, row.launched_at)
     except UnavailableError as error:
         return {"failure": error.message}, _STEADY
     if found is not None:
@@ -168,13 +170,16 @@ def _watch(keeper: Keeper, row: Row[Any]) -> Step:
     hosted = hosted_of(row)
     if hosted is None:
         return _failed(row, "What was launched is not known.")
-    host, now = keeper.hosts[row.provider], datetime.now(UTC)
+    host, now = _host(keeper, row), datetime.now(UTC)
     if row.wanted != "running" or now - row.launched_at > RENEW_AFTER:
         host.end(hosted)
         return {"state": "ending"}, _SOON
     view = host.look(hosted)
     if view.phase is HostPhase.GONE:
         return _failed(row, view.detail or "It was gone.")
+    if why := _unbearable(row, view):
+        host.end(hosted)
+        return {"state": "ending", "failures": row.failures + 1, "failure": why, "seen": _seen(view)}, _SOON
     ordered = int(row.spec.get("workers_min", 0)), int(row.spec.get("workers_max", 1))
     if view.limits is not None and view.limits != ordered:
         host.scale(hosted, *ordered)
@@ -186,19 +191,38 @@ def _watch(keeper: Keeper, row: Row[Any]) -> Step:
 def _end(keeper: Keeper, row: Row[Any]) -> Step:
     hosted = hosted_of(row)
     if hosted is not None:
-        host = keeper.hosts[row.provider]
+        host = _host(keeper, row)
         if host.look(hosted).phase is not HostPhase.GONE:
             host.end(hosted)
             return {}, _SOON
-    state = "queued" if row.wanted == "running" else _rest(row)
-    return {"state": state, "provider_ref": None, "provider_data": {}, "seen": {}}, _SOON
+    again = "failed" if row.failures >= MOST_FAILURES else "queued"
+    state = again if row.wanted == "running" else _rest(row)
+    return {"state": state, "provider_ref": None, "provider_data": {}, "seen": {}}, _pause(row.failures)
+
+
+def _unbearable(row: Row[Any], view: HostView) -> str | None:
+    """Why a server is ended that nobody wants to end."""
+    if view.is_beyond_repair:
+        return view.detail
+    most, price = row.spec.get("max_price_per_hour"), view.price_per_hour
+    if most is not None and price is not None and float(price) > most:
+        return f"It costs ${price:.4f} per hour, and ${most:.4f} was ordered as the most."
+    return None
+
+
+def _host(keeper: Keeper, row: Row[Any]) -> Host:
+    return keeper.hosts[row.provider, row.kind]
+
+
+def _pause(failures: int) -> float:
+    return min(_LATER, 2.0**failures)
 
 
 def _failed(row: Row[Any], why: str) -> Step:
     failures = row.failures + 1
     state = "failed" if failures >= MOST_FAILURES else "queued"
     values = {"state": state, "failures": failures, "failure": why, "provider_ref": None, "provider_data": {}}
-    return {**values, "seen": {}}, min(_LATER, 2.0**failures)
+    return {**values, "seen": {}}, _pause(failures)
 
 
 def _running(hosted: Hosted) -> Mapping[str, Any]:
@@ -211,7 +235,8 @@ def _rest(row: Row[Any]) -> str:
 
 
 def _seen(view: HostView) -> dict[str, Any]:
-    return {"phase": view.phase.value, "workers": dict(view.workers), "detail": view.detail}
+    price = {} if view.price_per_hour is None else {"price_per_hour": float(view.price_per_hour)}
+    return {"phase": view.phase.value, "workers": dict(view.workers), "detail": view.detail, **price}
 
 
 def _apply(tx: Tx, row: Row[Any], values: Mapping[str, Any]) -> None:

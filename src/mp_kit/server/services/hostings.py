@@ -7,16 +7,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
 from mp_kit.contracts import DeploymentChange, DeploymentRequest, Hosting, HostingState, ModelFile, ServedModel, Stage
 from mp_kit.errors import ConflictError, InvalidInputError, NotFoundError
-from mp_kit.server.providers.hosting import Host, Hosted
+from mp_kit.server.providers.hosting import Hosted, Hosts
 from mp_kit.server.services import audit
 from mp_kit.server.services.runs_artifacts import artifact_key
 from mp_kit.server.storage import ObjectStore
@@ -30,7 +30,11 @@ __all__ = ["change", "choose_version", "hosted_of", "logs", "order", "served_mod
 
 MODEL_TTL = timedelta(minutes=15)
 _FILES = frozenset({"model.onnx", "model_card.json"})
-_SPEC = ("cpu", "memory", "gpu", "image", "workers_min", "workers_max", "timeout_seconds", "idle_seconds")
+_SPEC = (
+    *("cpu", "memory", "gpu", "image", "workers_min", "workers_max"),
+    *("timeout_seconds", "idle_seconds", "max_price_per_hour"),
+)
+_ONE_POD = {"workers_min": 1, "workers_max": 1}
 _RESTING = frozenset({HostingState.STOPPED, HostingState.FAILED})
 
 
@@ -62,7 +66,7 @@ def choose_version(tx: Tx, wanted: DeploymentRequest) -> Row[Any] | None:
 
 def order(
     tx: Tx,
-    hosts: Mapping[str, Host],
+    hosts: Hosts,
     deployment: Row[Any],
     version: Row[Any] | None,
     wanted: DeploymentRequest,
@@ -75,17 +79,17 @@ def order(
         InvalidInputError: The provider is not offered here, the order could never be carried out, or there is no model
             to run.
     """
-    host = hosts.get(wanted.provider)
+    kind = wanted.kind if wanted.provider == "runpod" else "process"
+    host = hosts.get((wanted.provider, kind))
     if host is None:
-        raise InvalidInputError(
-            f"This marketplace runs no servers on {wanted.provider}.",
-            hint=f"It runs them on: {', '.join(hosts) or '-'}.",
-        )
+        said = f"This marketplace runs no servers on {wanted.provider} as {kind}."
+        hint = f"It runs them on: {', '.join(f'{provider} as {known}' for provider, known in hosts) or '-'}."
+        raise InvalidInputError(said, hint=hint, details=[{"loc": ["provider"], "msg": said}])
     spec = wanted.model_dump(mode="json", include=set(_SPEC), exclude_none=True)
+    spec |= _ONE_POD if kind == "pod" else {}
     host.check(spec)
     if wanted.image is None or wanted.provider == "local":
         _require_model(tx, version)
-    kind = "endpoint" if wanted.provider == "runpod" else "process"
     values = {"deployment_id": deployment.id, "vendor_id": deployment.vendor_id, "provider": wanted.provider}
     row = rows.insert(tx, {**values, "kind": kind, "spec": spec})
     audit.record(tx, actor, "deployment.launch", deployment.id, provider=wanted.provider, kind=kind)
@@ -94,12 +98,12 @@ def order(
 
 def _require_model(tx: Tx, version: Row[Any] | None) -> None:
     if version is None or version.run_id is None:
-        raise InvalidInputError(
-            "There is no model to run: the version must come from a training run here.",
-            hint="Register it with its run: mp register --name NAME --run-id RUN. Or bring an image of your own.",
-        )
+        said = "There is no model to run: the version must come from a training run here."
+        hint = "Register it with its run: mp register --name NAME --run-id RUN. Or bring an image of your own."
+        raise InvalidInputError(said, hint=hint, details=[{"loc": ["model_id"], "msg": said}])
     if missing := _FILES - {row.name for row in gate_rows.artifacts_of(tx, [version.run_id])}:
-        raise InvalidInputError(f"Run {version.run_id} has no {', '.join(sorted(missing))} among its artifacts.")
+        said = f"Run {version.run_id} has no {', '.join(sorted(missing))} among its artifacts."
+        raise InvalidInputError(said, details=[{"loc": ["model_id"], "msg": said}])
 
 
 def change(tx: Tx, vendor_id: str, deployment_id: str, wanted: DeploymentChange, *, actor: str) -> Row[Any]:
@@ -108,12 +112,14 @@ def change(tx: Tx, vendor_id: str, deployment_id: str, wanted: DeploymentChange,
     Raises:
         NotFoundError: It is not the vendor's, or the marketplace does not run it.
         ConflictError: It is removed, or is to be.
-        InvalidInputError: Fewest workers above most.
+        InvalidInputError: Fewest workers above most, or it is a pod, which has none.
     """
     row = _require(tx, vendor_id, deployment_id, lock=True)
     if row.wanted == "removed" and wanted.wanted != "removed":
         raise ConflictError(f"Deployment {deployment_id} is removed.", hint="Deploy anew: mp deploy.")
     limits = {"workers_min": wanted.workers_min, "workers_max": wanted.workers_max}
+    if row.kind == "pod" and limits != dict.fromkeys(limits):
+        raise InvalidInputError("A pod is one worker, always.", hint="Deploy an endpoint to scale: --kind endpoint.")
     spec = row.spec | {name: value for name, value in limits.items() if value is not None}
     if spec.get("workers_min", 0) > spec.get("workers_max", 1):
         raise InvalidInputError(f"workers_min {spec['workers_min']} is above workers_max {spec.get('workers_max', 1)}.")
@@ -131,7 +137,7 @@ def change(tx: Tx, vendor_id: str, deployment_id: str, wanted: DeploymentChange,
 
 def logs(
     begin: Callable[[], AbstractContextManager[Tx]],
-    hosts: Mapping[str, Host],
+    hosts: Hosts,
     vendor_id: str,
     deployment_id: str,
     tail: int,
@@ -143,7 +149,7 @@ def logs(
     """
     with begin() as tx:
         row = _require(tx, vendor_id, deployment_id)
-    hosted, host = hosted_of(row), hosts.get(row.provider)
+    hosted, host = hosted_of(row), hosts.get((row.provider, row.kind))
     return list(host.logs(hosted, tail)) if hosted is not None and host is not None else []
 
 
@@ -183,7 +189,7 @@ def hosted_of(row: Row[Any]) -> Hosted | None:
 
 def to_wire(row: Row[Any]) -> Hosting:
     """A hosting as the wire shows it."""
-    seen = row.seen or {}
+    seen, price = row.seen or {}, _price(row)
     return Hosting(
         kind=row.kind,
         state=row.state,
@@ -195,7 +201,22 @@ def to_wire(row: Row[Any]) -> Hosting:
         detail=seen.get("detail") or None,
         failure=row.failure,
         launched_at=row.launched_at,
+        price_per_hour=price,
+        max_price_per_hour=row.spec.get("max_price_per_hour"),
+        cost=None if price is None else _cost(price, row.launched_at),
     )
+
+
+def _price(row: Row[Any]) -> float | None:
+    """US dollars per hour of what is there: as last seen, else as it was at its launch."""
+    if row.provider_ref is None:
+        return None
+    price = (row.seen or {}).get("price_per_hour", row.provider_data.get("price_per_hour"))
+    return None if price is None else float(price)
+
+
+def _cost(price: float, since: datetime) -> float:
+    return round(price * max(0.0, (datetime.now(UTC) - since).total_seconds()) / 3_600, 4)
 
 
 def _require(tx: Tx, vendor_id: str, deployment_id: str, *, lock: bool = False) -> Row[Any]:

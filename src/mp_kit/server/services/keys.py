@@ -18,6 +18,7 @@ from mp_kit.contracts import ApiKey, IssuedKey, KeyRequest, RevokedKeys
 from mp_kit.errors import ConflictError, NotFoundError
 from mp_kit.server.services import audit, vendors
 from mp_kit.server.services.tokens import VENDOR_KEY_DAYS, Principal, TokenBook
+from mp_kit.server.store import identities
 from mp_kit.server.store import keys as rows
 from mp_kit.server.store import sign_in as codes
 from mp_kit.server.store import tokens as token_rows
@@ -42,7 +43,7 @@ def create(tx: Tx, tokens: TokenBook, who: Principal, wanted: KeyRequest) -> Iss
         ConflictError: There are as many as there may be, or the caller's own key is on its way out.
     """
     vendor = _vendor(tx, who)
-    _refuse_rotated(tx, who)
+    refuse_rotated(tx, who)
     if len(rows.living(tx, vendor.id)) >= MOST_LIVING:
         raise ConflictError(f"There are {MOST_LIVING} living keys.", hint="Revoke one that nobody uses: mp keys list.")
     issued = issue(tx, tokens, vendor, name=wanted.name, days=wanted.days)
@@ -58,7 +59,7 @@ def rotate(tx: Tx, tokens: TokenBook, who: Principal, key_id: str, *, overlap: t
         ConflictError: It has ended or was rotated before, or the caller's own key is on its way out.
     """
     vendor = _vendor(tx, who)
-    _refuse_rotated(tx, who)
+    refuse_rotated(tx, who)
     old = _find(tx, vendor.id, key_id)
     if not old.lives:
         raise ConflictError("This key has ended.", hint="Make a new one: mp keys create.")
@@ -93,7 +94,7 @@ def revoke(tx: Tx, who: Principal, key_id: str, *, force: bool = False) -> Revok
 
 
 def revoke_all(tx: Tx, vendor_id: str, *, actor: str, force: bool = False) -> RevokedKeys:
-    """Ends every key, session, one-time code and approval of a vendor at once; deployments' tokens live on.
+    """Ends every key, session, one-time code, approval and linked account of a vendor; deployments' tokens live on.
 
     Raises:
         ConflictError: ``force`` is not set: the operator alone could let the vendor in again.
@@ -107,9 +108,10 @@ def revoke_all(tx: Tx, vendor_id: str, *, actor: str, force: bool = False) -> Re
     vendor_rows.end_sessions(tx, vendor_id)
     codes.void_codes(tx, vendor_id=vendor_id)
     codes.deny_approved(tx, vendor_id)
+    unlinked = identities.unlink_all(tx, vendor_id)
     ended = token_rows.end_vendor_keys(tx, vendor_id, vendor_rows.now(tx))
     token_rows.tell_revoked(tx, "")
-    audit.record(tx, actor, "key.revoke_all", vendor_id, keys=ended)
+    audit.record(tx, actor, "key.revoke_all", vendor_id, keys=ended, accounts=unlinked)
     return RevokedKeys(revoked=ended)
 
 
@@ -127,6 +129,17 @@ def issue(tx: Tx, tokens: TokenBook, vendor: Row[Any], *, name: str, days: float
     )
 
 
+def refuse_rotated(tx: Tx, who: Principal) -> None:
+    """Whoever found an old key gets no lasting way in for it: no other key, no linked account.
+
+    Raises:
+        ConflictError: The caller's key, or the one that opened its session, was rotated.
+    """
+    own = who.token_id or who.opened_by
+    if own and token_rows.is_rotated(tx, own):
+        raise ConflictError("Your own key was rotated already.", hint="Use the key that took its place.")
+
+
 def _vendor(tx: Tx, who: Principal) -> Row[Any]:
     vendor = rows.lock_vendor(tx, who.vendor_id or "")
     if vendor is None:
@@ -139,12 +152,6 @@ def _find(tx: Tx, vendor_id: str, key_id: str) -> Row[Any]:
     if found is None:
         raise NotFoundError("There is no such key.", hint="See them: mp keys list.")
     return found
-
-
-def _refuse_rotated(tx: Tx, who: Principal) -> None:
-    own = who.token_id or who.opened_by
-    if own and token_rows.is_rotated(tx, own):
-        raise ConflictError("Your own key was rotated already.", hint="Use the key that took its place.")
 
 
 def _shown(row: Row[Any], own: str) -> ApiKey:

@@ -31,6 +31,7 @@ def lineage(tx: Tx, vendor_id: str, model_id: str) -> Lineage:
         raise NotFoundError(f"There is no model {model_id!r}.")
     versions = rows.versions_of(tx, model_id)
     notes = _notes(tx, [row.id for row in versions])
+    gates = gates_of(tx, [row.id for row in versions])
     runs = _runs(tx, [row.run_id for row in versions if row.run_id])
     served: dict[str, list[ServedBy]] = defaultdict(list)
     now = datetime.now(UTC)
@@ -46,7 +47,7 @@ def lineage(tx: Tx, vendor_id: str, model_id: str) -> Lineage:
                 "version_id": row.id,
                 "run": runs.get(row.run_id),
                 "deployments": served[row.id],
-                "gates": gates_of(tx, row.id),
+                "gates": gates[row.id],
             }
         )
         for row in versions

@@ -27,7 +27,8 @@ NEXT_STAGES: Mapping[Stage, frozenset[Stage]] = {
 def register(tx: Tx, vendor_id: str, wanted: ModelRegistration) -> RegisteredModel:
     """Registers a version of a model, the model itself with its first version.
 
-    Registering the same version of the same run again gives the ids of the first time.
+    Registering the same version of the same run again gives the ids of the first time. A description replaces the
+    model's; none leaves it.
 
     Raises:
         NotFoundError: The run or the deployment is not the vendor's.
@@ -45,7 +46,8 @@ def register(tx: Tx, vendor_id: str, wanted: ModelRegistration) -> RegisteredMod
         },
     )
     if model.task != wanted.task.value:
-        raise ConflictError(f"Model {wanted.name!r} is a {model.task} model already.", hint="Choose another name.")
+        said = f"Model {wanted.name!r} is a {model.task} model already."
+        raise ConflictError(said, hint="Choose another name.", details=[{"loc": ["name"], "msg": said}])
     registered = _add_version(tx, vendor_id, model.id, wanted)
     if wanted.deployment_id is not None:
         deployment_rows.set_model(tx, wanted.deployment_id, model.id, registered.version_id)
@@ -128,10 +130,9 @@ def _add_version(tx: Tx, vendor_id: str, model_id: str, wanted: ModelRegistratio
         return RegisteredModel(model_id=model_id, version_id=version_id)
     there = rows.find_version(tx, vendor_id, model_id, wanted.version)
     if there is None or there.run_id != wanted.run_id:
-        raise ConflictError(
-            f"Version {wanted.version!r} of {wanted.name!r} is registered already, from another run.",
-            hint="A version never changes: choose a new one.",
-        )
+        said = f"Version {wanted.version!r} of {wanted.name!r} is registered already, from another run."
+        hint = "A version never changes: choose a new one."
+        raise ConflictError(said, hint=hint, details=[{"loc": ["version"], "msg": said}])
     return RegisteredModel(model_id=model_id, version_id=there.id, stage=Stage(there.stage))
 
 

@@ -2,7 +2,8 @@
 
 1. A bar of a deployment is one row. Who claims it holds a lease; who dies loses it, and another call may be made, so
    many times at most. An answer whose claim is over is dropped: nothing of it is stored.
-2. A call is paid from its vendor's day before it is made, at its longest; what it did not wait is given back.
+2. A call is paid from its vendor's day before it is made, at its longest; what it did not wait is given back, and what
+   it took longer, to find its address for instance, is taken as well.
 3. The answer is stored as the deployment's own push would be: the same rules, receipt and events. It is refused if it
    speaks for another version than the deployment serves.
 4. Nothing that a server sent stands in a reason, but a version's name.
@@ -150,7 +151,7 @@ def note(tx: Tx, signer: Signer, claimed: Claim, said: Said, terms: Terms) -> No
     rows.note(tx, claimed.bar, facts | call | {"late": noted.late})
     told = {"last_at": held.asked_at, "last_outcome": noted.outcome.value, "last_reason": noted.reason}
     rows.change(tx, row.deployment_id, told | _breaker(tx, row, noted, terms.breaker, probe=claimed.probe))
-    rows.refund(tx, row.vendor_id, held.asked_at, max(terms.call_milliseconds - said.milliseconds, 0))
+    rows.refund(tx, row.vendor_id, held.asked_at, terms.call_milliseconds - said.milliseconds)
     return noted
 
 

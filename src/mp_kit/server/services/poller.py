@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,11 +23,13 @@ from sqlalchemy import Row
 from mp_kit.contracts import PollOutcome
 from mp_kit.errors import DatabaseDownError, InvalidInputError, MarketplaceError
 from mp_kit.server.providers.addresses import AddressGuard
-from mp_kit.server.providers.hosting import Door, Host
+from mp_kit.server.providers.hosting import Door, Hosts
 from mp_kit.server.providers.inference import Asker, Said
 from mp_kit.server.services.hostings import hosted_of
 from mp_kit.server.services.poll_calls import Claim, Noted, Refusal, Terms, claim, note
+from mp_kit.server.services.poll_passes import Passes
 from mp_kit.server.services.poll_windows import Live, Window
+from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.store import polling as rows
 from mp_kit.server.store.engine import Database
 from mp_kit.server.store.polling import Bar
@@ -48,9 +50,10 @@ class Poller:
     Args:
         db: Transactions.
         signer: Signs receipts.
+        tokens: Mints passes for servers that ask their callers.
         asker: Asks.
         guard: Says whether a vendor's own URL may be sent to.
-        hosts: Where deployments' servers run, by provider.
+        hosts: Where deployments' servers run.
         terms: Budgets, breaker, attempts.
         threads: Calls under way at once.
         each: Calls of one vendor at once.
@@ -58,9 +61,10 @@ class Poller:
 
     db: Database
     signer: Signer
+    tokens: TokenBook
     asker: Asker
     guard: AddressGuard
-    hosts: Mapping[str, Host]
+    hosts: Hosts
     terms: Terms = field(default_factory=Terms)
     threads: int = 16
     each: int = 2
@@ -113,7 +117,11 @@ def ask_all(poller: Poller, live: Live, *, seconds: float) -> list[Asked]:
     found = _one_for_the_half_open([tasks[place] for place in fresh])
     questions, asked = _read(found)
     ready = [task for task in found if task.window.symbol in questions]
-    return asked + _Round(poller, questions, ready).run(end - poller.terms.call_seconds)
+    passes = Passes(poller.db, poller.tokens, seconds)
+    try:
+        return asked + _Round(poller, passes, questions, ready).run(end - poller.terms.call_seconds)
+    finally:
+        passes.close()
 
 
 def _tasks(deployments: Iterable[Row[Any]], windows: Sequence[Window]) -> list[_Task]:
@@ -155,8 +163,8 @@ def _read(tasks: Sequence[_Task]) -> tuple[dict[str, bytes], list[Asked]]:
 class _Round:
     """Calls that wait, by vendor, and those under way."""
 
-    def __init__(self, poller: Poller, questions: Mapping[str, bytes], tasks: Sequence[_Task]) -> None:
-        self._poller, self._questions = poller, questions
+    def __init__(self, poller: Poller, passes: Passes, questions: Mapping[str, bytes], tasks: Sequence[_Task]) -> None:
+        self._poller, self._passes, self._questions = poller, passes, questions
         self._waiting: dict[str, deque[_Task]] = {}
         for task in tasks:  # in the order of who was asked longest ago
             self._waiting.setdefault(task.deployment.vendor_id, deque()).append(task)
@@ -168,7 +176,8 @@ class _Round:
         with ThreadPoolExecutor(self._poller.threads, thread_name_prefix="poll") as pool:
             while True:
                 while time.monotonic() < last_start and (task := self._next()) is not None:
-                    self._under_way[pool.submit(_ask, self._poller, task, self._questions)] = task
+                    question = self._questions[task.window.symbol]
+                    self._under_way[pool.submit(_ask, self._poller, self._passes, task, question)] = task
                 if not self._under_way:
                     break
                 for done in wait(self._under_way, return_when=FIRST_COMPLETED).done:
@@ -218,30 +227,33 @@ class _Round:
         return (task for waiting in self._waiting.values() for task in waiting)
 
 
-def _ask(poller: Poller, task: _Task, questions: Mapping[str, bytes]) -> Asked | Refusal:
+def _ask(poller: Poller, passes: Passes, task: _Task, question: bytes) -> Asked | Refusal:
     """Claims, asks with no transaction open, notes."""
     with poller.db.begin() as tx:
         claimed = claim(tx, task.bar, poller.terms)
     if isinstance(claimed, Refusal):
         return claimed
-    said = _say(poller, task.deployment, questions[task.window.symbol])
+    said = _say(poller, passes, task.deployment, question)
     noted = _note(poller, claimed, said)
     if noted is None:
         return task.told("not noted", "its claim was over", said)
     return task.told(noted.outcome.value, noted.reason, said)
 
 
-def _say(poller: Poller, deployment: Row[Any], question: bytes) -> Said:
+def _say(poller: Poller, passes: Passes, deployment: Row[Any], question: bytes) -> Said:
     try:
-        return poller.asker.ask(_door(poller, deployment), question)
+        door = _door(poller, deployment)
     except MarketplaceError as error:  # of the vendor's credential
         return Said(None, reason=error.message, passes=True)
+    if door.wants_pass:
+        door = replace(door, bearer=passes.of(deployment.vendor_id, deployment.deployment_id))
+    return poller.asker.ask(door, question)
 
 
 def _door(poller: Poller, deployment: Row[Any]) -> Door:
     if deployment.provider is None:
         return Door(deployment.infer_url, poller.guard)
-    host, hosted = poller.hosts.get(deployment.provider), hosted_of(deployment)
+    host, hosted = poller.hosts.get((deployment.provider, deployment.kind)), hosted_of(deployment)
     if host is None or hosted is None:
         raise InvalidInputError(f"the marketplace runs no servers on {deployment.provider} any more")
     return host.door(hosted)

@@ -60,7 +60,8 @@ class Principal:
         attempt: Of a run token: for which of the run's launches it was made.
         scope: Of a deployment token: ``routes``, ``deployment``, perhaps ``symbols``.
         expires_at: When the token ends.
-        opened_by: Of a session: the API key that it was opened with.
+        opened_by: Of a session: the API key that it was opened with; empty where it was opened by other means.
+        opened_at: Of a session: when.
     """
 
     kind: Kind
@@ -73,6 +74,7 @@ class Principal:
     scope: Mapping[str, Any] = field(default_factory=dict)
     expires_at: datetime | None = None
     opened_by: str = ""
+    opened_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -159,7 +161,7 @@ class TokenBook:
         return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
 
     def session(self, vendor_id: str, epoch: int, expires_at: datetime, key_id: str = "") -> str:
-        """A JWT session of a vendor, opened with one of its keys; a later epoch of the vendor ends it."""
+        """A JWT session of a vendor, opened with one of its keys or without; a later epoch of the vendor ends it."""
         claims = {"aud": "session", "sub": vendor_id, "epo": epoch, "exp": expires_at, "iat": datetime.now(UTC)}
         claims |= {"kid": key_id} if key_id else {}
         return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
@@ -217,8 +219,13 @@ class TokenBook:
             return Principal(
                 kind="run", run_id=claims["sub"], attempt=attempt, vendor_id=vendor_id, expires_at=expires_at
             )
-        opened_by = claims.get("kid", "")
-        return Principal(kind="vendor", vendor_id=vendor_id, expires_at=expires_at, opened_by=opened_by)
+        return Principal(
+            kind="vendor",
+            vendor_id=vendor_id,
+            expires_at=expires_at,
+            opened_by=claims.get("kid", ""),
+            opened_at=datetime.fromtimestamp(claims.get("iat", 0), UTC),
+        )
 
     def proves(self, code: str, token_hash: str) -> bool:
         """Whether a one-time code is the one whose hash is stored."""

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from mp_kit.errors import DatabaseDownError
 from mp_kit.server.services import liveness, poller, polling
 from mp_kit.server.store import partitions
-from mp_kit.server.store.engine import Database, Tx
+from mp_kit.server.store.engine import Database
 
-__all__ = ["CROWDED", "keep_months", "watch_deployments"]
+__all__ = ["CROWDED", "keep_months", "look_after"]
 
 CROWDED = 50_000
 """From so many signals on, a month of the past is worth a partition: old months of a few rows share the default one."""
@@ -51,12 +51,14 @@ def keep_months(db: Database, now: datetime, *, crowded: int = CROWDED) -> dict[
     return opened
 
 
-def watch_deployments(tx: Tx, now: datetime) -> tuple[int, bool]:
-    """Marks deployments offline that fell silent, and forgets old heartbeats and polls.
+def look_after(db: Database, now: datetime) -> tuple[dict[str, object], bool]:
+    """Marks deployments offline that fell silent, forgets old heartbeats and polls, and opens months.
 
     Returns:
-        How many fell silent, and whether any deployment wants to be asked at bars' closes.
+        Counts of what was done, and whether any deployment wants to be asked at bars' closes.
     """
-    liveness.forget(tx, now)
-    polling.forget(tx, now)
-    return len(liveness.flip(tx)), poller.anybody(tx)
+    with db.begin() as tx:
+        liveness.forget(tx, now)
+        polling.forget(tx, now)
+        fallen, wanted = liveness.flip(tx), poller.anybody(tx)
+    return {"deployments_offline": len(fallen), "months_opened": len(keep_months(db, now))}, wanted

@@ -130,7 +130,7 @@ def set_status(tx: Tx, vendor_id: str, status: VendorStatus, *, actor: str) -> N
 
 
 def open_session(tx: Tx, tokens: TokenBook, vendor_id: str, key_id: str = "") -> Session:
-    """A JWT session for a vendor that has shown its key, the one of that id."""
+    """A JWT session for a vendor that has shown its key, the one of that id, or proved otherwise who it is."""
     row = rows.find(tx, vendor_id)
     if row is None:
         raise NotFoundError("There is no such vendor.")

@@ -31,3 +31,13 @@ def heartbeats(tx: Tx, deployment_id: str, limit: int) -> list[Row[Any]]:
     """A deployment's last signs of life, newest first."""
     values = {"deployment_id": deployment_id, "limit": limit}
     return list(tx.execute(text(named("desk_heartbeats")), values))
+
+
+def registered_from(tx: Tx, vendor_id: str, run_id: str) -> list[Row[Any]]:
+    """A vendor's versions that came from a run."""
+    return list(tx.execute(text(named("desk_registered")), {"vendor_id": vendor_id, "run_id": run_id}))
+
+
+def deployable(tx: Tx, vendor_id: str, limit: int) -> list[Row[Any]]:
+    """A vendor's versions that are not retired, newest first."""
+    return list(tx.execute(text(named("desk_deployable")), {"vendor_id": vendor_id, "limit": limit}))

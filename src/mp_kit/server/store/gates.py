@@ -25,6 +25,12 @@ def missing(tx: Tx, version_id: str, stage: str) -> list[str]:
     return list(tx.execute(text(named("missing_gates")), {"version_id": version_id, "stage": stage}).scalars())
 
 
+def missing_of(tx: Tx, version_ids: Sequence[str], stage: str) -> dict[str, list[str]]:
+    """Gates of a stage that each of several versions has not met."""
+    values = {"version_ids": list(version_ids), "stage": stage}
+    return {row.id: row.missing for row in tx.execute(text(named("missing_gates_of")), values)}
+
+
 def add_validation(tx: Tx, values: Mapping[str, Any]) -> bool:
     """Stores a report; False where the version has it already."""
     return tx.execute(text(named("add_validation")), values).rowcount == 1

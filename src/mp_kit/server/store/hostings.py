@@ -37,9 +37,10 @@ def change(tx: Tx, deployment_id: str, values: Mapping[str, Any], *, lock_token:
     return tx.execute(statement.values(updated_at=text("now()"), **values)).rowcount == 1
 
 
-def claim(tx: Tx, *, lock_token: str, limit: int, lease: float, providers: Sequence[str]) -> list[Row[Any]]:
-    """Takes hostings that are due."""
-    values = {"lock_token": lock_token, "limit": limit, "lease": lease, "providers": list(providers)}
+def claim(tx: Tx, *, lock_token: str, limit: int, lease: float, places: Sequence[tuple[str, str]]) -> list[Row[Any]]:
+    """Takes hostings that are due, of these providers and kinds."""
+    known = [f"{provider}/{kind}" for provider, kind in places]
+    values = {"lock_token": lock_token, "limit": limit, "lease": lease, "places": known}
     return list(tx.execute(text(named("claim_hostings")), values))
 
 
@@ -53,6 +54,20 @@ def set_endpoint(tx: Tx, deployment_id: str, endpoint: str | None, status: str |
     """Says where a deployment answers."""
     values = {"endpoint": endpoint} | ({"status": status} if status else {})
     tx.execute(update(deployments).where(deployments.c.id == deployment_id).values(updated_at=text("now()"), **values))
+
+
+def accounts(tx: Tx, providers: Sequence[str]) -> list[tuple[str, str]]:
+    """Provider and vendor wherever a server of ours may be."""
+    return [
+        (row.provider, row.vendor_id)
+        for row in tx.execute(text(named("accounts_of_servers")), {"providers": list(providers)})
+    ]
+
+
+def facts_of(tx: Tx, provider: str, deployment_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """What a provider's hostings are at, by deployment."""
+    values = {"provider": provider, "deployment_ids": list(deployment_ids)}
+    return {row.deployment_id: row for row in tx.execute(text(named("facts_of_hostings")), values)}
 
 
 def served_model(tx: Tx, deployment_id: str, vendor_id: str) -> Row[Any] | None:

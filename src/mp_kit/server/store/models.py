@@ -14,17 +14,16 @@ from mp_kit.server.store.tables import model_stage_history, model_versions, mode
 
 
 def upsert_model(tx: Tx, values: Mapping[str, Any]) -> Row[Any]:
-    """Stores a model, or finds the vendor's model of that name; says its id and task."""
-    statement = (
-        upsert(models)
-        .values(**values)
-        .on_conflict_do_update(
-            constraint="uq_models_vendor_id_name",
-            set_={"updated_at": text("now()"), "description": values["description"]},
-        )
-        .returning(models.c.id, models.c.task)
+    """Stores a model, or finds the vendor's model of that name; says its id and task.
+
+    An empty description leaves the one that is there.
+    """
+    statement = upsert(models).values(**values)
+    described = func.coalesce(func.nullif(statement.excluded.description, ""), models.c.description)
+    statement = statement.on_conflict_do_update(
+        constraint="uq_models_vendor_id_name", set_={"updated_at": text("now()"), "description": described}
     )
-    return tx.execute(statement).one()
+    return tx.execute(statement.returning(models.c.id, models.c.task)).one()
 
 
 def insert_version(tx: Tx, values: Mapping[str, Any]) -> str | None:

@@ -72,7 +72,7 @@ def spend(tx: Tx, vendor_id: str, milliseconds: int, *, calls: int, longest: int
 
 
 def refund(tx: Tx, vendor_id: str, asked_at: datetime, milliseconds: int) -> None:
-    """Gives back what was not waited."""
+    """Gives back what was not waited; less than nothing takes more."""
     values = {"vendor_id": vendor_id, "asked_at": asked_at, "milliseconds": milliseconds}
     tx.execute(text(named("refund_poll")), values)
 

@@ -156,7 +156,8 @@ class PodRoutes:
 
     def _has_place(self, wanted: CreatePod) -> bool:
         if "gpu" not in wanted.model_fields_set:
-            return wanted.disk >= _MIN_CPU_DISK  # smaller ones were never placed, as users report
+            fits = self._cloud.catalogue.has_cpus(wanted.cpu.id, wanted.cpu.vcpuCount)
+            return fits and wanted.disk >= _MIN_CPU_DISK  # smaller disks were never placed, as users report
         if "count" not in wanted.gpu.model_fields_set:
             return False  # seen live: without a count no machine matches
         kind = self._cloud.catalogue.find(wanted.gpu.id)

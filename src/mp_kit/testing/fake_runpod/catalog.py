@@ -74,6 +74,11 @@ _KINDS = (
     _kind("NVIDIA H200", 141, "HOPPER_141", "4.59", "3.59", "LOW"),
     _kind("NVIDIA B200", 180, "BLACKWELL_180", "6.79", "0", "NONE"),
 )
+_CPUS = (
+    ("cpu3c", "Compute-Optimized", "Gen 3", 32, 2),
+    ("cpu3g", "General Purpose", "Gen 3", 32, 4),
+    ("cpu5c", "Compute-Optimized", "Gen 5", 32, 2),
+)
 _CENTRES = (
     {"id": "EU-RO-1", "name": "EU Romania 1", "region": "EUROPE", "country": "RO"},
     {"id": "EU-NL-1", "name": "EU Netherlands 1", "region": "EUROPE", "country": "NL"},
@@ -87,7 +92,8 @@ class Catalogue:
 
     def __init__(self) -> None:
         self.kinds: dict[str, GpuKind] = {kind.id: kind for kind in _KINDS}
-        self.cpu_price = Decimal("0.03")  # per vCPU-hour
+        self.cpu_price = Decimal("0.03")  # per vCPU-hour, of every flavour
+        self.cpu_stock = "HIGH"
 
     def change(self, gpu: str, **facts: Any) -> None:
         """Changes facts of a GPU type, ``stock="NONE"`` or ``secure=Decimal("0.99")`` for instance."""
@@ -124,6 +130,24 @@ class Catalogue:
             },
         }
         return told | (self._stock(kind, query) if "AVAILABILITY" in query.get("include", "") else {})
+
+    def cpus(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """What ``GET /v2/catalog/cpus`` lists."""
+        return [self._cpu(*facts, query) for facts in _CPUS]
+
+    def has_cpus(self, flavour: str, count: int) -> bool:
+        """Whether a CPU pod finds a machine; where the flavour is sold at all."""
+        most = {name: most for name, _, _, most, _ in _CPUS}
+        return self.cpu_stock != "NONE" and count <= most.get(flavour, 0) and count & (count - 1) == 0
+
+    def _cpu(
+        self, flavour: str, name: str, group: str, most: int, memory: int, query: Mapping[str, str]
+    ) -> dict[str, Any]:
+        price = {"securePerVcpu": float(self.cpu_price), "serverlessPerVcpu": float(self.cpu_price * 2)}
+        told = {"id": flavour, "name": name, "group": group, "ramGbPerVcpu": memory, "price": price}
+        told |= {"vcpu": {"min": 2, "max": most}}
+        fits = self.cpu_stock if int(query.get("vcpuCount", "2")) <= most else "NONE"
+        return told | ({"availability": fits} if "AVAILABILITY" in query.get("include", "") else {})
 
     def centres(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """What ``GET /v2/catalog/datacenters`` lists."""

@@ -32,6 +32,7 @@ class CatalogRoutes:
         return [
             route("GET", r"/catalog/gpus", "catalog", self.gpus),
             route("GET", r"/catalog/gpus/(.+)", "catalog", self.gpu),
+            route("GET", r"/catalog/cpus", "catalog", self.cpus),
             route("GET", r"/catalog/datacenters", "catalog", self.centres),
             route("GET", r"/billing/pods", "billing", self.bill),
             route("POST", r"/templates", "template", self.create_template),
@@ -52,6 +53,12 @@ class CatalogRoutes:
         """``GET /v2/catalog/gpus/{id}``."""
         kind = self._cloud.catalogue.find(unquote(name))
         return ok(self._cloud.catalogue.gpu(kind, call.query)) if kind else problem(404, "GPU type not found")
+
+    def cpus(self, call: Call) -> Reply:
+        """``GET /v2/catalog/cpus``."""
+        if ("include" in call.query) != ("product" in call.query):
+            return problem(400, "product is required with include=AVAILABILITY, and valid only with it")
+        return ok({"cpus": self._cloud.catalogue.cpus(call.query)})
 
     def centres(self, call: Call) -> Reply:
         """``GET /v2/catalog/datacenters``."""

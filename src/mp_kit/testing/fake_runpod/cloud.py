@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from mp_kit.testing.fake_runpod.faults import Fault, Trouble
 from mp_kit.testing.fake_runpod.pods import Pod, Status
 from mp_kit.testing.fake_runpod.requests import CreatePod
 
-__all__ = ["Account", "Cloud", "Pace"]
+__all__ = ["Account", "Cloud", "Pace", "free_port"]
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ENDS = {Fault.VANISHES: Status.TERMINATED, Fault.EXITS: Status.EXITED, Fault.ERRORS: Status.ERROR}
@@ -105,10 +106,18 @@ class Cloud:
         )
         pod.hidden_from_get = _until(now, met, Fault.HIDDEN, Fault.HIDDEN_FROM_GET)
         pod.hidden_from_list = _until(now, met, Fault.HIDDEN, Fault.HIDDEN_FROM_LIST)
+        self._open_doors(pod)
         self.pods[pod.id] = pod
         self._plan(pod, now)
         self.on_create(pod)
         return pod
+
+    def _open_doors(self, pod: Pod) -> None:
+        """Gives an http port of the pod one of this machine, where its ``PORT`` names it, or names none."""
+        ports = [text.removesuffix("/http") for text in pod.spec.get("ports", []) if text.endswith("/http")]
+        if wanted := next((port for port in ports if port == pod.spec["env"].get("PORT", port)), None):
+            pod.doors = {int(wanted): free_port()}
+            pod.added_env = {"PORT": str(pod.doors[int(wanted)])}
 
     def price(self, wanted: CreatePod) -> Decimal:
         """US dollars per hour for what is wanted, as the catalogue has it."""
@@ -195,6 +204,13 @@ class Cloud:
         kind = self.catalogue.find(wanted.gpu.id) if "gpu" in wanted.model_fields_set else None
         places = kind.places if kind else ("EU-RO-1",)
         return next((place for place in places if place in wanted.dataCenterIds), places[0])
+
+
+def free_port() -> int:
+    """A port of the loopback that nothing listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def _cut(line: list[tuple[datetime, Status]], end: tuple[datetime, Status]) -> list[tuple[datetime, Status]]:

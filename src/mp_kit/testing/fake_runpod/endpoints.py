@@ -10,14 +10,13 @@
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from mp_kit.testing.fake_runpod.cloud import Cloud
+from mp_kit.testing.fake_runpod.cloud import Cloud, free_port
 from mp_kit.testing.fake_runpod.faults import Fault, Trouble
 from mp_kit.testing.fake_runpod.logs import stamp
 from mp_kit.testing.fake_runpod.pods import Pod, Status
@@ -174,7 +173,7 @@ class Fleet:
         now = self._cloud.clock.now()
         gpu = {"gpu": {"id": endpoint.gpu, "count": endpoint.spec["gpu"].get("count", 1)}} if endpoint.gpu else {}
         pod_id = self._cloud.new_id()
-        port = _free_port()
+        port = free_port()
         pod = Pod(
             id=pod_id,
             owner=endpoint.owner,
@@ -220,9 +219,3 @@ class Fleet:
         kinds = [kind for kind in self._cloud.catalogue.kinds.values() if kind.pool in gpu["pools"]]
         left = [kind for kind in kinds if kind.id not in gpu.get("excludedTypes", [])]
         return (left[0].id, left[0].secure * 2 * gpu.get("count", 1)) if left else (None, Decimal(0))
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

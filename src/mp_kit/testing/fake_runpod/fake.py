@@ -13,6 +13,7 @@ from mp_kit.errors import NotFoundError
 from mp_kit.testing.fake_runpod.catalog import Catalogue
 from mp_kit.testing.fake_runpod.clock import Clock
 from mp_kit.testing.fake_runpod.cloud import Account, Cloud, Pace
+from mp_kit.testing.fake_runpod.doors import PodProxy
 from mp_kit.testing.fake_runpod.endpoints import Fleet
 from mp_kit.testing.fake_runpod.endpoints_api import EndpointRoutes
 from mp_kit.testing.fake_runpod.faults import Faults
@@ -78,6 +79,7 @@ class FakeRunPod:
         self._server = Server(port, self._router, self._records, per_minute)
         self._fleet = Fleet(self._cloud)
         self._balancer = LoadBalancer(self._cloud, self._fleet, self._server.closing, patience)
+        self._pod_proxy = PodProxy(self._cloud)
         self._add_serverless(later=later)
         self._yard = Yard(self._cloud, folder, image_command)
         if run_containers:
@@ -100,6 +102,7 @@ class FakeRunPod:
         self._server.server_close()
         self._yard.close()
         self._balancer.close()
+        self._pod_proxy.close()
 
     @property
     def folder(self) -> Path:
@@ -110,6 +113,11 @@ class FakeRunPod:
     def url(self) -> str:
         """Base URL, ``/v2`` included."""
         return f"{self._server.root}/v2"
+
+    @property
+    def proxy_url(self) -> str:
+        """Public address of a pod's http port, with ``{pod}`` and ``{port}`` in it."""
+        return f"{self._server.root}/proxy/{{pod}}/{{port}}"
 
     @property
     def catalogue(self) -> Catalogue:
@@ -192,7 +200,9 @@ class FakeRunPod:
     def _add_serverless(self, *, later: bool) -> None:
         endpoints = EndpointRoutes(self._cloud, self._fleet, lambda: self._server.root, later=later)
         forward = Route("*", r"/\./lb/([^/]+)(/.*)?", "endpoint_request", self._balancer.forward, waits=True)
-        self._router.add(*endpoints.routes(Route), forward)
+        ask = r"/\./proxy/([^/]+)/([0-9]{1,5})(/.*)?"
+        door = Route("*", ask, "pod_request", self._pod_proxy.forward, waits=True, is_public=True)
+        self._router.add(*endpoints.routes(Route), forward, door)
 
     def _listen(self) -> None:
         self._server.serve_forever(poll_interval=0.05)

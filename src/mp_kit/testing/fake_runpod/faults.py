@@ -20,7 +20,7 @@ __all__ = ["OPERATIONS", "Fault", "Faults", "Trouble"]
 
 OPERATIONS = (
     *("create", "list", "get", "update", "delete", "action", "logs"),
-    *("catalog", "billing", "template", "endpoint_create", "endpoint", "endpoint_request"),
+    *("catalog", "billing", "template", "endpoint_create", "endpoint", "endpoint_request", "pod_request"),
 )
 """The names that faults are set for; ``*`` stands for each of them."""
 

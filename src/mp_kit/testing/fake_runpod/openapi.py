@@ -31,6 +31,7 @@ _KNOWN = {
     r"/catalog/gpus(/.+)?": {
         *("include", "product", "count", "cloud", "countryCodes", "cudaVersions", "minCudaVersion")
     },
+    r"/catalog/cpus(/.+)?": {"include", "product", "vcpuCount"},
     r"/catalog/datacenters(/.+)?": {"include", "regions", "networkVolumeTypes", "compliance", "globalNetwork"},
     r"/billing/pods": {*_BILLING, "podId"},
     r"/billing/serverless": {*_BILLING, "serverlessId"},
@@ -40,7 +41,7 @@ _KNOWN = {
 def stray_parameters(call: Call) -> list[str]:
     """Query parameters that the API ignores without a word: a filter that does not filter is a mistake."""
     if call.path.startswith("/./"):
-        return []  # an endpoint's own URL: its worker's business
+        return []  # an endpoint's or a pod's own URL: its server's business
     known = next((names for pattern, names in _KNOWN.items() if re.fullmatch(pattern, call.path)), set[str]())
     return [f"the query parameter {name!r} is unknown and would be ignored" for name in call.query if name not in known]
 

@@ -78,6 +78,7 @@ class Pod:
         key: What it may call the API with, about itself.
         timeline: What it is from when on, in order; may reach into the future.
         troubles: What befalls it.
+        doors: Ports of this machine by the container's own: a process has no network of its own.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Pod:
     place: str = "EU-RO-1"
     locked: bool = False
     added_env: dict[str, str] = field(default_factory=dict, repr=False)
+    doors: dict[int, int] = field(default_factory=dict)
     generation: int = 0
     log: LogBook = field(default_factory=LogBook, repr=False)
     wake: Callable[[], None] = field(default=lambda: None, repr=False)
@@ -190,8 +192,12 @@ class Pod:
             "gpus": [{"util": 0, "memoryUtil": 0}] * count,
             "cpu": {"util": 0},
             "memory": {"util": 0},
-            "ports": [],
+            "ports": [_port(text) for text in self.spec.get("ports", [])],
         }
+
+    def local_port(self, port: int) -> int | None:
+        """Where this machine has what listens on one of its http ports; None if it has no such port."""
+        return self.doors.get(port) if f"{port}/http" in self.spec.get("ports", []) else None
 
     def _pieces(self, now: datetime) -> Iterator[tuple[datetime, datetime, Status]]:
         ends = [*(at for at, _ in self.timeline[1:]), now]
@@ -206,6 +212,12 @@ class Pod:
         volume = self.spec["mounts"].get("persistent", {}).get("size", 0)
         disk = held * (self.spec["disk"] + volume) * DISK + stopped * volume * STOPPED_DISK
         return Amounts(held * self.price / _HOUR, disk / _MONTH)
+
+
+def _port(text: str) -> dict[str, Any]:
+    """A port as the API tells it; http ports are reached through the proxy, which the API does not name."""
+    number, _, kind = text.partition("/")
+    return {"private": int(number), "public": None, "type": kind, "ip": None}
 
 
 _SYSTEM = {

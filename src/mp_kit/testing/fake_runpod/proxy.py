@@ -13,6 +13,7 @@ import httpx
 
 from mp_kit.testing.fake_runpod.api import Call
 from mp_kit.testing.fake_runpod.cloud import Cloud
+from mp_kit.testing.fake_runpod.doors import HOP, OURS
 from mp_kit.testing.fake_runpod.endpoints import Endpoint, Fleet, Worker
 from mp_kit.testing.fake_runpod.pods import Status
 from mp_kit.testing.fake_runpod.replies import Reply, problem
@@ -23,10 +24,6 @@ _MAX_BODY = 30 * 1024 * 1024
 _LOOK_SECONDS = 0.05
 _PROBE_SECONDS = 2.0
 _OK = 200
-_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "host", "content-length"}
-
-
-_OURS = {*_HOP, "content-type", "date", "server"}
 
 
 class LoadBalancer:
@@ -73,7 +70,7 @@ class LoadBalancer:
 
     def _ask(self, call: Call, worker: Worker, path: str) -> Reply | None:
         """A worker's answer; None if it was not there to hear the request."""
-        headers = {name: value for name, value in call.headers.items() if name not in {*_HOP, "authorization"}}
+        headers = {name: value for name, value in call.headers.items() if name not in {*HOP, "authorization"}}
         url = f"http://127.0.0.1:{worker.port}{path}{'?' + call.raw_query if call.raw_query else ''}"
         try:
             with self._http.stream(call.method, url, content=call.content, headers=headers) as answer:
@@ -86,7 +83,7 @@ class LoadBalancer:
         except httpx.TransportError:
             worker.healthy = False
             return problem(502, "the worker closed the connection")
-        kept = {name: value for name, value in answer.headers.items() if name not in _OURS}
+        kept = {name: value for name, value in answer.headers.items() if name not in OURS}
         return Reply(answer.status_code, content, answer.headers.get("content-type", "text/plain"), kept)
 
     def _free_worker(self, endpoint: Endpoint, until: float) -> Worker | None:

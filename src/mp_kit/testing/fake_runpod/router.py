@@ -38,6 +38,7 @@ class Route:
         operation: The name that faults are set for.
         answer: Does it.
         waits: Whether it takes its time and locks what it needs by itself.
+        is_public: Whether anybody may ask, without a key.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Route:
     operation: str
     answer: Callable[..., Reply | Stream]
     waits: bool = False
+    is_public: bool = False
 
 
 class Router:

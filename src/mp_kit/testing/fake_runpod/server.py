@@ -129,6 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
         return Call(self.command, path, query, headers, content, parts.query), parts.path
 
     def _answered(self, call: Call, found: Any) -> Reply | Stream:
+        if found is not None and found[0].is_public:
+            self.server.router.draw(call, found[0].operation)
+            return self.server.router.answer(call, *found)
         stopped = self.server.router.stopped_at_edge(call)
         if stopped:
             return stopped

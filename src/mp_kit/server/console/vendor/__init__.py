@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from mp_kit.server.console.vendor import accounts, api_keys, hooks, ordering, overview, things, training
+from mp_kit.server.console.vendor import (
+    accounts,
+    api_keys,
+    deploying,
+    deployments,
+    hooks,
+    linked,
+    models,
+    ordering,
+    overview,
+    registering,
+    training,
+)
 
 HANDLERS = [
     *overview.HANDLERS,
     *ordering.HANDLERS,
     *training.HANDLERS,
-    *things.HANDLERS,
+    *models.HANDLERS,
+    *registering.HANDLERS,
+    *deployments.HANDLERS,
+    *deploying.HANDLERS,
     *accounts.HANDLERS,
     *api_keys.HANDLERS,
+    *linked.HANDLERS,
     *hooks.HANDLERS,
 ]
 """All of them."""

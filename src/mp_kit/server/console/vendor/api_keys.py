@@ -1,4 +1,7 @@
-"""The vendor's API keys: listed, made, rotated, revoked. A key is on the page that made it and on no later one."""
+"""The vendor's API keys: listed, made, rotated, revoked. A key is on the page that made it and on no later one.
+
+The page also shows the GitHub accounts that are linked (:mod:`mp_kit.server.console.vendor.linked`).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from mp_kit.server.console.visits import (
     signed_in,
 )
 from mp_kit.server.house import House
-from mp_kit.server.services import keys
+from mp_kit.server.services import identities, keys
 from mp_kit.server.services.tokens import Principal
 
 KEYS = "/marketplace/vendor/keys"
@@ -37,46 +40,46 @@ _OPTIONS: dict[str, Any] = {
 @get(KEYS, **_OPTIONS)
 def show(house: TheHouse, visit: TheVisit, request: AnyRequest) -> Response[bytes]:
     """Living keys, then those that ended in the last 30 days; no secret."""
-    return _page(house, visit, _who(house, request))
+    return keys_page(house, visit, who_asks(house, request))
 
 
 @post(KEYS, **_OPTIONS)
 def create(house: TheHouse, visit: TheVisit, request: AnyRequest, form: TheForm) -> Response[bytes]:
     """Makes a further key, which this page alone shows."""
-    who, typed = _who(house, request), {name: form.get(name, "") for name in ("name", "days")}
+    who, typed = who_asks(house, request), {name: form.get(name, "") for name in ("name", "days")}
     try:
         wanted = KeyRequest.model_validate({"name": typed["name"], "days": typed["days"].strip() or 90})
         with house.db.begin() as tx:
             made = keys.create(tx, house.tokens, who, wanted)
     except ValidationError as error:
         errors = {str(found["loc"][0]): f"{found['msg']}." for found in error.errors(include_url=False)}
-        return _page(house, visit, who, typed=typed, errors=errors, status=422)
+        return keys_page(house, visit, who, typed=typed, errors=errors, status=422)
     except ConflictError as error:
-        return _page(house, visit, who, typed=typed, problem=error.message, status=error.http)
-    return _page(house, visit, who, made=made)
+        return keys_page(house, visit, who, typed=typed, problem=error.message, status=error.http)
+    return keys_page(house, visit, who, made=made)
 
 
 @post(f"{KEYS}/{{key_id:str}}/rotate", **_OPTIONS)
 def rotate(house: TheHouse, visit: TheVisit, request: AnyRequest, key_id: FromPath[str]) -> Response[bytes]:
     """Makes a key in place of another, which lives on for a day."""
-    who = _who(house, request)
+    who = who_asks(house, request)
     try:
         with house.db.begin() as tx:
             made = keys.rotate(tx, house.tokens, who, key_id, overlap=_OVERLAP)
     except ConflictError as error:
-        return _page(house, visit, who, problem=error.message, status=error.http)
-    return _page(house, visit, who, made=made)
+        return keys_page(house, visit, who, problem=error.message, status=error.http)
+    return keys_page(house, visit, who, made=made)
 
 
 @post(f"{KEYS}/{{key_id:str}}/revoke", **_OPTIONS)
 def revoke(house: TheHouse, visit: TheVisit, request: AnyRequest, key_id: FromPath[str]) -> Response[bytes]:
     """Ends a key at once, and all sessions with it; the last key lives on."""
-    who = _who(house, request)
+    who = who_asks(house, request)
     try:
         with house.db.begin() as tx:
             ended = keys.revoke(tx, who, key_id)
     except ConflictError as error:
-        return _page(house, visit, who, problem=f"{error.message} Make another one first.", status=error.http)
+        return keys_page(house, visit, who, problem=f"{error.message} Make another one first.", status=error.http)
     if not ended.revoked:
         return redirect(visit, KEYS, say="That key had ended already.")
     say = "The key has ended, and every session with it. Sign in with another one."
@@ -84,16 +87,18 @@ def revoke(house: TheHouse, visit: TheVisit, request: AnyRequest, key_id: FromPa
                     cookies=(cookie(visit, SESSION_COOKIE, ""),))  # fmt: skip
 
 
-def _who(house: House, request: AnyRequest) -> Principal:
+def who_asks(house: House, request: AnyRequest) -> Principal:
     """The session that asks; the services want to know which key opened it."""
     return house.tokens.authenticate(request.cookies.get(SESSION_COOKIE, ""), house.db.begin)
 
 
-def _page(house: House, visit: Visit, who: Principal, *, status: int = 200, **more: Any) -> Response[bytes]:
+def keys_page(house: House, visit: Visit, who: Principal, *, status: int = 200, **more: Any) -> Response[bytes]:
+    """The page, with what a form of it came to."""
     made: IssuedKey | None = None
     facts: dict[str, Any] = {"made": made, "typed": {"name": "", "days": "90"}, "errors": {}, "problem": "", **more}
     with house.db.begin() as tx:
         listed = keys.list_of(tx, who)
+        facts["accounts"] = identities.list_of(tx, who.vendor_id or "") if house.github is not None else None
     return page(visit, "vendor/keys.html", status=status, title="API keys", keys=listed, **facts)
 
 

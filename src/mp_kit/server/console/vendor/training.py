@@ -69,6 +69,7 @@ def show(house: TheHouse, visit: TheVisit, run_id: FromPath[str]) -> Response[by
         start = max(0, runs.log_head(tx, vendor_id, run_id).next - _TAIL)
         log = runs.logs(tx, vendor_id, run_id, after=start, limit=_TAIL)
         history = runs.events(tx, vendor_id, run_id)
+        registered = desk.registered_from(tx, vendor_id, run_id)
     return page(
         visit,
         "vendor/run.html",
@@ -78,6 +79,7 @@ def show(house: TheHouse, visit: TheVisit, run_id: FromPath[str]) -> Response[by
         log=log,
         skipped=start,
         events=history,
+        registered=registered,
         curves=curves(run.metrics.get(HISTORY)),
         metrics={name: value for name, value in sorted(run.metrics.items()) if name != HISTORY},
         stream=f"{TRAINING}/{quote(run_id, safe='')}/stream",

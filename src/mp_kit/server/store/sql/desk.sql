@@ -32,3 +32,15 @@ ORDER BY at DESC, id LIMIT :limit;
 -- A deployment's last signs of life, newest first.
 SELECT status, timestamp, received_at, metrics, message FROM deployment_heartbeats
 WHERE deployment_id = :deployment_id ORDER BY received_at DESC LIMIT :limit;
+
+-- name: desk_registered
+-- A vendor's versions that came from a run, newest first.
+SELECT m.id AS model_id, v.id AS version_id, m.name, v.version
+FROM models m JOIN model_versions v ON v.model_id = m.id
+WHERE m.vendor_id = :vendor_id AND v.run_id = :run_id ORDER BY v.created_at DESC, v.id;
+
+-- name: desk_deployable
+-- A vendor's versions that are not retired, newest first.
+SELECT m.id AS model_id, v.id AS version_id, m.name, v.version, v.stage
+FROM models m JOIN model_versions v ON v.model_id = m.id
+WHERE m.vendor_id = :vendor_id AND v.stage <> 'retired' ORDER BY v.created_at DESC, v.id LIMIT :limit;

@@ -2,6 +2,10 @@
 -- Which gates of a stage a version has not met; the database's own judge.
 SELECT unnest(missing_gates(:version_id, :stage));
 
+-- name: missing_gates_of
+-- The same of several versions.
+SELECT id, missing_gates(id, :stage) AS missing FROM unnest(CAST(:version_ids AS text[])) AS id;
+
 -- name: add_validation
 -- Stores a report with a version; nothing happens where the version has that very report.
 INSERT INTO model_validations (version_id, seq, digest, passed, report, actor)

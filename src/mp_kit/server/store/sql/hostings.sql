@@ -3,7 +3,7 @@
 WITH due AS (
   SELECT deployment_id FROM hostings
   WHERE state NOT IN ('stopped', 'failed', 'removed') AND next_look_at <= now()
-    AND (locked_until IS NULL OR locked_until < now()) AND provider = ANY(:providers)
+    AND (locked_until IS NULL OR locked_until < now()) AND provider || '/' || kind = ANY(:places)
   ORDER BY next_look_at LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 UPDATE hostings h SET lock_token = :lock_token, locked_until = now() + make_interval(secs => :lease)
@@ -22,3 +22,19 @@ WHERE deployment_id = :deployment_id AND lock_token = :lock_token;
 SELECT d.id AS deployment_id, m.id AS model_id, m.task, v.version, v.id AS version_id, v.run_id
 FROM deployments d JOIN models m ON m.id = d.model_id JOIN model_versions v ON v.id = d.version_id AND v.model_id = m.id
 WHERE d.id = :deployment_id AND d.vendor_id = :vendor_id;
+
+-- name: accounts_of_servers
+-- Provider and vendor wherever a server of ours may be: who ever had one there, and whose account is known to answer.
+SELECT provider, vendor_id FROM hostings WHERE provider = ANY(:providers)
+UNION
+SELECT name, vendor_id FROM vendor_connections WHERE name = ANY(:providers) AND status = 'ok'
+ORDER BY 1, 2;
+
+-- name: facts_of_hostings
+-- What hostings are at, and whether the token that a launch was given still lives.
+SELECT h.*, EXISTS (
+    SELECT FROM deployment_tokens t
+    WHERE t.deployment_id = h.deployment_id AND t.scope ->> 'label' = 'hosted'
+      AND t.revoked_at IS NULL AND t.expires_at > now()
+  ) AS has_token
+FROM hostings h WHERE h.provider = :provider AND h.deployment_id = ANY(:deployment_ids);

@@ -2,7 +2,7 @@
 -- Deployments that may be asked now: their vendor wants it and is active, their model answers to bars and is not
 -- retired, their address is known, and the breaker lets them be asked. Who was asked longest ago comes first.
 SELECT p.deployment_id, p.vendor_id, d.name, p.infer_url, p.symbols, p.timeframes, p.failures, p.opens,
-       h.provider, h.provider_ref, h.provider_data,
+       h.provider, h.kind, h.provider_ref, h.provider_data,
        (SELECT convert_from(r.manifest, 'UTF8')::jsonb ->> 'timeframe' FROM training_runs t
         JOIN dataset_rounds r ON r.id = t.round_id WHERE t.id = v.run_id) AS trained_on
 FROM pollings p

@@ -10,6 +10,7 @@ Invariants that the database itself holds:
 4. The audit log, the history of stages, validations, approvals and the receipts of signals can only grow (triggers).
 5. A version is in prod only if the gates of that stage were met when it came there (``missing_gates``, by a
    trigger on the version and one on its history), and only the tables' owner approves.
+6. An account elsewhere signs in as one vendor at most (unique).
 
 Money is in US dollars, times are ``timestamptz``, ids are text made in Python.
 """
@@ -27,6 +28,7 @@ from mp_kit.server.store.tables.consensus import (
 from mp_kit.server.store.tables.deployments import deployment_heartbeats, deployment_tokens, deployments
 from mp_kit.server.store.tables.drops import signal_drops
 from mp_kit.server.store.tables.hostings import hostings
+from mp_kit.server.store.tables.identities import sign_in_trips, vendor_identities
 from mp_kit.server.store.tables.models import (
     model_approvals,
     model_stage_history,
@@ -86,6 +88,7 @@ __all__ = [
     "run_logs",
     "run_machines",
     "run_mirrors",
+    "sign_in_trips",
     "signal_batches",
     "signal_chains",
     "signal_drops",
@@ -99,6 +102,7 @@ __all__ = [
     "vendor_consensus",
     "vendor_consensus_batches",
     "vendor_data_keys",
+    "vendor_identities",
     "vendor_keys",
     "webhook_deliveries",
     "webhook_endpoints",
