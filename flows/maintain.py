@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 from prefect import flow, get_run_logger, task
@@ -12,7 +11,8 @@ from pydantic import BaseModel, Field
 
 from mp_kit.errors import ProviderError
 from mp_kit.server import redaction
-from mp_kit.server.services import liveness, stray_servers, strays, sweeping, upkeep
+from mp_kit.server.prefect_api import set_schedule
+from mp_kit.server.services import stray_servers, strays, sweeping, upkeep
 from mp_kit.server.wiring import open_house
 
 redaction.install()
@@ -30,10 +30,8 @@ def sweep_machines(order: Maintenance) -> tuple[strays.SweepReport, int]:
     now = datetime.now(UTC)
     with open_house() as house:
         with house.db.begin() as tx:
-            accounts = strays.accounts_of(tx, house.providers)
-        report = strays.sweep(
-            house.db, house.providers, accounts, now=now, dry_run=order.dry_run, actor="flow:maintain"
-        )
+            whose = strays.accounts_of(tx, house.providers)
+        report = strays.sweep(house.db, house.providers, whose, now=now, dry_run=order.dry_run, actor="flow:maintain")
         return report, 0 if order.dry_run else strays.reconcile(house.db, house.providers, now=now)
 
 
@@ -54,39 +52,26 @@ def clear_uploads(order: Maintenance) -> int:
         return len(sweeping.sweep_staged(house.store, datetime.now(UTC), dry_run=order.dry_run).found)
 
 
-@task(name="open-months", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def open_months() -> int:
-    """Gives months of signals their partitions, ahead of time or once they are crowded; returns how many."""
+@task(name="look-after", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
+def look_after() -> dict[str, object]:
+    """Tells of deployments that fell silent, wakes `poll-inference` where it is wanted, opens months; counts."""
     with open_house() as house:
-        return len(upkeep.keep_months(house.db, datetime.now(UTC)))
-
-
-@task(name="watch-heartbeats", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def watch_heartbeats() -> int:
-    """Marks deployments offline that fell silent, and forgets old heartbeats; returns how many fell silent."""
-    with open_house() as house, house.db.begin() as tx:
-        liveness.forget(tx, datetime.now(UTC))
-        return len(liveness.flip(tx))
+        counts, wanted = upkeep.look_after(house.db, datetime.now(UTC))
+    return counts | ({"polls": set_schedule("poll-inference/poll-inference", active=True)} if wanted else {})
 
 
 @flow(name="maintain", flow_run_name="maintain", persist_result=False)
 def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read only, and the form's default
     """Keeps the house in order."""
-    report, bills = sweep_machines(order)
-    servers = sweep_servers(order)
-    cleared = clear_uploads(order)
-    did = {"machines": report.seen, "strays": len(report.strays), "bills": bills, "uploads_cleared": cleared}
-    did |= {"servers": servers.seen, "stray_servers": len(servers.strays)}
-    if not order.dry_run:
-        did |= {"months_opened": open_months(), "deployments_offline": watch_heartbeats()}
+    (report, bills), servers = sweep_machines(order), sweep_servers(order)
+    did: dict[str, object] = {"machines": report.seen, "strays": len(report.strays), "bills": bills}
+    did |= {"servers": servers.seen, "stray_servers": len(servers.strays), "uploads_cleared": clear_uploads(order)}
+    did |= {} if order.dry_run else look_after()
     get_run_logger().info("%s", did)
     create_table_artifact(key="result", table=[did], description="What maintenance saw and did")
-    if report.strays:
-        strangers = [asdict(stray) for stray in report.strays]
-        create_table_artifact(key="stray-machines", table=strangers, description="Machines that no open run stands for")
-    if servers.strays:
-        strangers = [asdict(stray) for stray in servers.strays]
-        create_table_artifact(key="stray-servers", table=strangers, description="Servers that no deployment wants")
+    for key, found in {"stray-machines": report.strays, "stray-servers": servers.strays}.items():
+        if found:
+            create_table_artifact(key=key, table=[vars(one) for one in found], description="Of no run or server")
     if unreachable := [*report.unreachable, *servers.unreachable]:
         raise ProviderError(f"Not looked at: {'; '.join(unreachable)}")
 

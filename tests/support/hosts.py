@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from mp_kit.errors import MarketplaceError
-from mp_kit.server.providers.hosting import FoundServer, Hosted, HostOrder, HostPhase, Hosts, HostView
+from mp_kit.server.providers.addresses import AddressGuard
+from mp_kit.server.providers.hosting import Door, FoundServer, Hosted, HostOrder, HostPhase, Hosts, HostView
 
 
 def everywhere(host: MemoryHost) -> Hosts:
@@ -42,6 +43,7 @@ class MemoryHost:
         self.limits: tuple[int, int] | None = None
         self.scaled: list[tuple[int, int]] = []
         self.stubborn = 0
+        self.asks_callers = False
         self.view: HostView | None = None
         self.found: dict[str, list[FoundServer] | MarketplaceError] = {}
         self.ended: list[str] = []
@@ -86,6 +88,11 @@ class MemoryHost:
             self.stubborn -= 1
         else:
             self.alive.pop(hosted.ref, None)
+
+    def door(self, hosted: Hosted) -> Door:
+        """Where it was said to be."""
+        guard, where = AddressGuard(allow_private=True), f"{hosted.endpoint}/infer"
+        return Door(where, guard, wants_pass=True) if self.asks_callers else Door(where, guard, "key-of-the-vendor")
 
     def logs(self, hosted: Hosted, tail: int) -> Sequence[str]:  # noqa: ARG002 - the protocol's
         """What it said last."""

@@ -30,6 +30,9 @@ def link_infra(  # noqa: PLR0913, PLR0917 - a command has as many options as its
     revoke: Annotated[
         bool, typer.Option("--revoke", help="End every token of the deployment, and issue none.")
     ] = False,
+    poll: Annotated[
+        str | None, typer.Option("--poll", help="URL of its /infer: the marketplace asks it at each bar's close.")
+    ] = None,
     test: Annotated[bool, typer.Option("--test", help="Push a dry run with the token: nothing stays.")] = False,
     print_token: Annotated[bool, typer.Option("--print-token", help="Print the token on stdout, this once.")] = False,
     dry_run: DryRun = False,
@@ -52,6 +55,8 @@ def link_infra(  # noqa: PLR0913, PLR0917 - a command has as many options as its
         deployment_id = known.deployment_id
         token = market.deployments.token(deployment_id, rotate=rotate, overlap_seconds=overlap).infra_token
     _keep(market.api_url, deployment_id, token or "")
+    if poll is not None:
+        say(str(market.deployments.change(deployment_id, poll=True, infer_url=poll).words))
     facts: dict[str, Any] = {"deployment_id": deployment_id} | ({"infra_token": token} if print_token else {})
     if test:
         facts["test"] = market.deployments.try_token(deployment_id, token or "")

@@ -20,6 +20,7 @@ app = typer.Typer(help="Deployments.", no_args_is_help=True, rich_markup_mode=No
 DeploymentId = Annotated[str, typer.Argument(help="Id or name of the deployment.")]
 _POLL_SECONDS = 1.0
 _COLUMNS = ("deployment_id", "name", "provider", "stands")
+_POLL_COLUMNS = ("event_time", "symbol", "timeframe", "outcome", "late", "http_status", "milliseconds", "reason")
 
 
 def deploy(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
@@ -40,6 +41,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - a command has as many options as its use
     workers_max: Annotated[int, typer.Option("--max", help="Most workers.")] = 1,
     timeout: Annotated[int, typer.Option("--timeout", help="Longest answer of an endpoint, in seconds.")] = 120,
     idle: Annotated[int, typer.Option("--idle", help="Seconds after which an idle worker goes.")] = 60,
+    poll: Annotated[bool, typer.Option("--poll", help="Have it asked at each bar's close.")] = False,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait until it runs; 0 does not.", min=0)] = 120.0,
     dry_run: DryRun = False,
     json: Json = False,
@@ -51,7 +53,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - a command has as many options as its use
     order: dict[str, Any] = {"provider": provider, "cpu": cpu, "memory": memory, "gpu": gpu, "image": image}
     order |= {"kind": kind, "max_price_per_hour": max_price}
     order |= {"workers_min": workers_min, "workers_max": workers_max, "timeout_seconds": timeout, "idle_seconds": idle}
-    order |= {"model_id": known.id if known else None, "version": version or None}
+    order |= {"model_id": known.id if known else None, "version": version or None, "poll": poll or None}
     called = name or (known.name if known else "default")
     if dry_run:
         emit({"name": called, **order}, as_json=json, text=f"would deploy {model or image} as {called} on {provider}")
@@ -121,6 +123,38 @@ def logs(
     market = session()
     lines = market.deployments.logs(find(market, deployment), tail)
     emit({"lines": lines}, as_json=json, text="\n".join(lines))
+
+
+@app.command("poll")
+def poll(
+    deployment: DeploymentId,
+    off: Annotated[bool, typer.Option("--off", help="Ask it no more.")] = False,
+    url: Annotated[str | None, typer.Option("--url", help="Where its /infer answers, https, if you run it.")] = None,
+    symbol: Annotated[
+        list[str] | None, typer.Option("--symbol", help="Ask about this symbol alone; repeatable; all: every one.")
+    ] = None,
+    timeframe: Annotated[
+        list[str] | None, typer.Option("--timeframe", help="Ask about bars of this length alone; repeatable; all.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Has the marketplace ask it at each bar's close, or not any more; asking anew closes an open breaker."""
+    bounds = {"poll_symbols": symbol, "poll_timeframes": timeframe}
+    chosen = {name: [] if given == ["all"] else given for name, given in bounds.items() if given}
+    _change(deployment, json, poll=not off, infer_url=url, **chosen)
+
+
+@app.command("polls")
+def polls(
+    deployment: DeploymentId,
+    limit: Annotated[int, typer.Option("--limit", help="How many.", min=1, max=1000)] = 20,
+    json: Json = False,
+) -> None:
+    """The bars that the marketplace asked it about, and what became of each call."""
+    market = session()
+    found = market.deployments.polls(find(market, deployment), limit)
+    rows = [one.model_dump(mode="json") for one in found]
+    emit(rows, as_json=json, text=lambda: table(rows, _POLL_COLUMNS))
 
 
 @app.command("scale")

@@ -23,6 +23,7 @@ from mp_kit.contracts.deployments import (
     TokenRequest,
 )
 from mp_kit.contracts.hosting import DeploymentChange, DeploymentLogs, Hosting
+from mp_kit.contracts.polling import Poll
 from mp_kit.contracts.signals import StoreResult
 from mp_kit.errors import InvalidInputError
 
@@ -59,6 +60,19 @@ def _costs(hosting: Hosting | None) -> str | None:
         return None
     most = f", ${hosting.max_price_per_hour:.4f} at most" if hosting.max_price_per_hour is not None else ""
     return f"${hosting.price_per_hour:.4f} per hour{most}; ${hosting.cost or 0:.2f} since its launch"
+
+
+class PollView(Shown, Poll):
+    """One bar that a deployment was asked about."""
+
+    __repr__ = Shown.__repr__
+    __str__ = Shown.__str__
+
+    def _title(self) -> str:
+        return f"Poll of {self.symbol} {self.timeframe.value}: {self.outcome.value if self.outcome else 'being asked'}"
+
+    def _facts(self) -> Mapping[str, Any]:
+        return self.model_dump(exclude={"symbol", "timeframe", "outcome"}, exclude_none=True)
 
 
 class TokenView(Shown, IssuedToken):
@@ -145,7 +159,7 @@ class Deployments(Keyed):
             model_id: The model that it serves.
             **more: ``kind`` on RunPod, ``endpoint`` (workers by request) or ``pod`` (one server at all hours, with
                 ``max_price_per_hour`` in US dollars); ``version``, ``workers_min``, ``workers_max``,
-                ``timeout_seconds``, ``idle_seconds``.
+                ``timeout_seconds``, ``idle_seconds``; ``poll``, ``infer_url``, ``poll_symbols``, ``poll_timeframes``.
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
@@ -179,11 +193,16 @@ class Deployments(Keyed):
         return Rows(self._api.pages(DeploymentView, DEPLOYMENTS, limit), "Deployments", columns)
 
     def change(self, deployment_id: str, **change: Any) -> DeploymentView:
-        """Starts, stops, scales or removes a deployment that the marketplace runs.
+        """Starts, stops, scales or removes a deployment that the marketplace runs; has any deployment asked, or not.
 
         Args:
             deployment_id: The deployment.
-            **change: ``wanted`` (running, stopped or removed), ``workers_min``, ``workers_max``.
+            **change: ``wanted`` (running, stopped or removed), ``workers_min``, ``workers_max``; ``poll`` (whether the
+                marketplace asks it at each bar's close), ``infer_url`` (where, if you run it), ``poll_symbols``,
+                ``poll_timeframes``.
+
+        Example:
+            >>> m.deployments.change(deployment.deployment_id, poll=True, infer_url="https://models.example.com/infer")
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
@@ -197,6 +216,12 @@ class Deployments(Keyed):
             raise invalid("The change", error) from None
         where = path("deployments", deployment_id)
         return read(DeploymentView, self._api.send(Call("PATCH", where, json=body, repeatable=True)), where)
+
+    def polls(self, deployment_id: str, limit: int = 100) -> Rows[PollView]:
+        """The bars that the marketplace asked a deployment about in the last 30 days, the latest call first."""
+        where = path("deployments", deployment_id, "polls")
+        columns = ("symbol", "timeframe", "event_time", "outcome", "http_status", "milliseconds", "reason")
+        return Rows(self._api.pages(PollView, where, limit), "Polls", columns)
 
     def logs(self, deployment_id: str, tail: int = 100) -> Sequence[str]:
         """The last lines of a server that the marketplace runs.

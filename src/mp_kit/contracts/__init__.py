@@ -107,6 +107,7 @@ from mp_kit.contracts.models import (
     Stage,
     StageChange,
 )
+from mp_kit.contracts.polling import Poll, PollBreaker, Polling, PollOutcome, PollWish
 from mp_kit.contracts.receipts import BatchReceipt, ReceiptBody
 from mp_kit.contracts.rounds import (
     MANIFEST_SCHEMA_VERSION,
@@ -320,6 +321,11 @@ __all__ = [
     "OwnModel",
     "PartPlan",
     "PartTarget",
+    "Poll",
+    "PollBreaker",
+    "PollOutcome",
+    "PollWish",
+    "Polling",
     "Provider",
     "ReceiptBody",
     "ReceiptStatus",

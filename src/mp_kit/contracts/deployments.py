@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from mp_kit.contracts.common import Instant, Model, Name, VersionText
 from mp_kit.contracts.hosting import MOST_PRICE, MOST_WORKERS, Hosting, Liveness
+from mp_kit.contracts.polling import Polling, PollWish
 
 
 class DeploymentStatus(StrEnum):
@@ -21,7 +22,7 @@ class DeploymentStatus(StrEnum):
     OFFLINE = "offline"
 
 
-class DeploymentRequest(Model):
+class DeploymentRequest(PollWish):
     """Orders a deployment. A provider credential does not belong here: the server holds it already."""
 
     name: Name
@@ -93,6 +94,7 @@ class Deployment(Model):
     liveness: Liveness | None = Field(default=None, description="By the age of the last heartbeat.")
     words: str | None = Field(default=None, description="How it stands, in a sentence.")
     hosting: Hosting | None = Field(default=None, description="Where the marketplace runs it.")
+    polling: Polling | None = Field(default=None, description="Whether the marketplace asks it, once it was wanted.")
     infra_token: str | None = Field(default=None, description="Shown once, when the token is issued.")
 
 

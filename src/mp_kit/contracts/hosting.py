@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mp_kit.contracts.common import Instant, Model, Sha256, Task
+from mp_kit.contracts.polling import PollWish
 
 HostingKind = Literal["endpoint", "pod", "process"]
 
@@ -57,17 +58,22 @@ class Hosting(Model):
     )
 
 
-class DeploymentChange(Model):
-    """Starts, stops, scales or removes a hosted deployment."""
+class DeploymentChange(PollWish):
+    """Starts, stops, scales or removes a hosted deployment; says whether and where any deployment is asked."""
 
     wanted: Literal["running", "stopped", "removed"] | None = None
     workers_min: int | None = Field(default=None, ge=0, le=MOST_WORKERS)
     workers_max: int | None = Field(default=None, ge=1, le=MOST_WORKERS)
 
+    @property
+    def changes_hosting(self) -> bool:
+        """Whether it says anything of the server itself."""
+        return any(one is not None for one in (self.wanted, self.workers_min, self.workers_max))
+
     @model_validator(mode="after")
     def _says_something(self) -> DeploymentChange:
-        if self.wanted is None and self.workers_min is None and self.workers_max is None:
-            msg = "nothing to change: give wanted, workers_min or workers_max"
+        if not self.changes_hosting and not self.polling():
+            msg = f"nothing to change: give one of {', '.join(type(self).model_fields)}"
             raise ValueError(msg)
         return self
 

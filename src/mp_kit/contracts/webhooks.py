@@ -21,6 +21,8 @@ class WebhookEventType(StrEnum):
     ROUND_PUBLISHED = "round.published"
     MODEL_PROMOTED = "model.promoted"  # a version of the vendor's models changed its stage
     DEPLOYMENT_OFFLINE = "deployment.offline"  # one of the vendor's deployments fell silent
+    POLL_PAUSED = "deployment.poll_paused"  # calls of one of the vendor's deployments failed too often in a row
+    POLL_RESUMED = "deployment.poll_resumed"  # the first call that went well again
     PING = "ping"  # a test, sent to the one endpoint that asked for it
 
     @property

@@ -16,7 +16,7 @@ from mp_kit import errors
 from mp_kit.errors import InternalError, InvalidInputError, NotFoundError, TimeoutExceededError, UnavailableError
 from mp_kit.server.settings import STATE_FILE, default_home
 
-__all__ = ["PrefectApi", "known_url"]
+__all__ = ["PrefectApi", "known_url", "set_schedule"]
 
 _RAISED = re.compile(r"(?:\w+\.)*(\w+Error): (.*)", re.DOTALL)
 
@@ -138,6 +138,33 @@ class PrefectApi:
         if not answer.is_success:
             raise UnavailableError(f"Prefect answered {answer.status_code} to {path}.")
         return answer.json() if answer.content else None
+
+
+def set_schedule(deployment: str, *, active: bool, url: str | None = None) -> str:
+    """Pauses or resumes a deployment's schedule, where it is not so already; says what it did.
+
+    Args:
+        deployment: ``flow/deployment``.
+        active: Whether its schedule makes flow runs.
+        url: Prefect's API; PREFECT_API_URL by default.
+
+    Raises:
+        UnavailableError: Prefect does not answer.
+    """
+    where = url or os.environ.get("PREFECT_API_URL")
+    if where is None:
+        return "there is no schedule: no Prefect server is known"
+    api = PrefectApi(where)
+    try:
+        found = api.send("GET", f"/deployments/name/{deployment}")
+        if found.get("paused") is not active:
+            return f"its schedule is {'active' if active else 'paused'}"
+        api.send("POST", f"/deployments/{found['id']}/{'resume' if active else 'pause'}_deployment")
+    except NotFoundError:
+        return "there is no schedule: it is not deployed"
+    finally:
+        api.close()
+    return f"its schedule was {'resumed' if active else 'paused'}"
 
 
 def _is_crowded_out(state: Mapping[str, Any]) -> bool:

@@ -94,8 +94,10 @@ class Settings:
         trainer_image: Docker image with mp-kit in it, for pods whose order names none (MP_TRAINER_IMAGE).
         huggingface_url: Root of the Hugging Face Hub (HF_ENDPOINT).
         wandb_url: Root of the Weights & Biases API (WANDB_BASE_URL).
-        webhook_allow_private: Webhooks may lead to loopback and private networks, and over http: for rehearsals
-            (MP_WEBHOOK_ALLOW_PRIVATE).
+        webhook_allow_private: URLs of vendors, to send webhooks to or to ask, may lead to loopback and private
+            networks, and over http: for rehearsals (MP_WEBHOOK_ALLOW_PRIVATE).
+        poll_calls_per_day: Calls of a vendor's deployments in a day (MP_POLL_CALLS_PER_DAY).
+        poll_seconds_per_day: Seconds of waiting for their answers (MP_POLL_SECONDS_PER_DAY).
         github_client_id: Of the OAuth app with which vendors sign in; nobody does where it is empty
             (MP_GITHUB_CLIENT_ID).
         github_client_secret: Its secret (MP_GITHUB_CLIENT_SECRET).
@@ -127,6 +129,8 @@ class Settings:
     huggingface_url: str = "https://huggingface.co"
     wandb_url: str = "https://api.wandb.ai"
     webhook_allow_private: bool = False
+    poll_calls_per_day: int = 20_000
+    poll_seconds_per_day: int = 7_200
     github_client_id: str = ""
     github_client_secret: str = field(default="", repr=False)
     github_url: str = "https://github.com"
@@ -200,6 +204,8 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         huggingface_url=_url("HF_ENDPOINT", env, Settings.huggingface_url),
         wandb_url=_url("WANDB_BASE_URL", env, Settings.wandb_url),
         webhook_allow_private=env.get("MP_WEBHOOK_ALLOW_PRIVATE", "") in {"1", "true"},
+        poll_calls_per_day=_count("MP_POLL_CALLS_PER_DAY", env, Settings.poll_calls_per_day),
+        poll_seconds_per_day=_count("MP_POLL_SECONDS_PER_DAY", env, Settings.poll_seconds_per_day),
         **_github(env),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from mp_kit.contracts import ConnectionName
@@ -15,6 +16,7 @@ from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.byoc import ByocProvider, Heard
 from mp_kit.server.providers.github import CALLBACK, GitHub
 from mp_kit.server.providers.hosting import Host, Place
+from mp_kit.server.providers.inference import Asker
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.providers.local_hosting import LocalHost
 from mp_kit.server.providers.probes import Probes
@@ -23,6 +25,8 @@ from mp_kit.server.providers.runpod_hosting import RunPodHost
 from mp_kit.server.providers.runpod_pod_hosting import PodHost
 from mp_kit.server.providers.webhook_post import Poster
 from mp_kit.server.services import connections, runs_environment
+from mp_kit.server.services.poll_calls import Budget, Terms
+from mp_kit.server.services.poller import Poller
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings, load
 from mp_kit.server.storage import open_store
@@ -154,6 +158,21 @@ def runpod_keys(db: Database, vault: Vault) -> Callable[[str], str]:
             return connections.secret(tx, vault, vendor_id, name, purpose="A machine at RunPod").get_secret_value()
 
     return key_of
+
+
+def make_poller(house: House, *, call_seconds: float) -> Poller:
+    """What asks deployments at each bar's close.
+
+    Args:
+        house: The marketplace.
+        call_seconds: A call's deadline.
+    """
+    settings = house.settings
+    budget = Budget(settings.poll_calls_per_day, settings.poll_seconds_per_day)
+    grace = timedelta(seconds=settings.late_grace_seconds)
+    terms = Terms(budget, call_seconds=call_seconds, grace=grace)
+    asker, guard = Asker(call_seconds), house.poster.guard
+    return Poller(house.db, house.signer, house.tokens, asker, guard, house.hosts, terms)
 
 
 def _hide_secrets(settings: Settings) -> None:

@@ -9,11 +9,15 @@ from datetime import datetime, timedelta
 from mp_kit import errors
 from mp_kit.contracts import (
     Deployment,
+    DeploymentChange,
     DeploymentRequest,
     DeploymentStatus,
     HeartbeatReceipt,
     HeartbeatWrite,
     IssuedToken,
+    PollBreaker,
+    Polling,
+    PollWish,
     TokenRequest,
 )
 
@@ -57,7 +61,26 @@ class DeploymentDesk:
             model_id=wanted.model_id,
         )
         self._deployments[made.deployment_id] = made
-        return made.model_copy(update={"infra_token": self._token(made.deployment_id)})
+        told = self._ask(made, wanted) if wanted.polling() else made
+        return told.model_copy(update={"infra_token": self._token(made.deployment_id)})
+
+    def change(self, known: Deployment, wanted: DeploymentChange) -> Deployment:
+        """Notes whether and where it is asked; there are no servers here to start or stop."""
+        if wanted.changes_hosting:
+            raise errors.NotFoundError("The fake runs no deployments.")
+        return self._ask(known, wanted)
+
+    def _ask(self, known: Deployment, wish: PollWish) -> Deployment:
+        before = known.polling or Polling(poll=False, breaker=PollBreaker.CLOSED)
+        said = {
+            "poll": wish.poll,
+            "infer_url": wish.infer_url,
+            "symbols": wish.poll_symbols,
+            "timeframes": wish.poll_timeframes,
+        }
+        after = before.model_copy(update={name: value for name, value in said.items() if value is not None})
+        self._deployments[known.deployment_id] = known.model_copy(update={"polling": after})
+        return self._deployments[known.deployment_id]
 
     def issue(self, known: Deployment, wanted: TokenRequest) -> IssuedToken:
         """Issues another token."""

@@ -20,6 +20,7 @@ from mp_kit.contracts import (
     MANIFEST_SIGNATURE_HEADER,
     REQUEST_ID_HEADER,
     ConnectionWrite,
+    DeploymentChange,
     DeploymentRequest,
     DevicePoll,
     DeviceRequest,
@@ -276,7 +277,9 @@ class FakeMarketplace:
         known = self._desk.get(rest[0])
         if rest[1:] == ["infra-token"]:
             return _good(self._desk.issue(known, TokenRequest.model_validate(_body(request))))
-        return _good(known)
+        if request.method == "PATCH":
+            return _good(self._desk.change(known, DeploymentChange.model_validate(_body(request))))
+        return _good([] if rest[1:] == ["polls"] else known)
 
     def _signals(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
         if request.method == "GET":

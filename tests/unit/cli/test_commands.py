@@ -267,3 +267,17 @@ def test_doctor_sees_a_file_that_others_can_read(mp: Mp, signed_in: FakeMarketpl
     stored.chmod(0o644)
     said = mp("doctor")
     assert (1, True) == (said.code, f"chmod 600 {stored}" in said.out)
+
+
+def test_a_deployment_is_asked_and_not_any_more(mp: Mp, fake: FakeMarketplace):
+    """`link-infra --poll`, `deployments poll`, and what it was asked about."""
+    mp("login", "--api-url", fake.url, "--api-key", fake.api_key)
+    url = "https://models.example.com/infer"
+    assert 0 == mp("link-infra", "--name", "trend", "--poll", url).code
+    told = mp("deployments", "poll", "trend", "--symbol", "EURUSD", "--timeframe", "1h", "--json").data["polling"]
+    assert (True, url, ["EURUSD"], ["1h"]) == tuple(
+        told[name] for name in ("poll", "infer_url", "symbols", "timeframes")
+    )
+    assert not mp("deployments", "poll", "trend", "--off", "--json").data["polling"]["poll"]
+    assert [] == mp("deployments", "polls", "trend", "--json").data
+    assert 5 == mp("deployments", "poll", "trend", "--timeframe", "2h").code

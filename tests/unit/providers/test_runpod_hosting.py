@@ -138,3 +138,15 @@ def test_a_refusal_leaves_nothing(fake: FakeRunPod, host: RunPodHost, fault: Fau
         host.start(order())
     assert SECRET not in str(refused.value) + KEY
     assert [] == host._api.endpoints(host._account("vnd_a"))
+
+
+def test_the_vendors_key_goes_to_the_address_that_runpod_told(host: RunPodHost):
+    """There alone, and out of every repr; outside of a rehearsal that address is public and https."""
+    made = host.start(order())
+    door = host.door(made)
+    assert (f"{made.endpoint}/infer", key_of("vnd_a")) == (door.url, door.bearer)
+    assert key_of("vnd_a") not in repr(door)
+    assert door.guard.allow_private
+    real = RunPodHost(key_of, image="i", prefix="p", base_url="https://api.runpod.io/v2")
+    assert not real.door(made).guard.allow_private
+    real.close()

@@ -357,3 +357,10 @@ def test_trainings_and_servers_never_take_each_other_for_theirs(fake: FakeRunPod
     fake.end(made.ref)
     assert [] == host.mine("vnd_a")
     trainings.close()
+
+
+def test_a_pod_is_asked_with_a_pass_and_never_with_the_vendors_key(host: PodHost):
+    """Its address is public: whoever has it could be anybody."""
+    made = host.start(order())
+    found = host.door(made)
+    assert (f"{made.endpoint}/infer", None, True) == (found.url, found.bearer, found.wants_pass)

@@ -17,6 +17,7 @@ from mp_kit.contracts import (
     HeartbeatWrite,
     IssuedToken,
     Listing,
+    Poll,
     ServedModel,
     Success,
     TokenRequest,
@@ -25,7 +26,7 @@ from mp_kit.errors import NotFoundError
 from mp_kit.server import clock
 from mp_kit.server.edge.auth import allow
 from mp_kit.server.edge.parts import Caller, TheHouse, listing, ok, require_json
-from mp_kit.server.services import deployments, hostings
+from mp_kit.server.services import deployments, hostings, polling
 
 
 @post(
@@ -38,6 +39,7 @@ from mp_kit.server.services import deployments, hostings
 )
 def create(house: TheHouse, who: Caller, data: JSONBody[DeploymentRequest]) -> Success[Deployment]:
     """Registers a deployment; its token is in the answer, this once."""
+    polling.check_url(house.poster.guard, data)
     with house.db.begin() as tx:
         vendor_id = who.vendor_id or ""
         return ok(deployments.create(tx, house.tokens, vendor_id, data, actor=who.name, hosts=house.hosts))
@@ -125,10 +127,22 @@ def heartbeat(house: TheHouse, who: Caller, data: JSONBody[HeartbeatWrite]) -> S
 def change(
     house: TheHouse, who: Caller, deployment_id: FromPath[str], data: JSONBody[DeploymentChange]
 ) -> Success[Deployment]:
-    """Starts, stops, scales or removes a deployment that the marketplace runs."""
+    """Starts, stops, scales or removes a deployment that the marketplace runs; says whether and where it is asked."""
+    polling.check_url(house.poster.guard, data)
     with house.db.begin() as tx:
-        hostings.change(tx, who.vendor_id or "", deployment_id, data, actor=who.name)
-        return ok(deployments.get(tx, who.vendor_id or "", deployment_id))
+        return ok(deployments.change(tx, who.vendor_id or "", deployment_id, data, actor=who.name))
+
+
+@get("/api/deployments/{deployment_id:str}/polls", guards=[allow("vendor")], sync_to_thread=True, tags=["deployments"])
+def polls(
+    house: TheHouse,
+    who: Caller,
+    deployment_id: FromPath[str],
+    limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100,
+) -> Listing[list[Poll]]:
+    """The bars that the marketplace asked a deployment about, the latest call first."""
+    with house.db.begin() as tx:
+        return listing(deployments.polls(tx, who.vendor_id or "", deployment_id, limit))
 
 
 @get("/api/deployments/{deployment_id:str}/logs", guards=[allow("vendor")], sync_to_thread=True, tags=["deployments"])
@@ -157,5 +171,5 @@ def served_model(house: TheHouse, who: Caller, deployment_id: FromPath[str]) -> 
         return ok(hostings.served_model(tx, house.store, who.vendor_id or "", deployment_id, clock.now()))
 
 
-HANDLERS = [create, list_own, get_one, change, logs, served_model, issue_token, revoke_tokens, heartbeat]
+HANDLERS = [create, list_own, get_one, change, polls, logs, served_model, issue_token, revoke_tokens, heartbeat]
 """All of them."""

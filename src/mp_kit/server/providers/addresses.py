@@ -86,7 +86,7 @@ class AddressGuard:
     resolve: Resolver = system_resolver
 
     def check(self, url: str) -> Target:
-        """Resolves a URL and checks every address.
+        """Resolves a URL and checks every address, of a webhook or of a server that is to be asked.
 
         Raises:
             InvalidInputError: Its form, its host or an address is not allowed; the sentence says which rule.
@@ -151,7 +151,7 @@ class AddressGuard:
 def _refused(because: str) -> InvalidInputError:
     """Without the URL, which may hold a secret of its owner's."""
     return InvalidInputError(
-        f"This URL cannot be a webhook's: {because}.",
+        f"This URL may not be sent to: {because}.",
         hint="It takes a public https address, such as https://hooks.example.com/marketplace.",
         details=[{"loc": ["url"], "msg": because}],
     )

@@ -17,7 +17,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 
-__all__ = ["FoundServer", "Host", "HostOrder", "HostPhase", "HostView", "Hosted", "Hosts", "Place"]
+from mp_kit.server.providers.addresses import AddressGuard
+
+__all__ = ["Door", "FoundServer", "Host", "HostOrder", "HostPhase", "HostView", "Hosted", "Hosts", "Place"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,23 @@ class Hosted:
     vendor_id: str
     endpoint: str
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a server's ``/infer`` is asked.
+
+    Attributes:
+        url: The address, as its provider or its vendor gave it.
+        guard: Says whether it may be sent to; asked again for each call.
+        bearer: A credential that this address, and no other, may see.
+        wants_pass: It asks its callers for a token of its deployment.
+    """
+
+    url: str
+    guard: AddressGuard
+    bearer: str | None = field(default=None, repr=False)
+    wants_pass: bool = False
 
 
 class HostPhase(StrEnum):
@@ -145,6 +164,13 @@ class Host(Protocol):
 
     def logs(self, hosted: Hosted, tail: int) -> Sequence[str]:
         """The last lines that it wrote."""
+
+    def door(self, hosted: Hosted) -> Door:
+        """Where it is asked: the address that the provider told, with what that address wants to see.
+
+        Raises:
+            MarketplaceError: The vendor's credential is not to be had.
+        """
 
     def mine(self, vendor_id: str) -> Sequence[FoundServer]:
         """Every server on the vendor's account that bears this marketplace's name and still exists.

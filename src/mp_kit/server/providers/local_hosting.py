@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Handle, LaunchOrder, Phase
-from mp_kit.server.providers.hosting import FoundServer, Hosted, HostOrder, HostPhase, HostView
+from mp_kit.server.providers.hosting import Door, FoundServer, Hosted, HostOrder, HostPhase, HostView
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.spawning import tail as tail_of
 from mp_kit.serving.project import free_port
@@ -76,6 +77,10 @@ class LocalHost:
     def logs(self, hosted: Hosted, tail: int) -> Sequence[str]:
         """The last lines of its log."""
         return tail_of(self._root / hosted.ref / "wrapper.log", tail).splitlines()
+
+    def door(self, hosted: Hosted) -> Door:
+        """On this machine; the address is our own, so that loopback is right."""
+        return Door(f"{hosted.endpoint}/infer", AddressGuard(allow_private=True))
 
     def mine(self, vendor_id: str) -> Sequence[FoundServer]:
         """The vendor's processes that live, wanted or not."""

@@ -5,7 +5,8 @@
    are, and the keeper raises them again.
 3. An endpoint's name is ``<prefix>-serve-<deployment>-a<attempt>``; it is searched before the one POST and after a lost
    answer. No training's sweep takes it for one of its pods.
-4. The address is the one that RunPod tells (``requestUrls``), never one that we build.
+4. The address is the one that RunPod tells (``requestUrls``), never one that we build. Only that one sees the vendor's
+   key; it is public and https, unless RunPod itself is a rehearsal's on this machine.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Any
 import httpx
 
 from mp_kit.errors import InvalidInputError, NotFoundError, ProviderError, UnavailableError
-from mp_kit.server.providers.hosting import FoundServer, Hosted, HostOrder, HostPhase, HostView
+from mp_kit.server.providers.addresses import AddressGuard
+from mp_kit.server.providers.hosting import Door, FoundServer, Hosted, HostOrder, HostPhase, HostView
 from mp_kit.server.providers.runpod_api import Account
 from mp_kit.server.providers.runpod_endpoints import EndpointApi
 from mp_kit.server.providers.runpod_gpus import read_gpu, wanted_ids
@@ -28,6 +30,7 @@ from mp_kit.server.providers.runpod_orders import (
     SERVER_COMMAND,
     check_way_back,
     image_of,
+    is_loopback,
     pod_name,
     read_name,
     serve_prefix,
@@ -146,6 +149,11 @@ class RunPodHost:
             return [event.text for event in self._api.worker_logs(account, hosted.ref, worker, tail=tail)]
         except NotFoundError:  # the worker went meanwhile
             return []
+
+    def door(self, hosted: Hosted) -> Door:
+        """Where RunPod said, with the vendor's key."""
+        guard = AddressGuard(allow_private=is_loopback(self._api.base_url))
+        return Door(f"{hosted.endpoint.rstrip('/')}/infer", guard, self._keys(hosted.vendor_id))
 
     def mine(self, vendor_id: str) -> Sequence[FoundServer]:
         """The vendor's endpoints that bear this marketplace's name."""

@@ -21,8 +21,9 @@ from typing import Any
 import httpx
 
 from mp_kit.errors import InvalidInputError, NotFoundError, ProviderError
+from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Handle, Phase
-from mp_kit.server.providers.hosting import FoundServer, Hosted, HostOrder, HostView
+from mp_kit.server.providers.hosting import Door, FoundServer, Hosted, HostOrder, HostView
 from mp_kit.server.providers.runpod_api import Account, RunPodApi
 from mp_kit.server.providers.runpod_gpus import Candidate, read_gpu, wanted_ids
 from mp_kit.server.providers.runpod_health import Health
@@ -34,6 +35,7 @@ from mp_kit.server.providers.runpod_orders import (
     body_of,
     check_way_back,
     image_of,
+    is_loopback,
     pod_name,
     read_name,
     serve_prefix,
@@ -156,6 +158,11 @@ class PodHost:
         except NotFoundError:  # it went meanwhile
             return []
         return [event.text for event in events]
+
+    def door(self, hosted: Hosted) -> Door:
+        """The pod's public address; the vendor's key is none of its business."""
+        guard = AddressGuard(allow_private=is_loopback(self._api.base_url))
+        return Door(f"{hosted.endpoint}/infer", guard, wants_pass=True)
 
     def mine(self, vendor_id: str) -> Sequence[FoundServer]:
         """The vendor's pods that bear the name of one of this marketplace's servers and still exist."""

@@ -10,28 +10,34 @@ from sqlalchemy.exc import IntegrityError as ViolatedError
 
 from mp_kit.contracts import (
     Deployment,
+    DeploymentChange,
     DeploymentRequest,
     DeploymentStatus,
     HeartbeatReceipt,
     HeartbeatWrite,
     IssuedToken,
+    Poll,
+    PollWish,
 )
 from mp_kit.errors import AttributionError, ConflictError, InvalidInputError, NotFoundError
 from mp_kit.server import clock
 from mp_kit.server.providers.hosting import Hosts
-from mp_kit.server.services import audit, hostings
+from mp_kit.server.services import audit, hostings, polling
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.liveness import liveness_of, words
 from mp_kit.server.services.tokens import DEPLOYMENT_TOKEN_DAYS, Principal, TokenBook, ends_in
 from mp_kit.server.store import deployments as rows
 from mp_kit.server.store import hostings as hosting_rows
 from mp_kit.server.store import models as model_rows
+from mp_kit.server.store import polling as poll_rows
 from mp_kit.server.store import tokens as token_rows
 from mp_kit.server.store import vendors as vendor_rows
 from mp_kit.server.store.engine import Tx, violated
 
 ROUTES = ["signals:store", "consensus:store", "heartbeats:write", "datasets:read"]
 """What a deployment token may do."""
+
+_NOT_SPEC = {"name", "provider", "model_id", *PollWish.model_fields}
 
 
 def create(
@@ -47,12 +53,13 @@ def create(
     """Registers a deployment and issues its token, shown this once; orders its server where the marketplace runs it.
 
     ``byoc`` deployments, and ``local`` ones without a model, are run by their vendor. A hosted server gets a token
-    of its own from the keeper: who has no use for another one asks for none.
+    of its own from the keeper: who has no use for another one asks for none. An ``infer_url`` was checked by the caller
+    (:func:`mp_kit.server.services.polling.check_url`).
 
     Raises:
         ConflictError: The vendor has a deployment of that name.
         NotFoundError: The model is not the vendor's.
-        InvalidInputError: The marketplace is to run it and cannot.
+        InvalidInputError: The marketplace is to run it and cannot, or to ask it and cannot.
     """
     if wanted.model_id is not None and model_rows.find_model(tx, vendor_id, wanted.model_id) is None:
         raise NotFoundError(f"There is no model {wanted.model_id!r}.")
@@ -67,7 +74,7 @@ def create(
                 "provider": wanted.provider,
                 "model_id": wanted.model_id,
                 "version_id": version.id if version is not None else None,
-                "spec": wanted.model_dump(mode="json", exclude={"name", "provider", "model_id"}, exclude_none=True),
+                "spec": wanted.model_dump(mode="json", exclude=_NOT_SPEC, exclude_none=True),
             },
         )
     except ViolatedError as error:
@@ -79,11 +86,40 @@ def create(
     hosting = None
     if hostings.wants_hosting(wanted):
         hosting = hostings.order(tx, hosts or {}, row, version, wanted, actor=actor)
-    made = to_wire(row, hosting)
+    if wanted.polling():
+        polling.change(tx, row, hosting, wanted, actor=actor)
+    made = get(tx, vendor_id, row.id)
     if not with_token:
         return made
     issued = issue_token(tx, tokens, vendor_id, row.id, actor=actor)
     return made.model_copy(update={"infra_token": issued.infra_token})
+
+
+def change(tx: Tx, vendor_id: str, deployment_id: str, wanted: DeploymentChange, *, actor: str) -> Deployment:
+    """Says what is wanted of a deployment from now on: of its server, where the marketplace runs it, and of its polls.
+
+    An ``infer_url`` was checked by the caller (:func:`mp_kit.server.services.polling.check_url`).
+
+    Raises:
+        NotFoundError: It is not the vendor's, or the marketplace does not run what is to be changed.
+        ConflictError: It is removed, or is to be.
+        InvalidInputError: Fewest workers above most, or it cannot be asked.
+    """
+    if wanted.changes_hosting:
+        hostings.change(tx, vendor_id, deployment_id, wanted, actor=actor)
+    if wanted.polling():
+        row = get_row(tx, vendor_id, deployment_id)
+        polling.change(tx, row, hosting_rows.find(tx, deployment_id, vendor_id), wanted, actor=actor)
+    return get(tx, vendor_id, deployment_id)
+
+
+def polls(tx: Tx, vendor_id: str, deployment_id: str, limit: int) -> list[Poll]:
+    """The bars that a vendor's deployment was asked about in the last 30 days, the latest call first.
+
+    Raises:
+        NotFoundError: It is not the vendor's.
+    """
+    return polling.polls_of(tx, get_row(tx, vendor_id, deployment_id).id, limit)
 
 
 def issue_token(  # noqa: PLR0913 - each is a fact of the token
@@ -150,13 +186,14 @@ def _end_tokens(tx: Tx, deployment_id: str, overlap: timedelta) -> int:
 def get(tx: Tx, vendor_id: str, deployment_id: str) -> Deployment:
     """A vendor's deployment; NotFoundError when it is absent or another's."""
     row = get_row(tx, vendor_id, deployment_id)
-    return to_wire(row, hosting_rows.find(tx, deployment_id, vendor_id))
+    polled = poll_rows.seen(tx, vendor_id, deployment_id).get(deployment_id)
+    return to_wire(row, hosting_rows.find(tx, deployment_id, vendor_id), polled)
 
 
 def list_of(tx: Tx, vendor_id: str) -> list[Deployment]:
     """A vendor's deployments, newest first."""
-    hosted = hosting_rows.of_vendor(tx, vendor_id)
-    listed = [to_wire(row, hosted.get(row.id)) for row in rows.list_of(tx, vendor_id)]
+    hosted, polled = hosting_rows.of_vendor(tx, vendor_id), poll_rows.seen(tx, vendor_id)
+    listed = [to_wire(row, hosted.get(row.id), polled.get(row.id)) for row in rows.list_of(tx, vendor_id)]
     return [one for one in listed if one.hosting is None or one.hosting.state != "removed"]
 
 
@@ -196,9 +233,11 @@ def get_row(tx: Tx, vendor_id: str, deployment_id: str) -> Row[Any]:
     return row
 
 
-def to_wire(row: Row[Any], hosting: Row[Any] | None = None) -> Deployment:
+def to_wire(row: Row[Any], hosting: Row[Any] | None = None, polled: Row[Any] | None = None) -> Deployment:
     """A deployment as the wire shows it."""
     now = clock.now()
+    asked = polling.to_wire(polled) if polled is not None else None
+    said = [words(row, hosting, now), polling.sentence(asked) if asked is not None else ""]
     return Deployment(
         deployment_id=row.id,
         name=row.name,
@@ -210,6 +249,7 @@ def to_wire(row: Row[Any], hosting: Row[Any] | None = None) -> Deployment:
         model_id=row.model_id,
         version_id=row.version_id,
         liveness=liveness_of(row.last_heartbeat_at, now),
-        words=words(row, hosting, now),
+        words=" ".join(said).strip(),
         hosting=hostings.to_wire(hosting) if hosting is not None else None,
+        polling=asked,
     )

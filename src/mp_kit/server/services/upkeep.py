@@ -1,14 +1,15 @@
-"""Upkeep of the signals' table: months get partitions of their own, ahead of time or once they are crowded."""
+"""Upkeep: deployments are watched; months of signals get partitions, ahead of time or once they are crowded."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from mp_kit.errors import DatabaseDownError
+from mp_kit.server.services import liveness, poller, polling
 from mp_kit.server.store import partitions
 from mp_kit.server.store.engine import Database
 
-__all__ = ["CROWDED", "keep_months"]
+__all__ = ["CROWDED", "keep_months", "look_after"]
 
 CROWDED = 50_000
 """From so many signals on, a month of the past is worth a partition: old months of a few rows share the default one."""
@@ -48,3 +49,16 @@ def keep_months(db: Database, now: datetime, *, crowded: int = CROWDED) -> dict[
     if busy is not None and not opened:
         raise busy
     return opened
+
+
+def look_after(db: Database, now: datetime) -> tuple[dict[str, object], bool]:
+    """Marks deployments offline that fell silent, forgets old heartbeats and polls, and opens months.
+
+    Returns:
+        Counts of what was done, and whether any deployment wants to be asked at bars' closes.
+    """
+    with db.begin() as tx:
+        liveness.forget(tx, now)
+        polling.forget(tx, now)
+        fallen, wanted = liveness.flip(tx), poller.anybody(tx)
+    return {"deployments_offline": len(fallen), "months_opened": len(keep_months(db, now))}, wanted

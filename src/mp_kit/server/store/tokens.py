@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, cast
 
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import Row, delete, func, select, text, update
 
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.tables import deployment_tokens, deployments, marketplace_vendors, vendor_keys
@@ -94,14 +94,14 @@ def is_rotated(tx: Tx, key_id: str) -> bool:
 def end_deployment_tokens(tx: Tx, deployment_id: str, at: datetime) -> list[str]:
     """Ends every token of a deployment at ``at``, unless it ends before; the ids of those that it changed.
 
-    Those of servers that the marketplace runs itself stay: they end with their launch.
+    Those that the marketplace minted for itself stay: of servers that it runs, which end with their launch, and passes.
     """
     columns = deployment_tokens.c
     statement = (
         update(deployment_tokens)
         .where(
             columns.deployment_id == deployment_id,
-            columns.scope["label"].astext.is_distinct_from("hosted"),
+            columns.scope["label"].astext.is_(None),
             columns.revoked_at.is_(None) | (columns.revoked_at > at),
         )
         .values(revoked_at=at)
@@ -121,7 +121,11 @@ def living_of_deployment(tx: Tx, deployment_id: str, limit: int) -> list[Row[Any
         columns.last_used_at,
         ends_at.label("ends_at"),
         columns.revoked_at.is_not(None).label("ending"),
-    ).where(columns.deployment_id == deployment_id, ends_at > func.now())
+    ).where(
+        columns.deployment_id == deployment_id,
+        ends_at > func.now(),
+        columns.scope["label"].astext.is_distinct_from("poll"),  # passes live for a minute, and nobody holds them
+    )
     return list(tx.execute(statement.order_by(columns.created_at.desc(), columns.id).limit(limit)))
 
 
@@ -139,6 +143,11 @@ def end_hosted_tokens(tx: Tx, deployment_id: str, at: datetime) -> list[str]:
         .returning(columns.id)
     )
     return list(tx.execute(statement).scalars())
+
+
+def forget_deployment_tokens(tx: Tx, token_ids: Sequence[str]) -> None:
+    """Deletes tokens that nobody was ever handed."""
+    tx.execute(delete(deployment_tokens).where(deployment_tokens.c.id.in_(token_ids)))
 
 
 def revoke(tx: Tx, token_id: str, at: datetime) -> bool:

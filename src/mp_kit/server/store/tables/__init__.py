@@ -37,6 +37,7 @@ from mp_kit.server.store.tables.models import (
     models,
 )
 from mp_kit.server.store.tables.operations import audit_log, reports
+from mp_kit.server.store.tables.polling import poll_budgets, pollings, polls
 from mp_kit.server.store.tables.rounds import dataset_grants, dataset_rounds, signing_keys
 from mp_kit.server.store.tables.runs import (
     run_artifacts,
@@ -78,6 +79,9 @@ __all__ = [
     "model_validations",
     "model_versions",
     "models",
+    "poll_budgets",
+    "pollings",
+    "polls",
     "reports",
     "run_artifacts",
     "run_events",
