@@ -84,9 +84,9 @@ def test_wait_timeout_leaves_the_run_going(market: Marketplace, fake: FakeMarket
 def test_download_verifies(market: Marketplace, fake: FakeMarketplace, tmp_path: Path):
     """Artifacts are as good as their hash."""
     run = market.train.start("signal").wait()
-    assert b'{"model": "fake"}' == run.download(tmp_path)[0].read_bytes()
+    assert [b"no model", b'{"model": "fake"}'] == [path.read_bytes() for path in run.download(tmp_path)]
     fake.shelf.files.update({digest: b"x" * len(content) for digest, content in fake.shelf.files.items()})
-    with pytest.raises(IntegrityError, match=r"model\.json"):
+    with pytest.raises(IntegrityError, match=r"model\.onnx"):
         run.download(tmp_path / "again")
     assert [] == list((tmp_path / "again").iterdir())
 
