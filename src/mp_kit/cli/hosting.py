@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mp_kit.cli.deployments import linked
 from mp_kit.cli.output import DryRun, Json, RoundOption, emit, say, table
 from mp_kit.cli.session import session
 from mp_kit.errors import (
@@ -237,6 +236,8 @@ def _host_key(seen: DeploymentView) -> str | None:
 
 def _pass(market: Marketplace, seen: DeploymentView) -> str:
     """A pod's address is anybody's: its server asks for a token of the deployment."""
+    from mp_kit.cli.deployments import linked  # here: that module takes names of deployments from this one
+
     _, token = linked(market, seen.deployment_id)
     if token is None:
         raise SetupError(
