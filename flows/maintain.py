@@ -16,6 +16,7 @@ from mp_kit.server.services import liveness, strays, sweeping, upkeep
 from mp_kit.server.wiring import open_house
 
 redaction.install()
+_ACTOR = "flow:maintain"
 
 
 class Maintenance(BaseModel):
@@ -31,9 +32,7 @@ def sweep_machines(order: Maintenance) -> tuple[strays.SweepReport, int]:
     with open_house() as house:
         with house.db.begin() as tx:
             accounts = strays.accounts_of(tx, house.providers)
-        report = strays.sweep(
-            house.db, house.providers, accounts, now=now, dry_run=order.dry_run, actor="flow:maintain"
-        )
+        report = strays.sweep(house.db, house.providers, accounts, now=now, dry_run=order.dry_run, actor=_ACTOR)
         return report, 0 if order.dry_run else strays.reconcile(house.db, house.providers, now=now)
 
 
@@ -61,7 +60,11 @@ def watch_heartbeats() -> int:
 
 @flow(name="maintain", flow_run_name="maintain", persist_result=False)
 def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read only, and the form's default
-    """Keeps the house in order."""
+    """Keeps the house in order.
+
+    Args:
+        order: What to do.
+    """
     report, bills = sweep_machines(order)
     cleared = clear_uploads(order)
     did = {"machines": report.seen, "strays": len(report.strays), "bills": bills, "uploads_cleared": cleared}
@@ -70,11 +73,7 @@ def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read o
     get_run_logger().info("%s", did)
     create_table_artifact(key="result", table=[did], description="What maintenance saw and did")
     if report.strays:
-        strangers = [asdict(stray) for stray in report.strays]
-        create_table_artifact(key="stray-machines", table=strangers, description="Machines that no open run stands for")
+        found = [asdict(stray) for stray in report.strays]
+        create_table_artifact(key="stray-machines", table=found, description="Machines that no open run stands for")
     if report.unreachable:
         raise ProviderError(f"Not looked at: {'; '.join(report.unreachable)}")
-
-
-if __name__ == "__main__":
-    maintain()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.hosting import Host
+from mp_kit.server.providers.mail import Mailer
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.providers.webhook_post import Poster
 from mp_kit.server.services.tokens import TokenBook
@@ -31,6 +32,7 @@ class House:
         probes: Ask other services whether they take a credential.
         providers: Where trainings run, by name.
         poster: Sends webhooks.
+        mailer: Sends mails to the operator, where that is configured.
         hosts: Where deployments' servers run, by provider.
         on_close: Gives back what else is held open.
     """
@@ -44,6 +46,7 @@ class House:
     probes: Probes
     providers: Mapping[str, Provider] = field(default_factory=dict)
     poster: Poster = field(default_factory=Poster)
+    mailer: Mailer | None = None
     hosts: Mapping[str, Host] = field(default_factory=dict)
     on_close: tuple[Callable[[], None], ...] = ()
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from mp_kit.errors import SetupError
+from mp_kit.server.providers.mail import check_url
 
 SECRETS_FILE = "secrets.json"
 STATE_FILE = "state.json"
@@ -92,6 +93,9 @@ class Settings:
         wandb_url: Root of the Weights & Biases API (WANDB_BASE_URL).
         webhook_allow_private: Webhooks may lead to loopback and private networks, and over http: for rehearsals
             (MP_WEBHOOK_ALLOW_PRIVATE).
+        smtp_url: ``smtp(s)://[user:password@]host[:port]``, where mails leave (MP_SMTP_URL).
+        report_email_to: Who gets reports and news of failed runs (MP_REPORT_EMAIL_TO, several with commas between).
+        report_email_from: The sender of mails (MP_REPORT_EMAIL_FROM); made of MP_SMTP_URL where left out.
     """
 
     home: Path
@@ -117,6 +121,9 @@ class Settings:
     huggingface_url: str = "https://huggingface.co"
     wandb_url: str = "https://api.wandb.ai"
     webhook_allow_private: bool = False
+    smtp_url: str = field(default="", repr=False)
+    report_email_to: tuple[str, ...] = ()
+    report_email_from: str = ""
 
     @property
     def signing_seed_bytes(self) -> bytes:
@@ -185,6 +192,9 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         huggingface_url=_url("HF_ENDPOINT", env, Settings.huggingface_url),
         wandb_url=_url("WANDB_BASE_URL", env, Settings.wandb_url),
         webhook_allow_private=env.get("MP_WEBHOOK_ALLOW_PRIVATE", "") in {"1", "true"},
+        smtp_url=check_url(env["MP_SMTP_URL"]) if env.get("MP_SMTP_URL") else "",
+        report_email_to=tuple(env.get("MP_REPORT_EMAIL_TO", "").replace(",", " ").split()),
+        report_email_from=env.get("MP_REPORT_EMAIL_FROM", ""),
     )
 
 

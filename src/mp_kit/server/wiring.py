@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from mp_kit.contracts import ConnectionName
 from mp_kit.server import leftovers, redaction
@@ -16,6 +17,7 @@ from mp_kit.server.providers.byoc import ByocProvider, Heard
 from mp_kit.server.providers.hosting import Host
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.providers.local_hosting import LocalHost
+from mp_kit.server.providers.mail import Mailer
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.providers.runpod import RunPodProvider
 from mp_kit.server.providers.runpod_hosting import RunPodHost
@@ -62,6 +64,7 @@ def build(settings: Settings) -> House:
         probes=Probes(settings.runpod_url, settings.huggingface_url, settings.wandb_url),
         providers=providers,
         poster=Poster(AddressGuard(allow_private=settings.webhook_allow_private)),
+        mailer=_mailer(settings),
         hosts=hosts,
         on_close=(runpod.close, runpod_host.close),
     )
@@ -99,6 +102,13 @@ def _runpod_host(settings: Settings, prefix: str, keys: Callable[[str], str]) ->
     )
 
 
+def _mailer(settings: Settings) -> Mailer | None:
+    """Both a server and a receiver, or no mail."""
+    if not settings.smtp_url or not settings.report_email_to:
+        return None
+    return Mailer(settings.smtp_url, settings.report_email_to, settings.report_email_from)
+
+
 def _mark() -> dict[str, str]:
     """Local servers end with the `mp up` that started them."""
     return {leftovers.MARK: os.environ[leftovers.MARK]} if leftovers.MARK in os.environ else {}
@@ -129,6 +139,7 @@ def runpod_keys(db: Database, vault: Vault) -> Callable[[str], str]:
 
 def _hide_secrets(settings: Settings) -> None:
     own = (settings.token_pepper, settings.jwt_secret, settings.signing_seed, settings.url_key, settings.service_key)
+    redaction.remember(unquote(urlsplit(settings.smtp_url).password or ""))
     redaction.remember(settings.master_key, *settings.retired_master_keys, *own)
 
 
