@@ -23,7 +23,7 @@ class ReportOrder(BaseModel):
 
     name: str = Field("daily", description="A notebook of notebooks/reports.", json_schema_extra=_NAMES)
     parameters: dict[str, Any] = Field(
-        default_factory=dict, description="Values for its `parameters` cell, which has defaults; no secret."
+        {}, description="Values for its `parameters` cell, which has defaults; no secret."
     )
     minutes: float = Field(10, gt=0, le=240, description="Wall-clock limit; the notebook is stopped there.")
 

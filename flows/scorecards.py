@@ -27,7 +27,7 @@ class Scorecards(BaseModel):
     """For whom, and how long each may take."""
 
     vendors: list[str] = Field(
-        default_factory=list, description="Only these, by id or name; every vendor with a deployment where left out."
+        [], description="Only these, by id or name; every vendor with a deployment where left out."
     )
     days: int = Field(30, ge=1, le=366, description="How far back to look.")
     minutes: float = Field(10, gt=0, le=240, description="Wall-clock limit of each.")

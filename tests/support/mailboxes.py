@@ -1,4 +1,4 @@
-"""A real SMTP server of ours: it keeps what it gets, asks for TLS and a password if told to, and can be slow or refuse."""
+"""A real SMTP server of ours: it keeps what it gets, asks for TLS and a password if told to, may refuse or be slow."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ __all__ = ["POLICY", "first_plot", "heading", "render"]
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 """What the page may load; notebooks bring their tables' styles inline."""
 
+_NO_WORDS = "No description has been provided for this image"  # nbconvert's, where a plot has none
 _STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -60,6 +61,7 @@ def render(executed: Path, *, title: str, failure: str | None = None) -> Path:
     body, _ = exporter.from_filename(str(executed))
     problem = "" if failure is None else f'<pre class="problem">This report is not whole.\n{escape(failure)}</pre>\n'
     facts = {"policy": escape(POLICY), "title": escape(title), "style": _STYLE, "problem": problem}
+    body = body.replace(_NO_WORDS, f"Plot of the report {escape(title, quote=True)}")
     html = executed.with_suffix(".html")
     html.write_text(_PAGE.format(body=body, **facts), encoding="utf-8")
     return html
