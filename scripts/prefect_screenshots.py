@@ -1,9 +1,9 @@
 """Takes the pictures of docs/flows.md: a marketplace of its own, real flow runs, Prefect's own pages in Chromium.
 
-    python scripts/prefect_screenshots.py [--url http://127.0.0.1:4200 --home FOLDER]
+    python scripts/prefect_screenshots.py [--home FOLDER]
 
-Without ``--url`` it starts `mp up` in a temporary folder and ends it afterwards. It needs Chromium and Playwright, as the
-browser tests do, and a few minutes.
+Without ``--home`` it starts `mp up` in a temporary folder and ends it afterwards. It needs Chromium and Playwright, as
+the browser tests do, and a few minutes.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mp-pictures-") as folder:
         if chosen.home:
-            take(chosen.home, Path(folder))
+            take(chosen.home)
         else:
             with marketplace(Path(folder) / "home") as home:
-                take(home, Path(folder))
+                take(home)
 
 
 @contextmanager
@@ -68,11 +68,11 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return kept | own | {"MP_HOME": str(home)} | more
 
 
-def take(home: Path, folder: Path) -> None:
+def take(home: Path) -> None:
     """Makes something to look at, and the pictures of it."""
     state = json.loads((home / "state.json").read_text())
     api = httpx.Client(base_url=state["prefect_api_url"], timeout=30)
-    run_id = furnish(home, folder, state["base_url"])
+    run_id = furnish(home, state["base_url"])
     until(lambda: named(api, run_id)[:1] and named(api, run_id)[0]["state"]["type"] == "COMPLETED")
     report = until(lambda: [run for run in named(api, "report-daily") if run["state"]["type"] == "COMPLETED"])[0]
     publication = until(lambda: named(api, "publish-ecb"))[0]
@@ -95,11 +95,11 @@ def take(home: Path, folder: Path) -> None:
         browser.close()
 
 
-def furnish(home: Path, folder: Path, base_url: str) -> str:
+def furnish(home: Path, base_url: str) -> str:
     """A round, a vendor with a training run that succeeds, a report; gives the run's id."""
     mp(home, "admin", "round", "publish", "--symbols", "EURUSD,EURJPY,EURGBP")
     made = mp(home, "admin", "vendor", "create", f"Northwind {int(time.time()) % 10_000}")
-    vendor = {"INFRA_BASE_URL": base_url, "MP_API_KEY": made["api_key"], "MP_API_URL": base_url}
+    vendor = {"MP_TOKEN": made["api_key"], "MP_API_URL": base_url}
     order = ["train", "start", "--provider", "local", "--hp", "model_type=logistic", "--hp", "epochs=1"]
     run_id: str = mp(home, *order, **vendor)["run_id"]
     mp(home, "admin", "flow", "run", "report", "--wait", str(PATIENCE_SECONDS))

@@ -105,7 +105,7 @@ def test_scorecard_is_mailed_and_for_its_vendor_alone(at_home: House, furnished:
     """Its vendor finds it, another one and the public do not; the mail has it attached; its webhook is told."""
     guard = AddressGuard(allow_private=True)
     for vendor in (None, *furnished.values()):
-        wanted = WebhookRequest(url="http://127.0.0.1:9/x", events=["report.finished"])
+        wanted = WebhookRequest(url="http://127.0.0.1:9999/x", events=["report.finished"])
         webhooks.create(at_home.db.begin, at_home.vault, guard, vendor, wanted, actor="test")
     with mailbox() as box:
         mailing = dataclasses.replace(at_home, mailer=Mailer(f"smtp://127.0.0.1:{box.port}", ("ops@example.com",)))
@@ -176,7 +176,7 @@ def test_who_hears_of_a_report(house: House, furnished: dict[str, str], audience
     guard = AddressGuard(allow_private=True)
     made = []
     for vendor in (None, *furnished.values()):
-        wanted = WebhookRequest(url="http://127.0.0.1:9/x", events=[WebhookEventType.REPORT_FINISHED])
+        wanted = WebhookRequest(url="http://127.0.0.1:9999/x", events=[WebhookEventType.REPORT_FINISHED])
         made.append(webhooks.create(house.db.begin, house.vault, guard, vendor, wanted, actor="test"))
     with house.db.begin() as tx:
         report_id = reports.begin(tx, "x", {}, None, audience=reports.Audience(audience))
