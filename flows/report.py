@@ -7,10 +7,11 @@ from typing import Any
 from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from mp_kit.errors import InternalError
 from mp_kit.server import bundle, redaction, reporting, telling
+from mp_kit.server.forms import in_order
 from mp_kit.server.report_making import FOLDER, Order, Produced, produce
 from mp_kit.server.wiring import open_house
 
@@ -20,6 +21,8 @@ _NAMES: dict[str, Any] = {"enum": list(reporting.names(bundle.root() / FOLDER))}
 
 class ReportOrder(BaseModel):
     """Which report to make."""
+
+    model_config = ConfigDict(json_schema_extra=in_order())
 
     name: str = Field("daily", description="A notebook of notebooks/reports.", json_schema_extra=_NAMES)
     parameters: dict[str, Any] = Field(
@@ -50,7 +53,7 @@ def report(order: ReportOrder = ReportOrder()) -> str:  # noqa: B008 - read only
     if made.failure is not None:
         raise InternalError(f"Report {made.report_id} failed: {made.failure}", hint=f"What it came to: {made.where}")
     get_run_logger().info("report %s: %s", made.report_id, made.where)
-    create_table_artifact(key="result", table=[{"report_id": made.report_id, "path": made.where}])
+    create_table_artifact(key="result", table=[{"report_id": made.report_id, "path": made.where}], description="Where")
     return str(made.where)
 
 

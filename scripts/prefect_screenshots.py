@@ -85,9 +85,9 @@ def take(home: Path) -> None:
         pictures = {
             "deployments": (f"{ui}/deployments", "publish-round"),
             "form": (f"{ui}/deployments/deployment/{form}/run", "Source"),
-            "round": (f"{ui}/runs/flow-run/{publication['id']}?tab=Artifacts", "quality"),
-            "report": (f"{ui}/runs/flow-run/{report['id']}?tab=Artifacts", "report"),
-            "training": (f"{ui}/runs/flow-run/{named(api, run_id)[0]['id']}?tab=Artifacts", "spec"),
+            "round": (f"{ui}/runs/flow-run/{publication['id']}", "publish-ecb"),
+            "report": (f"{ui}/runs/flow-run/{report['id']}", "report-daily"),
+            "training": (f"{ui}/runs/flow-run/{named(api, run_id)[0]['id']}", run_id),
             "automations": (f"{ui}/automations", "mp: "),
         }
         for name, (url, words) in pictures.items():
@@ -137,6 +137,9 @@ def shoot(page: Page, name: str, url: str, words: str) -> None:
     page.goto(url)
     page.get_by_text(words).first.wait_for(timeout=60_000)
     page.wait_for_timeout(2_500)  # charts and lists that come one after the other
+    if "/runs/flow-run/" in url:
+        page.get_by_text("Artifacts", exact=True).first.click()
+        page.wait_for_timeout(2_500)
     path = IMAGES / f"prefect-{name}.png"
     page.screenshot(path=path, full_page=False)
     if path.stat().st_size > MOST_BYTES:

@@ -69,6 +69,12 @@ def test_form_explains_itself(entry: dict[str, Any], flows: dict[str, Any]):
         assert ((entry["name"], name) in WITHOUT_DEFAULT) == (required or "default" not in schema), name
 
 
+def test_fields_of_a_long_form_are_in_a_persons_order(flows: dict[str, Any]):
+    """Where bars come from is asked first: the pages go by `position`, JSON documents forget the order of keys."""
+    found = form_of(flows["publish-round"])["definitions"]["RoundOrder"]["properties"]
+    assert ["source", "symbols", "timeframe"] == sorted(found, key=lambda name: found[name]["position"])[:3]
+
+
 def test_choices_are_enums(flows: dict[str, Any]):
     """Where there is a list to choose from, the form has it."""
     wanted = {("publish-round", "timeframe"), ("publish-round", "leakage"), ("report", "name")}

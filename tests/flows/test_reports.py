@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from browsers import browsing
 from mailboxes import mailbox
 from voices import make_voice, say, signal
 
@@ -73,6 +76,23 @@ def words(house: House, report_id: str) -> str:
         return reports.html(house.store, reports.find(tx, report_id)).decode()
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real one, to print with."""
+    with browsing() as started:
+        yield started
+
+
+def sheets(browser: Any, html: str) -> tuple[int, int]:
+    """Sheets of A4 that a page takes, and its width on a phone of 390 pixels."""
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.set_content(html)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    printed = page.pdf(prefer_css_page_size=True)
+    page.close()
+    return len(re.findall(rb"/Type\s*/Page\b", printed)), width
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_committed_without_outputs(path: Path):
     """Outputs are for those who run it."""
@@ -91,17 +111,18 @@ def test_notebook_is_committed_without_outputs(path: Path):
         ("weekly_consensus", "decisions of the first method have their outcome"),
     ],
 )
-def test_report_is_made(at_home: House, name: str, says: str):
-    """It runs through over this marketplace and says what there is to say; no warning stands on the page."""
+def test_report_is_made(at_home: House, browser: Any, name: str, says: str):
+    """It runs through over this marketplace and says what there is to say, without warnings, on one sheet of paper."""
     made = produce(at_home, order(name))
     assert made.failure is None
     page = words(at_home, made.report_id)
     assert says in page
     assert 'output_stderr output_text"' not in page
+    assert (1, 390) == sheets(browser, page)
 
 
 @pytest.mark.slow
-def test_scorecard_is_mailed_and_for_its_vendor_alone(at_home: House, furnished: dict[str, str]):
+def test_scorecard_is_mailed_and_for_its_vendor_alone(at_home: House, furnished: dict[str, str], browser: Any):
     """Its vendor finds it, another one and the public do not; the mail has it attached; its webhook is told."""
     guard = AddressGuard(allow_private=True)
     for vendor in (None, *furnished.values()):
@@ -121,7 +142,9 @@ def test_scorecard_is_mailed_and_for_its_vendor_alone(at_home: House, furnished:
         endpoints = [webhooks.list_of(tx, one)[0].id for one in (None, *furnished.values())]
         heard = [len(webhook_rows.deliveries(tx, one, limit=9)) for one in endpoints]
     assert [0, 1, 0] == heard
-    assert "Bob" not in words(at_home, made.report_id)
+    page = words(at_home, made.report_id)
+    assert "Bob" not in page
+    assert (1, 390) == sheets(browser, page)
     [mail] = box.mails
     [attached] = mail.iter_attachments()
     assert ("Scorecard: Ada", f"{made.report_id}.html") == (mail["Subject"], attached.get_filename())
