@@ -132,6 +132,24 @@ def pairs(given: Sequence[str], option: str) -> dict[str, Any]:
     return found
 
 
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Makes ``{"a.b": 1}`` to ``{"a": {"b": 1}}``.
+
+    Raises:
+        typer.BadParameter: A name is a value and a group at once.
+    """
+    found: dict[str, Any] = {}
+    for name, value in flat.items():
+        *groups, last = name.split(".")
+        place = found
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"{group} is a value, so {name} cannot be.")
+        place[last] = value
+    return found
+
+
 def scalar(text: str) -> Any:
     """Text as the number, true or false that it looks like."""
     for read in (int, float):

@@ -106,7 +106,8 @@ class Webhooks(Keyed):
 
         Args:
             url: A public https address.
-            events: One or several of signal.stored, consensus.updated, run.finished, round.published, model.promoted.
+            events: One or several of signal.stored, consensus.updated, run.finished, round.published, model.promoted,
+                report.finished.
             description: For people.
 
         Raises:

@@ -74,6 +74,11 @@ def me(tx: Tx, vendor_id: str) -> Vendor:
     )
 
 
+def deployed(tx: Tx) -> list[Row[Any]]:
+    """Active vendors that have a deployment, oldest first."""
+    return rows.deployed(tx)
+
+
 def named(tx: Tx, wanted: str) -> Row[Any]:
     """A vendor's row by id or name, for the operator; NotFoundError when there is none."""
     row = rows.find_by_id_or_name(tx, wanted)

@@ -4,7 +4,8 @@
 2. One statement per event, and nothing is written where no endpoint wants it; what happens often wakes nobody.
    Batches of signals do not even ask: whose vendors want to hear of them is remembered for a second, so that a new
    endpoint hears of batches from a second after it was made.
-3. A vendor's events go to that vendor's endpoints alone; public ones to whoever wants them.
+3. A vendor's events go to that vendor's endpoints alone; public ones to whoever wants them; of a report
+   those hear whose eyes it is for.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.signal_columns import Columns, instant
 from mp_kit.server.store.signals import Head
 
-__all__ = ["consensus_updated", "emit", "message", "signals_stored", "wanting_changed"]
+__all__ = ["consensus_updated", "emit", "message", "report_finished", "signals_stored", "wanting_changed"]
 
 _MOST_SYMBOLS = 100
 _REMEMBER_SECONDS = 1.0
@@ -111,6 +112,22 @@ def consensus_updated(tx: Tx, bars: Sequence[Row[Any]]) -> int:
         first_bar=min(bar.event_time for bar in bars),
         last_bar=max(bar.event_time for bar in bars),
     )
+
+
+def report_finished(tx: Tx, audience: str, vendor_id: str | None, /, **data: Any) -> int:
+    """A report ended: told to everybody, to its vendor, or to the operator's endpoints alone.
+
+    Args:
+        tx: The transaction that notes it.
+        audience: Whose eyes the report is for.
+        vendor_id: The vendor whose it is.
+        **data: Its id, name, audience and page; nothing that it says.
+    """
+    event = message(WebhookEventType.REPORT_FINISHED, vendor_id, data)
+    told = rows.emit(tx, event, house_only=audience == "operator")
+    if told:
+        rows.wake(tx)
+    return told
 
 
 def message(kind: WebhookEventType, vendor_id: str | None, data: dict[str, Any]) -> dict[str, Any]:

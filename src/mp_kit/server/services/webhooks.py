@@ -82,9 +82,9 @@ def create(
         ConflictError: The owner has as many endpoints as it may have.
         RateLimitedError: Too many URLs are being checked at once.
     """
-    if vendor_id is None and (private := [event.value for event in wanted.events if not event.is_public]):
+    if vendor_id is None and (private := [event.value for event in wanted.events if not event.is_for_operators]):
         raise InvalidInputError(
-            f"An endpoint of the operator's gets public events alone, not {', '.join(private)}.",
+            f"An endpoint of the operator's gets public events and report.finished, not {', '.join(private)}.",
             details=[{"loc": ["events"], "msg": "a vendor's events go to that vendor's endpoints"}],
         )
     _check(guard, wanted.url)
