@@ -1,4 +1,7 @@
-"""``python -m bench`` runs all benchmarks, ``python -m bench NAME --json`` one; ``make bench`` is the first."""
+"""``python -m bench`` runs all benchmarks, ``python -m bench NAME --json`` one; ``make bench`` is the first.
+
+``--save FILE`` keeps the figures as JSON lines for the capacity model (``notebooks/operator/06_capacity.ipynb``).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import importlib
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from bench.results import Result
+from bench.saved import load, save
 
 NAMES = (
     "start",
@@ -24,6 +29,7 @@ NAMES = (
     "pages",
     "sandbox",
     "signal-chaos",
+    "capacity",
 )
 
 
@@ -50,11 +56,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
     parser.add_argument("--json", action="store_true", help="a JSON line per result")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="keep the figures there, in place of earlier ones")
     chosen = parser.parse_args()
     unknown = [name for name in chosen.names if name not in NAMES]
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
-    results = [result for name in chosen.names or NAMES for result in run(name)]
+    results = []
+    for name in chosen.names or NAMES:
+        busy = load()
+        found = run(name)
+        results += found
+        if chosen.save is not None:
+            save(chosen.save, found, busy)
     if chosen.json:
         for result in results:
             print(json.dumps(asdict(result)))

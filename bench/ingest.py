@@ -33,6 +33,9 @@ EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 COPY = """COPY signals (event_time, received_at, ts, batch_id, confidence, row_no, late, deployment_id, vendor_id,
           model_id, symbol, timeframe, model_version, decision, rationale, metadata) FROM STDIN (FORMAT BINARY)"""
 TYPES = ["timestamptz"] * 3 + ["int8", "float8", "int4", "bool"] + ["text"] * 7 + ["jsonb"] * 2
+ON_DISK = """SELECT (SELECT count(*) FROM signals), (SELECT count(*) FROM signal_batches),
+             (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('signals')),
+             pg_total_relation_size('signal_batches') + pg_total_relation_size('signal_receipts')"""
 WHO = Principal(kind="deployment", vendor_id="v", deployment_id="d", scope={"routes": ["signals:store"]})
 SIGNER = Signer(bytes(range(32)))
 _NAMES = {
@@ -48,14 +51,14 @@ def run() -> list[Result]:
     """Best rates of each way in, as shares of the table's own; then what one signal and many vendors feel."""
     settle_heap()  # as the edge does when it starts
     with (
-        _database() as db,
+        database() as db,
         tempfile.TemporaryDirectory(prefix="mp-bench-") as home,
         ingest_http.serving(Path(home), db._conninfo) as edge,  # noqa: SLF001 - the same server, for the edge
     ):
-        bulk = ingest_http.bulk(edge, lambda: _rows(next(_batches)))
+        bulk = ingest_http.bulk(edge, fresh)
         best = best_of(ROUNDS, {"copy": lambda: _copy(db), "service": lambda: _service(db), **bulk})
         repeated = _again(db)
-        felt = [*ingest_http.singles(edge), *ingest_http.mixed(edge)]
+        felt = [*ingest_http.singles(edge), *ingest_http.mixed(edge), *_on_disk(db)]
     rates = {name: ROWS / seconds for name, seconds in best.items()}
     limit = rates["copy"]
     against = f"raw binary COPY, {limit:,.0f} rows/s"
@@ -84,6 +87,23 @@ def _rows(number: int) -> list[dict[str, Any]]:
             "timestamp": (start + timedelta(hours=n // 20)).isoformat(),
         }
         for n in range(ROWS)
+    ]
+
+
+def fresh() -> list[dict[str, Any]]:
+    """10,000 signals that nobody pushed yet."""
+    return _rows(next(_batches))
+
+
+def _on_disk(db: Database) -> list[Result]:
+    """What is left behind by a signal, with its indexes, and by a push: its batch and its receipt."""
+    with db.begin() as tx:
+        rows, pushes, signals_bytes, pushes_bytes = tx.execute(text(ON_DISK)).one()
+    return [
+        Result("ingest.bytes_per_signal", float(signals_bytes) / rows, "bytes", f"{rows:,} rows, with indexes", None),
+        Result(
+            "ingest.bytes_per_push", float(pushes_bytes) / pushes, "bytes", f"{pushes:,} pushes, with indexes", None
+        ),
     ]
 
 
@@ -145,7 +165,7 @@ def _encode(connection: psycopg.Connection, number: int) -> bytes:
 
 
 @contextmanager
-def _database() -> Iterator[Database]:
+def database() -> Iterator[Database]:
     with tempfile.TemporaryDirectory(prefix="mp-bench-") as folder:
         server = embedded.start(Path(folder) / "postgres", die_with_parent=True)
         try:

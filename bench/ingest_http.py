@@ -173,7 +173,7 @@ def mixed(edge: Edge) -> list[Result]:
         client.post(json.dumps(_rows(1)).encode(), JSON)
         client.close()
         time.sleep(WARM_SECONDS / VENDORS)
-    bodies = [[_body(number + turn) for turn in range(int(SECONDS))] for number in range(VENDORS)]
+    bodies = [[body_of(number + turn) for turn in range(int(SECONDS))] for number in range(VENDORS)]
     began = time.monotonic() + 0.2
     threads = [
         threading.Thread(target=_vendor, args=(edge, number, began, bodies[number], seconds))
@@ -203,12 +203,16 @@ def _vendor(edge: Edge, number: int, began: float, bodies: list[tuple[bytes, str
     client.close()
 
 
-def _body(number: int) -> tuple[bytes, str]:
-    """Of 20: one of 1,000 signals as Arrow, three of 100, and single ones."""
+def kind_of(number: int) -> tuple[int, bool]:
+    """Signals in a request, and whether as Arrow. Of 20: one of 1,000 as Arrow, three of 100, and single ones."""
     kind = number % 20
-    if kind == 0:
-        return to_arrow(_rows(1_000)), ARROW
-    return json.dumps(_rows(100 if kind in {1, 2, 3} else 1)).encode(), JSON
+    return (1_000, True) if kind == 0 else (100 if kind in {1, 2, 3} else 1, False)
+
+
+def body_of(number: int) -> tuple[bytes, str]:
+    """A request's body and the type of its content."""
+    rows, arrow = kind_of(number)
+    return (to_arrow(_rows(rows)), ARROW) if arrow else (json.dumps(_rows(rows)).encode(), JSON)
 
 
 def _rows(count: int) -> list[dict[str, Any]]:

@@ -68,6 +68,7 @@ class Marketplace:
     vendor: Shell
     vendor_key: str = field(repr=False)
     runpod_key: str = field(default="", repr=False)
+    spare_runpod_key: str = field(default="", repr=False)
 
 
 def start(home: Path, port: int = 0, env: Mapping[str, str] | None = None) -> tuple[subprocess.Popen[str], str]:
@@ -86,15 +87,15 @@ def start(home: Path, port: int = 0, env: Mapping[str, str] | None = None) -> tu
 
 
 @pytest.fixture(scope="session")
-def runpod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """A stand-in RunPod as a process: its URL and a key with money."""
-    key = "rpa_0123456789abcdefghijklmnop"
-    with program(tmp_path_factory.mktemp("pods"), f"{key}=25") as url:
-        yield url, key
+def runpod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, str]]:
+    """A stand-in RunPod as a process: its URL, a key with money, and one of another account."""
+    keys = "rpa_0123456789abcdefghijklmnop", "rpa_zyxwvutsrqponmlkjihgfedcba"
+    with program(tmp_path_factory.mktemp("pods"), *(f"{key}=25" for key in keys)) as url:
+        yield url, *keys
 
 
 @pytest.fixture(scope="session")
-def marketplace(tmp_path_factory: pytest.TempPathFactory, runpod: tuple[str, str]) -> Iterator[Marketplace]:
+def marketplace(tmp_path_factory: pytest.TempPathFactory, runpod: tuple[str, str, str]) -> Iterator[Marketplace]:
     """A marketplace with a current round of two symbols and one vendor, published and created by the CLI."""
     folder = tmp_path_factory.mktemp("marketplace")
     home = folder / "home"
@@ -107,7 +108,7 @@ def marketplace(tmp_path_factory: pytest.TempPathFactory, runpod: tuple[str, str
         operator.json("admin", "round", "publish", "--symbols", "EURUSD,EURJPY")
         key = operator.json("admin", "vendor", "create", "ACME")["api_key"]
         assert 0 == vendor.run("login", "--api-url", url, "--api-key", "-", stdin=key).returncode
-        yield Marketplace(url, home, operator, vendor, key, runpod[1])
+        yield Marketplace(url, home, operator, vendor, key, *runpod[1:])
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mp_kit.cli import (
+    admin_audit,
     admin_consensus,
     admin_identities,
     admin_keys,
@@ -38,6 +39,7 @@ app.add_typer(admin_consensus.app, name="consensus")
 app.add_typer(admin_models.app, name="model")
 app.add_typer(admin_reports.app, name="report")
 app.command("sweep")(admin_money.sweep)
+app.command("audit")(admin_audit.audit)
 vendor.command("ceiling")(admin_money.ceiling)
 vendor.command("code")(admin_keys.code)
 vendor.command("revoke-keys")(admin_keys.revoke_keys)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
+
+from sqlalchemy import Row, text
 
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.queries import named
 from mp_kit.server.store.tables import audit_log
 
 
@@ -20,3 +24,19 @@ def record(tx: Tx, actor: str, action: str, subject: str, **detail: Any) -> None
         **detail: Facts that help later; never a secret.
     """
     tx.execute(audit_log.insert().values(id=new_id("aud"), actor=actor, action=action, subject=subject, detail=detail))
+
+
+def newest(
+    tx: Tx, since: datetime, *, about: str | None = None, action: str = "", limit: int = 1_000
+) -> list[Row[Any]]:
+    """Entries since an instant, newest first: ``at``, ``actor``, ``action``, ``subject``, ``detail``.
+
+    Args:
+        tx: A transaction.
+        since: An aware instant.
+        about: An id: only what it did, what was done to it, and what names it among its facts.
+        action: How the action begins, such as ``key.``.
+        limit: Entries at most.
+    """
+    given = {"since": since, "about": about, "action": action, "limit": limit}
+    return list(tx.execute(text(named("list_audit")), given))

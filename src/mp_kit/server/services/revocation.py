@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import Row, text
+
 from mp_kit.errors import NotFoundError
 from mp_kit.server.services import audit
+from mp_kit.server.services.tokens import REVOCATIONS
 from mp_kit.server.store import tokens as rows
 from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.queries import named
 from mp_kit.server.store.vendors import now
 
 _PREFIXES = ("vk", "sit")
@@ -33,3 +39,11 @@ def revoke(tx: Tx, named: str, *, actor: str) -> str:
     rows.tell_revoked(tx, token_id)
     audit.record(tx, actor, "token.revoke", token_id)
     return token_id
+
+
+def listeners(tx: Tx) -> list[Row[Any]]:
+    """The processes that hear of a revocation at once: their database connection's ``pid``, and ``since`` when.
+
+    These are the edges. Whoever does not listen remembers no token, but asks the database each time.
+    """
+    return list(tx.execute(text(named("revocation_listeners")), {"channel": REVOCATIONS}))

@@ -87,3 +87,8 @@ def insert_batch_row(tx: Tx, values: Mapping[str, Any]) -> bool:
 def list_page(tx: Tx, filters: Mapping[str, Any]) -> list[Row[Any]]:
     """A page of signals, newest bar first."""
     return list(tx.execute(text(named("list_signals")), dict(filters)))
+
+
+def list_batches(tx: Tx, vendor_id: str, since: datetime, limit: int) -> list[Row[Any]]:
+    """A vendor's batches since an instant, newest first."""
+    return list(tx.execute(text(named("list_batches")), {"vendor_id": vendor_id, "since": since, "limit": limit}))

@@ -72,3 +72,10 @@ WHERE (CAST(:vendor_id AS text) IS NULL OR s.vendor_id = :vendor_id)
        OR (s.event_time, s.batch_id, s.row_no) < (:cursor_time, :cursor_batch, :cursor_row))
 ORDER BY s.event_time DESC, s.batch_id DESC, s.row_no DESC
 LIMIT :limit;
+
+-- name: list_batches
+-- A vendor's batches since an instant, newest first, with the answer where one was kept for a repetition.
+SELECT b.received_at, b.deployment_id, d.name AS deployment, b.rows, b.accepted, b.answer, b.first_event, b.last_event
+FROM signal_batches b JOIN deployments d ON d.id = b.deployment_id
+WHERE d.vendor_id = :vendor_id AND b.received_at >= :since
+ORDER BY b.received_at DESC, b.id DESC LIMIT :limit;

@@ -1,0 +1,171 @@
+"""The operator's notebooks, headless, in the operator's shell: each tells its story, proves something, hides secrets."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from pydantic import SecretStr
+
+from mp_kit.contracts import Stage, TrainingRequest
+from mp_kit.server.house import House
+from mp_kit.server.services import connections, consensus, money, runs, signals
+from mp_kit.server.services.tokens import Principal
+from mp_kit.server.wiring import open_house
+from tests.support.voices import make_voice
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+FOLDER = Path(__file__).parents[2] / "notebooks/operator"
+NOTEBOOKS = sorted(FOLDER.glob("0*.ipynb"))
+SECRETS = re.compile(r"(vk|sit|ac|rpa)_[A-Za-z0-9_\-.]{16,}|eyJ[\w-]{5,}\.[\w-]+\.|signature=[^*]")
+SYMBOLS = [f"SYM{number}" for number in range(8)]
+VENDOR = "Watched"
+
+
+@pytest.fixture(scope="module")
+def watched(marketplace: Any) -> Iterator[None]:
+    """A vendor that pushed signals beside another one, and had a machine at RunPod."""
+    with open_house(marketplace.home) as house:
+        with house.db.begin() as tx:
+            ours, other = (make_voice(tx, house, name, Stage.PILOT) for name in (VENDOR, "Another"))
+            money.set_ceiling(tx, VENDOR, Decimal(20), actor="test")
+        _talk(house, ours, other)
+        _train(house, ours.vendor_id or "", marketplace.spare_runpod_key)
+    yield
+
+
+def _talk(house: House, ours: Principal, other: Principal) -> None:
+    """Both about the bar that has just closed, ours also about older ones, twice, and once against itself."""
+    bar = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    old = [_row("SYM0", bar - timedelta(hours=hours), "SELL", 0.4) for hours in range(3, 15)]
+    mine = [_row(symbol, bar, ("BUY", "SELL")[number % 2], 0.9) for number, symbol in enumerate(SYMBOLS)]
+    for key, who, rows in (
+        ("now", ours, mine),
+        ("again", ours, mine),
+        ("old", ours, old),
+        ("changed", ours, [mine[0] | {"decision": "HOLD"}, mine[1] | {"confidence": 7}]),
+        ("now", other, [_row(symbol, bar, "BUY", 0.5) for symbol in SYMBOLS[:6]]),
+    ):
+        batch = signals.Batch(items=rows, body=json.dumps(rows).encode(), key=key)
+        with house.db.begin() as tx:
+            signals.store(tx, who, batch, signer=house.signer)
+    with house.db.begin() as tx:
+        consensus.refresh(tx)
+
+
+def _row(symbol: str, bar: datetime, decision: str, confidence: float) -> dict[str, Any]:
+    at = bar.isoformat()
+    row = {"symbol": symbol, "timeframe": "1h", "decision": decision, "confidence": confidence, "model_version": "1"}
+    return row | {"timestamp": at, "event_time": at}
+
+
+def _train(house: House, vendor_id: str, key: str) -> None:
+    """A run that is cancelled as soon as its machine was heard: cheap, and it has a bill."""
+    body = {"round_id": "current", "task": "signal", "provider": "runpod", "gpu": "L4"}
+    order = TrainingRequest.model_validate(body | {"budget": {"max_hours": 1, "max_cost_usd": 1}})
+    with house.db.begin() as tx:
+        connections.put(tx, house.vault, vendor_id, "runpod", SecretStr(key), actor="test")
+        now = datetime.now(UTC)
+        run = runs.create(tx, vendor_id, order, idempotency_key=None, now=now, providers=house.providers)
+    _await(house, lambda tx: runs.get(tx, vendor_id, run.run_id).status == "running")
+    with house.db.begin() as tx:
+        runs.cancel(tx, vendor_id, run.run_id, now=datetime.now(UTC))
+    _await(house, lambda tx: runs.get(tx, vendor_id, run.run_id).status == "cancelled")
+
+
+def _await(house: House, done: Callable[[Any], Any]) -> None:
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        with house.db.begin() as tx:
+            if done(tx):
+                return
+        time.sleep(0.2)
+    raise TimeoutError
+
+
+@pytest.fixture(scope="module")
+def kernel(marketplace: Any) -> Iterator[Any]:
+    """One kernel in the operator's shell for all notebooks: what they import is loaded once; names are forgotten."""
+    from jupyter_client.manager import KernelManager
+
+    folder = marketplace.operator.folder
+    manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(folder / "k"))
+    spare = {"RUNPOD_API_KEY": marketplace.spare_runpod_key}
+    manager.start_kernel(env=marketplace.operator.environment | spare, cwd=str(folder))
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        yield client
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+
+
+def shown(kernel: Any, notebook: Path) -> list[dict[str, Any]]:
+    """Runs a notebook's cells one by one and gives what they show, as the messages have it."""
+    outputs: list[dict[str, Any]] = []
+
+    def take(message: dict[str, Any]) -> None:
+        if message["msg_type"] in {"stream", "display_data", "execute_result", "update_display_data"}:
+            outputs.append({"kind": message["msg_type"], **message["content"]})
+
+    kernel.execute_interactive("%reset -f", timeout=30)
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "code":
+            reply = kernel.execute_interactive(cell.source, timeout=120, output_hook=take, allow_stdin=False)
+            content = reply["content"]
+            assert "ok" == content["status"], "\n".join(content["traceback"])
+    return outputs
+
+
+PROOFS = {
+    "01_onboard_a_vendor": (1, ["is **active**", "The second use: *The code is unknown, used or has ended.*", "code.exchange"]),
+    "02_publish_and_inspect_a_round": (3, ["a changed manifest is refused", "The candidate is **retired**"]),
+    "03_watch_runs_and_money": (3, ["**1 runs** were ordered", "Without a ceiling: ", "Nothing is astray."]),
+    "04_investigate_a_vendor": (4, ["a signal is never rewritten", "**whole**: 2 receipts prove 20 signals", "would read otherwise", "On 14 bars nobody else spoke"]),
+    "05_incident_drill": (1, ["**refused everywhere**", "Its run is cancelled.", "0 pods are left on the account", "503"]),
+    "06_capacity": (1, ["edges", "figures of a machine with"]),
+}  # fmt: skip
+
+
+def test_every_notebook_proves_something():
+    """A new one is tested, too; they are read in the order of their numbers."""
+    assert [path.stem for path in NOTEBOOKS] == list(PROOFS)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_committed_without_outputs(notebook: Path):
+    """It begins with a heading and ends with what is next, and has one cell of parameters; no outputs, no counts."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    assert 8 <= len(cells) <= 16
+    assert cells[0].source.startswith("# ")
+    assert cells[-1].source.startswith("## What next")
+    assert 1 == sum("parameters" in cell.metadata.get("tags", ()) for cell in cells)
+    assert [] == [cell for cell in cells if cell.get("outputs") or cell.get("execution_count") is not None]
+
+
+@pytest.mark.usefixtures("watched")
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_tells_its_story(marketplace: Any, kernel: Any, notebook: Path):
+    """It draws, says what it proved, warns of nothing, marks nothing as failed, and shows no secret."""
+    outputs = shown(kernel, notebook)
+    plots, proofs = PROOFS[notebook.stem]
+    told = json.dumps(outputs, ensure_ascii=False)
+    assert [] == [one for one in outputs if one["kind"] == "stream"]
+    assert plots <= sum("image/png" in one.get("data", {}) for one in outputs)
+    assert [] == [proof for proof in proofs if proof not in told]
+    assert "✗" not in told
+    images = re.compile(r'"image/png": "[^"]*"')
+    assert [] == [found.group() for found in SECRETS.finditer(images.sub("", told))]
+    for secret in (marketplace.vendor_key, marketplace.runpod_key, marketplace.spare_runpod_key):
+        assert secret not in told
