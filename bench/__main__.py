@@ -22,6 +22,7 @@ NAMES = (
     "watch",
     "chaos",
     "pages",
+    "sandbox",
     "signal-chaos",
 )
 

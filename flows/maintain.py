@@ -16,6 +16,7 @@ from mp_kit.server.services import stray_servers, strays, sweeping, upkeep
 from mp_kit.server.wiring import open_house
 
 redaction.install()
+_ACTOR = "flow:maintain"
 
 
 class Maintenance(BaseModel):
@@ -31,7 +32,7 @@ def sweep_machines(order: Maintenance) -> tuple[strays.SweepReport, int]:
     with open_house() as house:
         with house.db.begin() as tx:
             whose = strays.accounts_of(tx, house.providers)
-        report = strays.sweep(house.db, house.providers, whose, now=now, dry_run=order.dry_run, actor="flow:maintain")
+        report = strays.sweep(house.db, house.providers, whose, now=now, dry_run=order.dry_run, actor=_ACTOR)
         return report, 0 if order.dry_run else strays.reconcile(house.db, house.providers, now=now)
 
 
@@ -41,8 +42,8 @@ def sweep_servers(order: Maintenance) -> stray_servers.ServerReport:
     with open_house() as house:
         with house.db.begin() as tx:
             accounts = stray_servers.accounts_of(tx, house.hosts)
-        now, actor = datetime.now(UTC), "flow:maintain"
-        return stray_servers.sweep(house.db, house.hosts, accounts, now=now, dry_run=order.dry_run, actor=actor)
+        now = datetime.now(UTC)
+        return stray_servers.sweep(house.db, house.hosts, accounts, now=now, dry_run=order.dry_run, actor=_ACTOR)
 
 
 @task(name="clear-uploads", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
@@ -62,19 +63,18 @@ def look_after() -> dict[str, object]:
 
 @flow(name="maintain", flow_run_name="maintain", persist_result=False)
 def maintain(order: Maintenance = Maintenance()) -> None:  # noqa: B008 - read only, and the form's default
-    """Keeps the house in order."""
+    """Keeps the house in order.
+
+    Args:
+        order: What to do.
+    """
     (report, bills), servers = sweep_machines(order), sweep_servers(order)
     did: dict[str, object] = {"machines": report.seen, "strays": len(report.strays), "bills": bills}
     did |= {"servers": servers.seen, "stray_servers": len(servers.strays), "uploads_cleared": clear_uploads(order)}
-    did |= {} if order.dry_run else look_after()
-    get_run_logger().info("%s", did)
+    get_run_logger().info("%s", did := did | ({} if order.dry_run else look_after()))
     create_table_artifact(key="result", table=[did], description="What maintenance saw and did")
     for key, found in {"stray-machines": report.strays, "stray-servers": servers.strays}.items():
         if found:
             create_table_artifact(key=key, table=[vars(one) for one in found], description="Of no run or server")
     if unreachable := [*report.unreachable, *servers.unreachable]:
         raise ProviderError(f"Not looked at: {'; '.join(unreachable)}")
-
-
-if __name__ == "__main__":
-    maintain()

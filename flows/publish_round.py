@@ -11,7 +11,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from mp_kit.server import redaction, task_runners
+from mp_kit.server import redaction, task_runners, telling
 from mp_kit.server.services import accounts, publication
 from mp_kit.server.services.publication import Publication, RoundOrder
 from mp_kit.server.services.workspace import workspace
@@ -20,9 +20,11 @@ from mp_kit.server.wiring import open_house
 redaction.install()
 _ACTOR = "flow:publish-round"
 _RUNNER: Any = task_runners.make(os.environ.get("MP_TASK_RUNNER"))
+# A source or a store may be away for a moment; bars that are wrong stay wrong.
+_AGAIN: dict[str, Any] = {"retry_delay_seconds": 2, "retry_condition_fn": telling.is_worth_another_try}
 
 
-@task(task_run_name="check-{symbol}", tags=["data"], cache_policy=NO_CACHE, retries=1, retry_delay_seconds=2)
+@task(task_run_name="check-{symbol}", tags=["data"], cache_policy=NO_CACHE, retries=1, **_AGAIN)
 def check_symbol(order: RoundOrder, symbol: str, folder: Path) -> publication.Inspected:
     """Reads and checks one symbol's bars."""
     return publication.inspect(order, symbol, folder)
@@ -34,14 +36,14 @@ def build_symbol(order: RoundOrder, inspected: publication.Inspected, cuts: Any,
     return publication.build(order, inspected, cuts, folder)
 
 
-@task(task_run_name="store-{files.symbol}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+@task(task_run_name="store-{files.symbol}", cache_policy=NO_CACHE, retries=2, **_AGAIN)
 def store_symbol(files: Any) -> int:
     """Puts one symbol's files into the object store, where they are missing."""
     with open_house() as house:
         return publication.store_files(house.store, files)
 
 
-@task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+@task(name="publish", cache_policy=NO_CACHE, retries=2, **_AGAIN)
 def publish(order: RoundOrder, inspected: list[Any], built: list[Any], cuts: Any, stored: int) -> Publication:
     """Signs the manifest and stores the round, in one transaction."""
     with open_house() as house, house.db.begin() as tx:
@@ -57,15 +59,16 @@ def publish_round(order: RoundOrder = RoundOrder()) -> dict[str, Any]:  # noqa: 
     """
     with workspace() as folder:
         checks = [check_symbol.submit(order, symbol, folder) for symbol in publication.survey(order, folder)]
-        inspected = [check.result() for check in checks]
+        step = telling.Progress("round-progress", 3 * len(checks), "Symbols checked, built and stored")
+        inspected = step.each(checks)
         create_table_artifact(key="quality", table=accounts.quality(inspected), description="What the check found")
         cuts = publication.plan(order, inspected)
         builds = [build_symbol.submit(order, one, cuts, folder) for one in inspected]
-        built = [build.result() for build in builds]
+        built = step.each(builds)
         create_table_artifact(key="leakage", table=accounts.leakage(built), description="What the canaries said")
-        stores = [store_symbol.submit(files) for files in built]
-        stored = sum(store.result() for store in stores)
+        stored = sum(step.each([store_symbol.submit(files) for files in built]))
         done = publish(order, inspected, built, cuts, stored)
+    telling.round_published(order, done)
     text = accounts.publication(done)
     get_run_logger().info(text.splitlines()[0])
     create_markdown_artifact(key="published-round", markdown=text, description=done.round_id)

@@ -2,67 +2,60 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime, task
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from mp_kit.errors import InternalError
-from mp_kit.server import bundle, redaction, reporting
-from mp_kit.server.services import reports
+from mp_kit.server import bundle, redaction, reporting, telling
+from mp_kit.server.forms import in_order
+from mp_kit.server.report_making import FOLDER, Order, Produced, produce
 from mp_kit.server.wiring import open_house
 
 redaction.install()
+_NAMES: dict[str, Any] = {"enum": list(reporting.names(bundle.root() / FOLDER))}
 
 
 class ReportOrder(BaseModel):
     """Which report to make."""
 
-    name: str = Field("daily", pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$", description="A notebook of notebooks/reports.")
-    parameters: dict[str, Any] = Field(default_factory=dict, description="Values for its `parameters` cell; no secret.")
-    minutes: float = Field(10, gt=0, le=240, description="Wall-clock limit.")
+    model_config = ConfigDict(json_schema_extra=in_order())
+
+    name: str = Field("daily", description="A notebook of notebooks/reports.", json_schema_extra=_NAMES)
+    parameters: dict[str, Any] = Field(
+        {}, description="Values for its `parameters` cell, which has defaults; no secret."
+    )
+    minutes: float = Field(10, gt=0, le=240, description="Wall-clock limit; the notebook is stopped there.")
 
 
-@task(task_run_name="run-{notebook.stem}", cache_policy=NO_CACHE)
-def run_notebook(notebook: Path, order: ReportOrder, folder: Path) -> reporting.Made:
-    """Executes the notebook and renders it."""
-    return reporting.make(notebook, order.parameters, folder, seconds=order.minutes * 60)
+@task(task_run_name="run-{order.name}", cache_policy=NO_CACHE)
+def run_notebook(order: ReportOrder, flow_run_id: str | None) -> Produced:
+    """Executes, renders, stores and delivers; not retried, because a second report would be sent."""
+    with open_house() as house:
+        return produce(house, Order(order.name, order.parameters, order.minutes * 60, flow_run_id))
 
 
 @flow(name="report", flow_run_name="report-{order.name}", persist_result=False)
 def report(order: ReportOrder = ReportOrder()) -> str:  # noqa: B008 - read only, and the form's default
-    """Makes a report: HTML in the object store, a row in the database, a link here.
+    """Makes a report: HTML in the object store, a row in the database, a link here, a mail where one is configured.
 
     Args:
         order: Notebook, parameters, and a limit of time.
 
     Returns:
-        The path of the HTML, or its key where the store is no folder.
+        The URL of its page, else the path or key of its HTML.
     """
-    notebook = reporting.find(bundle.root() / "notebooks" / "reports", order.name)
-    reporting.validate(notebook, order.parameters)
-    with open_house() as house, TemporaryDirectory(prefix="mp-report-") as temp:
-        with house.db.begin() as tx:
-            report_id = reports.begin(tx, order.name, order.parameters, runtime.flow_run.id)
-        made = run_notebook(notebook, order, Path(temp))
-        files = {path.suffix[1:]: path for path in (made.notebook, made.html) if path is not None}
-        key = reports.keep(house.store, order.name, report_id, files) if files else None
-        with house.db.begin() as tx:
-            reports.end(tx, report_id, object_key=key, failure=made.failure)
-        where = reports.place(house.store, key) if key else None
-    if isinstance(where, Path):
-        create_link_artifact(
-            key="report",
-            link=where.as_uri(),
-            link_text=f"{order.name}.html",
-            description=f"Report {report_id}: {where}",
-        )
+    made = run_notebook(order, runtime.flow_run.id)
+    telling.report_made(made)
     if made.failure is not None:
-        raise InternalError(f"Report {report_id} failed: {made.failure}", hint=f"What it came to: {where}")
-    get_run_logger().info("report %s: %s", report_id, where)
-    create_table_artifact(key="result", table=[{"report_id": report_id, "path": str(where)}])
-    return str(where)
+        raise InternalError(f"Report {made.report_id} failed: {made.failure}", hint=f"What it came to: {made.where}")
+    get_run_logger().info("report %s: %s", made.report_id, made.where)
+    create_table_artifact(key="result", table=[{"report_id": made.report_id, "path": made.where}], description="Where")
+    return str(made.where)
+
+
+if __name__ == "__main__":
+    report()

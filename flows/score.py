@@ -26,29 +26,15 @@ class Scoring(BaseModel):
 @task(name="count-signals", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
 def count_signals() -> int:
     """Adds what was pushed to the catalogue's counts; each transaction stands by itself."""
-    counted = 0
     with open_house() as house:
-        while True:
-            with house.db.begin() as tx:
-                batches = scores.count(tx)
-            if not batches:
-                return counted
-            counted += batches
+        return scores.count_all(house.db)
 
 
 @task(name="score-rounds", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def score_rounds(order: Scoring) -> list[dict[str, Any]]:
     """Scores every deployment against the newest round of each timeframe; returns the leaderboard."""
     with open_house() as house:
-        with house.db.begin() as tx:
-            found = scores.judges(tx)
-        for judge in found:
-            market = scores.market_of(house.store, judge)
-            with house.db.begin() as tx:
-                told = scores.statements(tx, market)
-            scored = scores.compute(market, told)
-            with house.db.begin() as tx:
-                scores.keep(tx, judge, market, scored, cost=order.cost)
+        scores.run(house.db, house.store, cost=order.cost)
         with house.db.begin() as tx:
             return [entry.flat() for entry in scores.leaderboard(tx, limit=order.show)]
 

@@ -13,8 +13,6 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, Field
 
-_SHOW_SECONDS = 2.0
-
 
 class Supervision(BaseModel):
     """How long, and how eagerly, to supervise."""
@@ -40,20 +38,23 @@ class _Tally:
 
 def _show(mirror: Any, over: threading.Event) -> None:
     """Keeps Prefect's pages of training runs up to date beside the supervision, and never in its way."""
-    while not over.wait(_SHOW_SECONDS):
+    while not over.wait(2.0):
         mirror.sync_safely()
 
 
 @flow(name="train", flow_run_name="supervise-training", log_prints=False, persist_result=False)
-def train(supervision: Supervision | None = None) -> None:
-    """Supervises training runs until its time is over."""
+def train(order: Supervision = Supervision()) -> None:  # noqa: B008 - read only, and the form's default
+    """Supervises training runs until its time is over.
+
+    Args:
+        order: How long, and how eagerly.
+    """
     from mp_kit.server.mirror import Mirror
     from mp_kit.server.prefect_api import PrefectApi, known_url
     from mp_kit.server.services.hosting_keeper import Keeper, keep
     from mp_kit.server.services.supervisor import Desk, watch
     from mp_kit.server.wiring import open_house
 
-    supervision = supervision or Supervision()
     logger = get_run_logger()
     tally = _Tally(logger)
     with open_house() as house:
@@ -62,18 +63,17 @@ def train(supervision: Supervision | None = None) -> None:
         logger.info("supervising providers: %s", ", ".join(sorted(desk.providers)) or "none")
         over = threading.Event()
         keeper = Keeper(house.db, house.hosts, house.tokens, url)
-        keeping = threading.Thread(target=keep, args=(keeper, over), name="keeper")
-        keeping.start()
+        (keeping := threading.Thread(target=keep, args=(keeper, over), name="keeper")).start()
         if prefect_url := known_url(house.settings.home):
             mirror = Mirror(house.db, PrefectApi(prefect_url), url)
             threading.Thread(target=_show, args=(mirror, over), name="mirror", daemon=True).start()
         try:
-            watch(desk, seconds=supervision.max_hours * 3_600, on_cycle=tally, poll=supervision.poll_seconds)
+            watch(desk, seconds=order.max_hours * 3_600, on_cycle=tally, poll=order.poll_seconds)
         finally:
             over.set()
             keeping.join()
-    said = f"Looked at runs {tally.looks} times in {supervision.max_hours:g} hours."
-    create_markdown_artifact(key="training-supervision", markdown=said, description="One supervisor's work")
+    said = f"Looked at runs {tally.looks} times in {order.max_hours:g} hours."
+    create_markdown_artifact(said, key="training-supervision", description="One supervisor's work")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 The vendor's vocabulary::
 
-    import mp_kit
+    import mp_kit as mp
 
-    m = mp_kit.connect()
-    m.data.pull("current")
+    m = mp.connect()
+    m.rounds.current().plot("EURUSD")
+
+``%load_ext mp_kit`` brings the magics ``%mp`` (any command) and ``%%mp train``.
 
 Importing it reads no file and opens no connection; each name is loaded when it is first used.
 """
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         UnavailableError,
         UnsupportedMediaError,
     )
+    from mp_kit.rehearsal.opening import sandbox
 
 __all__ = [
     "AttributionError",
@@ -92,6 +95,7 @@ __all__ = [
     "connect",
     "contracts",
     "errors",
+    "sandbox",
     "verify_webhook",
 ]
 
@@ -99,6 +103,7 @@ _MODULES = {"contracts", "errors"}
 _HOMES = {
     "Marketplace": "mp_kit.client.marketplace",
     "connect": "mp_kit.client.marketplace",
+    "sandbox": "mp_kit.rehearsal.opening",
     "verify_webhook": "mp_kit.contracts.webhook_signatures",
 }
 
@@ -110,6 +115,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES.get(name, "mp_kit.errors")
     return globals().setdefault(name, getattr(importlib.import_module(home), name))
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext mp_kit``: the magics ``%mp`` and ``%%mp train``."""
+    importlib.import_module("mp_kit.cli.magics").load(shell)
 
 
 def __dir__() -> list[str]:

@@ -36,13 +36,15 @@
 
 The classes hold no logic beyond their five facts: ``code`` (stable, snake_case: clients branch on it), ``http``
 (the status the edge answers), ``hint`` (the next step), ``retryable`` (sending it again unchanged may succeed)
-and ``details`` (a list of ``{loc, msg}``).
+and ``details`` (a list of ``{loc, msg}``). How notebooks draw them is :mod:`mp_kit.error_card`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+
+from mp_kit import error_card
 
 __all__ = [
     "BY_CODE",
@@ -79,6 +81,9 @@ __all__ = [
     "UnsupportedMediaError",
 ]
 
+full_tracebacks = False
+"""Set it (``mp_kit.errors.full_tracebacks = True``) to see whole tracebacks in notebooks in place of short cards."""
+
 
 class MarketplaceError(Exception):
     """Base of everything that mp-kit raises on purpose.
@@ -113,6 +118,14 @@ class MarketplaceError(Exception):
         self.details = [dict(detail) for detail in details]
         self.retry_after = retry_after
         self.request_id = request_id
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints: a card, and the whole traceback for ``%tb`` or with :data:`full_tracebacks`."""
+        return error_card.render(self, full=full_tracebacks)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows where the error is a cell's value."""
+        return error_card.html_card(self)
 
 
 class InvalidInputError(MarketplaceError):
@@ -160,7 +173,7 @@ class AuthError(MarketplaceError):
 
     code = "unauthorized"
     http = 401
-    hint = "Sign in again: `mp login --api-url URL --api-key vk_…`, or `mp login --device`."
+    hint = "Sign in again: m.sign_in() in a notebook, `mp login --device` in a shell."
 
 
 class TokenExpiredError(AuthError):

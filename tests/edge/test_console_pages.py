@@ -22,7 +22,14 @@ from mp_kit.server.processes import free_port
 from mp_kit.server.services import consensus
 from mp_kit.server.wiring import build
 
-PATHS = ["/marketplace", "/marketplace/leaderboard", "/consensus", "/marketplace/docs", "/marketplace/login"]
+PATHS = [
+    "/marketplace",
+    "/marketplace/leaderboard",
+    "/consensus",
+    "/marketplace/docs",
+    "/marketplace/reports",
+    "/marketplace/login",
+]
 HARM = "<script>alert(1)</script>\"'&amp;{{7*7}}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import nbformat
@@ -9,6 +10,7 @@ import pytest
 
 from mp_kit.errors import InvalidInputError, NotFoundError
 from mp_kit.server import reporting
+from mp_kit.server.services import reports
 
 pytestmark = pytest.mark.filterwarnings("default")  # Jupyter's libraries warn about one another
 
@@ -79,9 +81,49 @@ def test_make_stops_at_its_limit(tmp_path: Path, out: Path):
 
 
 @pytest.mark.slow
-def test_make_renders(tmp_path: Path, out: Path):
-    """A notebook that runs through has HTML and no failure."""
-    made = reporting.make(notebook(tmp_path, "print('sum', 1 + hours)"), {"name": "x"}, out, seconds=60)
+def test_make_notices_a_dead_kernel(tmp_path: Path, out: Path):
+    """A kernel that is killed ends it within seconds; what was computed before is kept, and the page says so."""
+    died = tmp_path / "died"
+    kill = f"import os, pathlib, signal, time; pathlib.Path({str(died)!r}).write_text(str(time.time()))\n"
+    source = notebook(tmp_path, "print('first')", f"{kill}os.kill(os.getpid(), signal.SIGKILL)", "print('after')")
+    made = reporting.make(source, {"name": "x"}, out, seconds=120)
+    assert time.time() - float(died.read_text()) < 60  # 5 s on an idle machine
+    assert "Its kernel died: it was killed, or the machine ran out of memory." == made.failure
+    assert made.html is not None
+    page = made.html.read_text()
+    assert (True, True, False) == ("first" in page, "This report is not whole." in page, "after" in page)
+
+
+@pytest.mark.slow
+def test_make_renders_a_light_page(tmp_path: Path, out: Path):
+    """No script, no other host, no code; pictures inline; what looks like a tag in the title is none."""
+    draw = "import matplotlib.pyplot as plt; plt.plot([1, hours]); plt.show()"
+    source = notebook(tmp_path, "print('sum', 1 + hours)", draw)
+    made = reporting.make(source, {"name": "x"}, out, seconds=60, title="<b>A & B")
     assert made.failure is None
     assert made.html is not None
-    assert "sum 25" in made.html.read_text()
+    page = made.html.read_text()
+    assert "sum 25" in page
+    assert "<title>&lt;b&gt;A &amp; B</title>" in page
+    assert 'src="data:image/png;base64,' in page
+    assert [] == [word for word in ("<script", "http://", "https://", "plt.show") if word in page]
+    assert made.plot is not None
+    assert made.plot.startswith(b"\x89PNG")
+    assert len(page) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("audience", "says"), [("public", None), (None, None), ("all", "is for 'all'"), ("vendor", "vendor")]
+)
+def test_kind_of_a_notebook(tmp_path: Path, audience: str | None, says: str | None):
+    """The operator's where it says nothing; one for vendors must take a vendor; no word is made up."""
+    path = notebook(tmp_path, "1")
+    read = nbformat.read(path, 4)
+    read.cells.insert(0, nbformat.v4.new_markdown_cell("# How it went"))
+    read.metadata["mp"] = {"audience": audience} if audience else {}
+    nbformat.write(read, path)
+    if says is None:
+        assert reporting.Kind("How it went", reports.Audience(audience or "operator")) == reporting.kind_of(path)
+    else:
+        with pytest.raises(InvalidInputError, match=says):
+            reporting.kind_of(path)

@@ -14,7 +14,7 @@ from mp_kit.contracts import DeploymentChange, DeploymentRequest, Hosting, Model
 from mp_kit.errors import AuthError, ConflictError, InvalidInputError, NotFoundError, ProviderError, UnavailableError
 from mp_kit.server.house import House
 from mp_kit.server.providers.hosting import HostPhase, HostView
-from mp_kit.server.services import deployments, hostings, models, vendors
+from mp_kit.server.services import deployments, hostings, models, showcase, vendors
 from mp_kit.server.services.hosting_keeper import MOST_FAILURES, Keeper, turn
 from mp_kit.server.services.ids import new_id
 from tests.support.hosts import MemoryHost, everywhere
@@ -343,3 +343,14 @@ def test_another_vendors_deployment_does_not_exist(stage: Stage):
         hostings.logs(stage.house.db.begin, everywhere(stage.host), "vnd_other", made, 5)
     stage.turn()
     assert ["listening"] == hostings.logs(stage.house.db.begin, everywhere(stage.host), stage.vendor, made, 5)
+
+
+@pytest.mark.parametrize(("least", "shown"), [(0, "asleep"), (1, "offline")])
+def test_an_endpoint_that_sleeps_is_not_shown_as_offline(stage: Stage, least: int, shown: str):
+    """Its last worker said goodbye; where a worker should be left, that is no sleep."""
+    made = stage.deploy(provider="runpod", workers_min=least)
+    stage.turn()
+    with stage.house.db.begin() as tx:
+        tx.execute(text("UPDATE deployments SET status = 'offline' WHERE id = :id"), {"id": made})
+        [told] = showcase.find(tx, stage.model, viewer=stage.vendor).deployments
+    assert shown == told.status

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from signing_in import ask, bearer, code_of, decide, exchange, letters, new_vendor, raced, run, waiting
 
@@ -178,3 +180,16 @@ def test_old_rows_are_forgotten(house: House):
     waiting(house)
     assert 0 == run(house, "SELECT count(*) FROM auth_codes").scalar_one()
     assert 1 == run(house, "SELECT count(*) FROM device_logins").scalar_one()
+
+
+def test_session_of_a_rotated_key_approves_no_program(house: House):
+    """Whoever found an old key gets no new one by way of a program; denying is still possible."""
+    made, device = new_vendor(house), waiting(house)
+    old = bearer(house, made)
+    with house.db.begin() as tx:
+        keys.rotate(tx, house.tokens, old, old.token_id, overlap=timedelta(hours=1))
+    with pytest.raises(ConflictError, match="rotated"):
+        decide(house, made.vendor_id, device.user_code, opened_by=old.token_id)
+    assert "authorization_pending" == ask(house, device).status
+    decide(house, made.vendor_id, device.user_code, approve=False, opened_by=old.token_id)
+    assert "access_denied" == ask(house, device).status

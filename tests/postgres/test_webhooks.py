@@ -92,7 +92,7 @@ def test_public_events_reach_everybody_private_ones_their_vendor(house: House, v
 
 def test_the_operator_gets_no_vendors_events(house: House, receiver: Receiver):
     """Refused when it is made."""
-    with pytest.raises(InvalidInputError, match=r"public events alone, not run\.finished"):
+    with pytest.raises(InvalidInputError, match=r"public events and report\.finished, not run\.finished"):
         endpoint(house, None, receiver.url, RUN, ROUND)
 
 

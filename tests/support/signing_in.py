@@ -66,10 +66,11 @@ def letters(device: DeviceCode) -> str:
     return device.user_code.replace("-", "")
 
 
-def decide(house: House, vendor_id: str, typed: str, *, approve: bool = True) -> sign_in.Waiting:
-    """A person's decision."""
+def decide(house: House, vendor_id: str, typed: str, *, approve: bool = True, opened_by: str = "") -> sign_in.Waiting:
+    """A person's decision, in a session that was opened with a key or by other means."""
+    who = Principal(kind="vendor", vendor_id=vendor_id, opened_by=opened_by)
     with house.db.begin() as tx:
-        return sign_in.decide(tx, vendor_id, typed, approve=approve, actor=f"vendor:{vendor_id}")
+        return sign_in.decide(tx, who, typed, approve=approve)
 
 
 def raced(*deeds: Callable[[], Any]) -> list[Any]:

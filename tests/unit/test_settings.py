@@ -223,7 +223,14 @@ def test_repr_shows_no_secret(tmp_path: Path):
     assert "do-not-show-me" not in repr(settings)
     assert SEED not in repr(settings)
     hidden = {field.name for field in dataclasses.fields(Settings) if not field.repr}
-    assert {"database_url", "retired_master_keys", "store_env", "github_client_secret", *FIELDS.values()} == hidden
+    assert {
+        "database_url",
+        "retired_master_keys",
+        "store_env",
+        "github_client_secret",
+        "smtp_url",
+        *FIELDS.values(),
+    } == hidden
 
 
 def test_github_app_without_its_secret_is_refused(tmp_path: Path):
@@ -315,3 +322,13 @@ def test_runpod_settles_for_whole_seconds(tmp_path: Path, value: str):
     """A settling time of nothing would call new pods absent."""
     with pytest.raises(SetupError, match="MP_RUNPOD_SETTLE_SECONDS"):
         load(tmp_path, ENV | {"MP_RUNPOD_SETTLE_SECONDS": value})
+
+
+def test_mail_settings(tmp_path: Path):
+    """Receivers with commas between; what is no server's URL is refused without showing it."""
+    given = {"MP_SMTP_URL": "smtp://me:pw@host:587", "MP_REPORT_EMAIL_TO": "a@x.io, b@x.io"}
+    settings = load(tmp_path, {**ENV, **given})
+    assert (("a@x.io", "b@x.io"), "smtp://me:pw@host:587") == (settings.report_email_to, settings.smtp_url)
+    with pytest.raises(SetupError, match="MP_SMTP_URL") as raised:
+        load(tmp_path, {**ENV, "MP_SMTP_URL": "me:secret-word@host"})
+    assert "secret-word" not in str(raised.value)

@@ -15,11 +15,12 @@ from mp_kit.cli import (
     admin_keys,
     admin_models,
     admin_money,
+    admin_reports,
     admin_store,
     admin_webhooks,
 )
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
-from mp_kit.cli.output import Json, emit, pairs, say, table
+from mp_kit.cli.output import Json, emit, nested, pairs, say, table
 
 if TYPE_CHECKING:
     from mp_kit.server.prefect_api import PrefectApi
@@ -35,6 +36,7 @@ app.add_typer(admin_store.app, name="store")
 app.add_typer(admin_webhooks.app, name="webhook")
 app.add_typer(admin_consensus.app, name="consensus")
 app.add_typer(admin_models.app, name="model")
+app.add_typer(admin_reports.app, name="report")
 app.command("sweep")(admin_money.sweep)
 vendor.command("ceiling")(admin_money.ceiling)
 vendor.command("code")(admin_keys.code)
@@ -241,7 +243,9 @@ def revoke(
 @flow.command("run")
 def run_flow(
     name: Annotated[str, typer.Argument(help="publish-round, presign-dataset, ingest-signals, report, …")],
-    param: Annotated[list[str] | None, typer.Option("--param", help="name=value of its order; repeatable.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", help="name=value of its order, or part.name=value; repeatable.")
+    ] = None,
     wait: Wait = 600,
     home: Home = None,
     json: Json = False,
@@ -252,9 +256,31 @@ def run_flow(
     with _prefect(home) as prefect:
         if prefect is None:
             raise UnavailableError("No Prefect server answers.", hint="Start the marketplace: mp up")
-        given = pairs(param or [], "--param")
+        given = nested(pairs(param or [], "--param"))
         result = prefect.run(f"{name}/{name}", {"order": given} if given else {}, seconds=wait, say=say)
     emit({"flow": name, "result": result}, as_json=json, text=repr(result))
+
+
+@flow.command("automations")
+def automate(
+    notify_block: Annotated[
+        str | None,
+        typer.Option(envvar="MP_NOTIFY_BLOCK", help="A notification block in Prefect, told of failed runs: type/name."),
+    ] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Makes Prefect's automations, or brings them up to date; the flows must be deployed. `mp up` does it by itself."""
+    from dataclasses import asdict
+
+    from mp_kit.errors import UnavailableError
+    from mp_kit.server import automations
+
+    with _prefect(home) as prefect:
+        if prefect is None:
+            raise UnavailableError("No Prefect server answers.", hint="Name one: PREFECT_API_URL=http://…/api")
+        made = [asdict(one) for one in automations.ensure(prefect, block=notify_block)]
+    emit(made, as_json=json, text=lambda: table(made, ["name", "created", "enabled"]))
 
 
 @app.command("migrate")

@@ -1,4 +1,4 @@
-"""``mp admin webhook``: endpoints of the operator's, for consumers of what is public."""
+"""``mp admin webhook``: endpoints of the operator's: for consumers of what is public, and for reports."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from mp_kit.cli.output import Json, emit, table
 from mp_kit.cli.webhooks import Description, Limit, Overlap, Url, WebhookId, tell_secret
 
 app = typer.Typer(
-    help="Endpoints for consumers of consensus.updated and round.published.",
+    help="Endpoints for consumers of consensus.updated and round.published, and for report.finished.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Event = Annotated[
-    list[str] | None, typer.Option("--event", help="consensus.updated or round.published; both where left out.")
+    list[str] | None,
+    typer.Option("--event", help="consensus.updated, round.published or report.finished; the first two if left out."),
 ]
 _PUBLIC = ["consensus.updated", "round.published"]
 _COLUMNS = ["id", "url", "events", "status", "last_success_at", "disabled_reason"]

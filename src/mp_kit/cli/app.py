@@ -62,6 +62,7 @@ COMMANDS: dict[str, Lazy] = {
     "leaderboard": Lazy("mp_kit.cli.scores", "leaderboard", "Deployments by score, with error bars."),
     "score": Lazy("mp_kit.cli.scores", "score", "Score signals here, as the marketplace would."),
     "consensus": Lazy("mp_kit.cli.consensus", "app", "The blended view of bars: show, history, push."),
+    "sandbox": Lazy("mp_kit.cli.sandbox", "sandbox", "Rehearse a month in a minute, offline.", "server"),
     "up": Lazy("mp_kit.cli.up", "up", "Operator: run the embedded marketplace.", "flows"),
     "admin": Lazy("mp_kit.cli.admin", "app", "Operator: vendors, rounds, tokens, migrations.", "server"),
 }

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mp_kit.cli.hosting import find
 from mp_kit.cli.output import DryRun, IdempotencyKey, Json, emit, pairs, say
 from mp_kit.cli.session import session
-from mp_kit.errors import ConflictError, InvalidInputError
+from mp_kit.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
     from mp_kit.client.deployments import DeploymentView
     from mp_kit.client.marketplace import Marketplace
 
+_DEFAULT = "default"
 DeploymentOption = Annotated[str | None, typer.Option("--deployment", help="Deployment id; the linked one by default.")]
 
 
 def link_infra(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
-    deployment: Annotated[str | None, typer.Option(help="An existing deployment's id.")] = None,
-    name: Annotated[str, typer.Option(help="Name of a new one.")] = "default",
+    deployment: Annotated[str | None, typer.Option(help="An existing deployment's id or name.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of a new one; without it the only one that you have, else 'default'.")
+    ] = None,
     model_id: Annotated[str | None, typer.Option("--model-id", help="The model that it serves.")] = None,
     provider: Annotated[str, typer.Option(help="byoc (you run it); others are launched by mp deploy.")] = "byoc",
     rotate: Annotated[bool, typer.Option("--rotate", help="Revoke the deployment's earlier tokens.")] = False,
@@ -40,7 +44,7 @@ def link_infra(  # noqa: PLR0913, PLR0917 - a command has as many options as its
 ) -> None:
     """Makes a deployment, or takes an existing one, and keeps its token in the profile."""
     market = session()
-    known = _existing(market, deployment, name)
+    known, name = _existing(market, deployment, name), name or _DEFAULT
     if dry_run:
         what = f"issue a token for {known.deployment_id}" if known else f"create a deployment named {name}"
         emit({"would": what}, as_json=json, text=f"would {what}")
@@ -53,6 +57,7 @@ def link_infra(  # noqa: PLR0913, PLR0917 - a command has as many options as its
         deployment_id, token = made.deployment_id, made.infra_token
     else:
         deployment_id = known.deployment_id
+        say(f"{known.name} is there already: it gets a further token.")
         token = market.deployments.token(deployment_id, rotate=rotate, overlap_seconds=overlap).infra_token
     _keep(market.api_url, deployment_id, token or "")
     if poll is not None:
@@ -70,13 +75,14 @@ def _revoke(market: Marketplace, known: DeploymentView | None, json: bool) -> No
     emit({"deployment_id": known.deployment_id, "revoked": ended}, as_json=json, text=f"{ended} tokens revoked")
 
 
-def _existing(market: Marketplace, deployment_id: str | None, name: str) -> DeploymentView | None:
-    if deployment_id is not None:
-        return market.deployments.get(deployment_id)
-    named = [found for found in market.deployments.list() if found.name == name]
-    if len(named) > 1:
-        raise ConflictError(f"{len(named)} deployments are named {name!r}.", hint="Choose one: --deployment ID.")
-    return named[0] if named else None
+def _existing(market: Marketplace, deployment: str | None, name: str | None) -> DeploymentView | None:
+    """The deployment that is meant; None where it is to be made."""
+    if deployment is not None:
+        return market.deployments.get(find(market, deployment))
+    there = list(market.deployments.list())
+    if name is None and len(there) == 1:
+        return there[0]
+    return next((one for one in there if one.name == (name or _DEFAULT)), None)
 
 
 def _keep(api_url: str, deployment_id: str, token: str) -> None:

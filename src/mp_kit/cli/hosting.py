@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mp_kit.cli.output import DryRun, Json, emit, say, table
+from mp_kit.cli.output import DryRun, Json, RoundOption, emit, say, table
 from mp_kit.cli.session import session
-from mp_kit.errors import ConflictError, TimeoutExceededError
+from mp_kit.errors import (
+    AuthError,
+    ConflictError,
+    InvalidInputError,
+    SetupError,
+    TimeoutExceededError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     from mp_kit.client.deployments import DeploymentView
     from mp_kit.client.marketplace import Marketplace
+    from mp_kit.client.models import OwnModel
+    from mp_kit.errors import MarketplaceError
+    from mp_kit.serving.caller import Answer
 
 app = typer.Typer(help="Deployments.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -21,10 +32,14 @@ DeploymentId = Annotated[str, typer.Argument(help="Id or name of the deployment.
 _POLL_SECONDS = 1.0
 _COLUMNS = ("deployment_id", "name", "provider", "stands")
 _POLL_COLUMNS = ("event_time", "symbol", "timeframe", "outcome", "late", "http_status", "milliseconds", "reason")
+_BARS = 700  # what the round's longest indicator needs, and some
+_RUNPOD_KEY = "RUNPOD_API_KEY"
 
 
 def deploy(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
-    model: Annotated[str | None, typer.Option("--model", help="MODEL or MODEL:VERSION, by name or id.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="MODEL or MODEL:VERSION, by name or id; your only model by default.")
+    ] = None,
     provider: Annotated[str, typer.Option("--provider", help="runpod (your account) or local.")] = "runpod",
     kind: Annotated[
         str, typer.Option("--kind", help="On RunPod: endpoint (workers by request) or pod (one, at all hours).")
@@ -49,7 +64,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - a command has as many options as its use
     """Launches a model's server, on your RunPod account or on the marketplace's machine."""
     market = session()
     model_name, _, version = (model or "").partition(":")
-    known = market.models.find(model_name) if model_name else None
+    known = _model(market, model_name, image)
     order: dict[str, Any] = {"provider": provider, "cpu": cpu, "memory": memory, "gpu": gpu, "image": image}
     order |= {"kind": kind, "max_price_per_hour": max_price}
     order |= {"workers_min": workers_min, "workers_max": workers_max, "timeout_seconds": timeout, "idle_seconds": idle}
@@ -62,6 +77,24 @@ def deploy(  # noqa: PLR0913, PLR0917 - a command has as many options as its use
     say(f"{made.deployment_id} is ordered; its own token is the server's, yours comes by mp link-infra.")
     seen = _until_running(market, made.deployment_id, wait) if wait else made.model_copy(update={"infra_token": None})
     emit(seen, as_json=json, text=f"{seen.deployment_id}\n{seen.words}\n{seen.endpoint or ''}".rstrip())
+
+
+def _model(market: Marketplace, name: str, image: str | None) -> OwnModel | None:
+    """The named model; without a name the only one that there is, unless an image brings its own."""
+    if name:
+        return market.models.find(name)
+    if image is not None:
+        return None
+    found = list(market.models.list())
+    if not found:
+        raise InvalidInputError(
+            "You have no model to deploy yet.",
+            hint="Train and register one: mp train start --wait, mp register --name NAME --run-id RUN.",
+        )
+    if len(found) > 1:
+        names = ", ".join(one.name for one in found[:5])
+        raise InvalidInputError(f"You have {len(found)} models: {names}.", hint="Name one: mp deploy --model NAME.")
+    return found[0]
 
 
 def _until_running(market: Marketplace, deployment_id: str, seconds: float) -> DeploymentView:
@@ -155,6 +188,83 @@ def polls(
     found = market.deployments.polls(find(market, deployment), limit)
     rows = [one.model_dump(mode="json") for one in found]
     emit(rows, as_json=json, text=lambda: table(rows, _POLL_COLUMNS))
+
+
+@app.command("ask")
+def ask(
+    deployment: DeploymentId,
+    symbol: Annotated[str, typer.Option("--symbol", help="Whose bars it gets: those of the round's live window.")],
+    round: RoundOption = "current",  # noqa: A002 - the option's name
+    bearer_env: Annotated[
+        str | None, typer.Option("--bearer-env", help="Variable with the host's token; RUNPOD_API_KEY on RunPod.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds; a sleeping worker starts first.")] = 120.0,
+    json: Json = False,
+) -> None:
+    """Asks its server with the newest bars, as a trader would; its answer becomes a signal of the newest bar."""
+    from mp_kit.serving.caller import Caller
+    from mp_kit.serving.window import window_of_round
+
+    market = session()
+    seen = market.deployments.get(find(market, deployment))
+    if seen.endpoint is None:
+        raise ConflictError(
+            f"{seen.name} has no address that the marketplace knows: {seen.words}",
+            hint="It asks servers that it runs: mp deploy. Your own: POST bars to its /infer.",
+        )
+    bearer = _pass(market, seen) if _is_pod(seen) and not bearer_env else _bearer(bearer_env or _host_key(seen))
+    window = window_of_round(market, round, [symbol])
+    question = {"symbol": symbol, "timeframe": window.timeframe, "ohlcv": window.rows(symbol, _BARS)}
+    caller = Caller(seen.endpoint, seconds=timeout, bearer=bearer, dry_run=False)
+    try:
+        answer = caller.infer(question)
+    finally:
+        caller.close()
+    if answer.status != 200:  # noqa: PLR2004 - HTTP's
+        raise _refused(seen.name, answer)
+    emit(answer.document, as_json=json, text=answer.text)
+    say(f"Its signal: mp signals list --deployment {seen.deployment_id}")
+
+
+def _is_pod(seen: DeploymentView) -> bool:
+    return seen.hosting is not None and seen.hosting.kind == "pod"
+
+
+def _host_key(seen: DeploymentView) -> str | None:
+    return _RUNPOD_KEY if seen.provider == "runpod" else None
+
+
+def _pass(market: Marketplace, seen: DeploymentView) -> str:
+    """A pod's address is anybody's: its server asks for a token of the deployment."""
+    from mp_kit.cli.deployments import linked  # here: that module takes names of deployments from this one
+
+    _, token = linked(market, seen.deployment_id)
+    if token is None:
+        raise SetupError(
+            f"{seen.name} asks its callers for a token of the deployment, and none is linked here.",
+            hint=f"mp link-infra --deployment {seen.name}",
+        )
+    return token.get_secret_value()
+
+
+def _bearer(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    found = os.environ.get(variable, "")
+    if not found:
+        raise SetupError(
+            f"{variable} is not set, and the server's host asks for a token.", hint=f"Export {variable}, and try again."
+        )
+    return found
+
+
+def _refused(name: str, answer: Answer) -> MarketplaceError:
+    said = f"{name} answered {answer.told}"
+    if answer.status in {401, 403}:
+        return AuthError(said, hint="Its host does not take this token.")
+    if answer.is_refusal:
+        return InvalidInputError(said)
+    return UnavailableError(said, hint=f"See: mp deployments logs {name}")
 
 
 @app.command("scale")

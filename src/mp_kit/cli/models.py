@@ -18,7 +18,7 @@ app = typer.Typer(help="Models and their versions.", no_args_is_help=True, rich_
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Id or name of the model.")]
 VersionName = Annotated[str, typer.Argument(metavar="VERSION", help="The version.")]
-Report = Annotated[Path, typer.Option("--report", help="What `mp validate --json` printed.")]
+Report = Annotated[Path, typer.Option("--report", help="What `mp validate --report` wrote.")]
 
 
 @app.command("list")
@@ -72,7 +72,7 @@ def read_report(path: Path) -> ValidationReport:
         return ValidationReport.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise InvalidInputError(
-            f"{path} holds no validation ({type(error).__name__}).", hint="Make one: mp validate --json > report.json"
+            f"{path} holds no validation ({type(error).__name__}).", hint="Make one: mp validate --report report.json"
         ) from None
 
 

@@ -51,11 +51,13 @@ def emit(result: Any, *, as_json: bool, text: str | Callable[[], str] | None = N
     Args:
         result: What ``--json`` prints: a contract, a dictionary, or a list of them.
         as_json: JSON is wanted.
-        text: What people get instead; ``repr`` of the result by default.
+        text: What people get instead; all rows of a table, else ``repr`` of the result, by default.
     """
     if as_json:
         said = json.dumps(plain(result), indent=2, default=str, allow_nan=False)
     else:
+        table_text = getattr(result, "text", None)
+        text = table_text if text is None and callable(table_text) else text
         said = text() if callable(text) else text if text is not None else repr(result)
     sys.stdout.write(said + "\n")
 
@@ -126,11 +128,30 @@ def pairs(given: Sequence[str], option: str) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise typer.BadParameter(f"{option} wants name=value, got {text!r}.")
-        found[name.strip()] = _scalar(value)
+        found[name.strip()] = scalar(value)
     return found
 
 
-def _scalar(text: str) -> Any:
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Makes ``{"a.b": 1}`` to ``{"a": {"b": 1}}``.
+
+    Raises:
+        typer.BadParameter: A name is a value and a group at once.
+    """
+    found: dict[str, Any] = {}
+    for name, value in flat.items():
+        *groups, last = name.split(".")
+        place = found
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"{group} is a value, so {name} cannot be.")
+        place[last] = value
+    return found
+
+
+def scalar(text: str) -> Any:
+    """Text as the number, true or false that it looks like."""
     for read in (int, float):
         try:
             number = read(text)

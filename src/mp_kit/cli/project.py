@@ -83,6 +83,9 @@ def validate(  # noqa: PLR0913, PLR0917 - same
     bearer_env: Annotated[
         str | None, typer.Option("--bearer-env", help="Variable with a token that the server's host asks for.")
     ] = None,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", help="Write what was found here, for `mp register --report`.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Checks a server against the inference contract with real bars; exit 5 if a check fails. Leaves no signal."""
@@ -105,6 +108,8 @@ def validate(  # noqa: PLR0913, PLR0917 - same
             report = Validator(caller, address, windows, task=chosen, max_p95_ms=max_p95_ms).run()
         finally:
             caller.close()
+    if report_file is not None:
+        _write(report_file, report)
     emit(report, as_json=json, text=lambda: _shown(report))
     if not report.passed:
         raise _rejected(report)
@@ -141,6 +146,13 @@ def _windows(bars: Path | None, round_id: str) -> Windows:
         found = kept_window()
         say(f"no fresh bars ({error.message.rstrip('.')}): those of {found.label} are used, which were kept")
         return found
+
+
+def _write(path: Path, report: ValidationReport) -> None:
+    try:
+        path.write_text(report.model_dump_json(indent=2), encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"The report cannot be written to {path} ({type(error).__name__}).") from None
 
 
 def _shown(report: ValidationReport) -> str:

@@ -19,7 +19,7 @@ def register(  # noqa: PLR0913, PLR0917 - each option of the command is an argum
     run_id: Annotated[str | None, typer.Option("--run-id", help="The training run that made it.")] = None,
     deployment: Annotated[str | None, typer.Option("--deployment", help="The deployment that serves it.")] = None,
     hf_repo: Annotated[str | None, typer.Option("--hf-repo", help="Its Hugging Face repository.")] = None,
-    report: Annotated[Path | None, typer.Option("--report", help="What `mp validate --json` printed.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="What `mp validate --report` wrote.")] = None,
     idempotency_key: IdempotencyKey = None,
     dry_run: DryRun = False,
     json: Json = False,

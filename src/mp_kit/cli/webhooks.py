@@ -24,7 +24,8 @@ Event = Annotated[
     list[str],
     typer.Option(
         "--event",
-        help="signal.stored, consensus.updated, run.finished, round.published or model.promoted; repeatable.",
+        help="signal.stored, consensus.updated, run.finished, round.published, model.promoted or "
+        "report.finished; repeatable.",
     ),
 ]
 Description = Annotated[str, typer.Option("--description", help="For people.")]

@@ -219,7 +219,7 @@ def _find_url(api_url: str | None, env: Mapping[str, str], profile: Profile) -> 
         return profile.api_url, str(profile.path)
     raise SetupError(
         "No marketplace is configured.",
-        hint="Run `mp login --api-url URL --api-key vk_…`, set MP_API_URL and MP_TOKEN, or pass api_url and token.",
+        hint="Pass its URL, mp_kit.connect(URL), or run `mp login --api-url URL`, or set MP_API_URL and MP_TOKEN.",
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
 import getpass
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import SecretStr
 
+from mp_kit.client.desk import Keyed
 from mp_kit.client.http import Api, Call, path, read
 from mp_kit.client.invalid import invalid_choice
 from mp_kit.client.results import Rows, Shown
 from mp_kit.contracts.connections import Connection, ConnectionName, check_credential
+from mp_kit.errors import InvalidInputError
 
 CONNECTIONS = "/api/vendors/connections"
 
@@ -29,7 +32,7 @@ class ConnectionView(Shown, Connection):
         return {"key": f"…{self.last4}", "checked_at": self.checked_at, "detail": self.detail}
 
 
-class Connections:
+class Connections(Keyed):
     """The vendor's accounts elsewhere, with which the marketplace trains and publishes for it.
 
     Example:
@@ -43,6 +46,13 @@ class Connections:
     def __repr__(self) -> str:
         return f"Connections at {self._api.base_url}: set(name), list(), test(name), remove(name)"
 
+    def __getitem__(self, name: str) -> ConnectionView:
+        known = named(name)
+        return self._api.get(ConnectionView, path("vendors", "connections", known.value))
+
+    def _names(self, api: Api) -> builtins.list[str]:  # noqa: ARG002 - they are the same everywhere
+        return [name.value for name in ConnectionName]
+
     def set(self, name: str | ConnectionName, value: str | SecretStr | None = None) -> ConnectionView:
         """Stores a key in place of an earlier one; it is unchecked until :meth:`test`.
 
@@ -51,17 +61,25 @@ class Connections:
             value: The key. Without it, it is asked for, hidden, so that it stays out of the notebook.
 
         Raises:
-            InvalidInputError: There is no such connection, or the value cannot be its key; nothing was sent.
+            InvalidInputError: There is no such connection, the value cannot be its key, or there is nobody to ask;
+                nothing was sent.
+
+        Example:
+            >>> m.connections.set("runpod", key)
         """
         known = named(name)
-        given = getpass.getpass(f"Key of {known.service}: ") if value is None else value
+        given = _asked(known) if value is None else value
         text = given.get_secret_value() if isinstance(given, SecretStr) else given
         where = path("vendors", "connections", known.value)
         call = Call("PUT", where, json={"value": check_credential(known, text)}, repeatable=True)
         return read(ConnectionView, self._api.send(call), where)
 
     def list(self) -> Rows[ConnectionView]:
-        """The connections that are set."""
+        """The connections that are set.
+
+        Example:
+            >>> m.connections.list()
+        """
         found = self._api.get(list[ConnectionView], CONNECTIONS)
         return Rows(found, "Connections", ("name", "last4", "status", "checked_at"))
 
@@ -70,6 +88,9 @@ class Connections:
 
         Raises:
             NotFoundError: The connection is not set.
+
+        Example:
+            >>> m.connections.test("runpod")
         """
         where = path("vendors", "connections", named(name).value, "test")
         return read(ConnectionView, self._api.send(Call("POST", where, repeatable=True)), where)
@@ -79,9 +100,23 @@ class Connections:
 
         Raises:
             NotFoundError: The connection is not set.
+
+        Example:
+            >>> m.connections.remove("runpod")
         """
         where = path("vendors", "connections", named(name).value)
         return read(ConnectionView, self._api.send(Call("DELETE", where)), where)
+
+
+def _asked(known: ConnectionName) -> str:
+    """The key, typed by a person; a kernel where nobody can type says so at once."""
+    try:
+        return getpass.getpass(f"Key of {known.service}: ")
+    except (EOFError, NotImplementedError, RuntimeError) as error:  # a kernel's "no stdin" is one of these
+        raise InvalidInputError(
+            f"Nobody is here to type the key of {known.service}.",
+            hint=f'Pass it out of the environment: m.connections.set("{known.value}", os.environ["..."]).',
+        ) from error
 
 
 def named(name: str | ConnectionName) -> ConnectionName:

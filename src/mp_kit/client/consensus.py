@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from mp_kit.client import html
 from mp_kit.client.deployments import Credential, credential
+from mp_kit.client.desk import Desk
 from mp_kit.client.http import Api, Call, read
 from mp_kit.client.instants import When, instant
 from mp_kit.client.invalid import findings
@@ -53,7 +54,7 @@ class ConsensusView(Shown, Consensus):
         return html.card(self._title(), facts, below)
 
 
-class ConsensusBox:
+class ConsensusBox(Desk):
     """The consensus of the marketplace; public. A vendor's own consensus model pushes beside it.
 
     Example:
@@ -83,6 +84,9 @@ class ConsensusBox:
         Raises:
             NotFoundError: There is none yet.
             InvalidInputError: There is no such method.
+
+        Example:
+            >>> m.consensus.latest("EURUSD", "1h")
         """
         return self._api.get(ConsensusView, "/api/consensus/latest", symbol=symbol, timeframe=timeframe, method=method)
 
@@ -105,6 +109,9 @@ class ConsensusBox:
             method: As for :meth:`latest`.
             start: First instant.
             end: The instant before which it ends.
+
+        Example:
+            >>> m.consensus.list("EURUSD", "1h", start="2026-01-01")
         """
         wanted = {"symbol": symbol, "timeframe": timeframe, "method": method, "limit": min(limit, 1_000)}
         span = {"from": start and _text(start), "to": end and _text(end)}
@@ -132,6 +139,9 @@ class ConsensusBox:
         Raises:
             InvalidInputError: Rows break the contract; nothing was sent, and ``details`` names them.
             AttributionError: A vendor, deployment or model named in a row is not the token's.
+
+        Example:
+            >>> m.consensus.push(rows, token=deployment)
         """
         writes = consensus_writes(rows)
         call = Call(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mp_kit.client.cache import Cache
+from mp_kit.client.desk import Desk
 from mp_kit.client.display import progress as reporter
 from mp_kit.client.http import Api, Call, read
 from mp_kit.client.offline import MANIFEST_NAME, SIGNATURE_NAME, Verified, verify_folder
@@ -72,12 +73,12 @@ class PullResult(Shown):
         }
 
 
-class Data:
+class Data(Desk):
     """The rounds' data.
 
     Example:
         >>> m.data.pull("current", output="round")
-        >>> m.data.load("train", symbols=["EURUSD"], columns=["time", "close"])
+        >>> m.data.load("train", symbols=["EURUSD"], columns=["timestamp", "close"])
     """
 
     def __init__(self, api: Api, rounds: Rounds, opener: Callable[[], Opener]) -> None:
@@ -117,6 +118,9 @@ class Data:
         Raises:
             IntegrityError: A signature or a hash does not hold; nothing of that file is kept.
             TransferError: The disk is full, or a server serves something else than promised.
+
+        Example:
+            >>> m.data.pull("current", output="round", symbols=["EURUSD"])
         """
         signed = self._rounds.signed_manifest(round)
         chosen = select(signed.manifest, files=files, symbols=symbols, roles=roles)
@@ -162,6 +166,9 @@ class Data:
 
         Raises:
             InvalidInputError: An unknown role, symbol or column; the message names the nearest.
+
+        Example:
+            >>> m.data.arrow("train", columns=["timestamp", "close"]).num_rows
         """
         from mp_kit.client.footers import Choice
         from mp_kit.client.frames import read_tables
@@ -231,6 +238,9 @@ class Data:
 
         Raises:
             InvalidInputError: Also when ``rows`` is not positive.
+
+        Example:
+            >>> sum(batch.num_rows for batch in m.data.batches("train"))
         """
         from mp_kit.client.footers import Choice
         from mp_kit.client.frames import read_tables
@@ -253,6 +263,9 @@ class Data:
 
         Raises:
             MissingExtraError: polars is not installed.
+
+        Example:
+            >>> m.data.polars("train", start="2026-01-06")
         """
         from mp_kit.client.frames import as_polars
 
@@ -270,7 +283,11 @@ class Data:
         return [(file, item.target) for file, item in zip(chosen, wanted, strict=True)]
 
     def load(self, role: str = FileRole.TRAIN.value, **how: Any) -> pd.DataFrame:
-        """As :meth:`arrow`, as a pandas frame."""
+        """As :meth:`arrow`, as a pandas frame.
+
+        Example:
+            >>> m.data.load("train", symbols=["EURUSD"]).tail()
+        """
         frame: pd.DataFrame = self.arrow(role, **how).to_pandas()
         return frame
 
@@ -279,6 +296,9 @@ class Data:
 
         Raises:
             IntegrityError: The signature or a file is not right.
+
+        Example:
+            >>> m.data.verify("round")
         """
         return verify_folder(Path(folder), self._rounds.pinned())
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
 
+from mp_kit.client.desk import Keyed, names_of, the_one
 from mp_kit.client.http import Api, Call, path, read, secret
 from mp_kit.client.invalid import invalid
 from mp_kit.client.results import Rows, Shown
+from mp_kit.client.views import BeatView
 from mp_kit.contracts.common import Model
 from mp_kit.contracts.deployments import (
     Deployment,
     DeploymentRequest,
     DeploymentStatus,
-    HeartbeatReceipt,
     HeartbeatWrite,
     IssuedToken,
     TokenRequest,
@@ -112,7 +113,7 @@ class _Revoked(Model):
     revoked: int
 
 
-class Deployments:
+class Deployments(Keyed):
     """The vendor's deployments.
 
     Example:
@@ -125,6 +126,13 @@ class Deployments:
 
     def __repr__(self) -> str:
         return f"Deployments at {self._api.base_url}: create(name), token(id), heartbeat(id), get(id), list()"
+
+    def __getitem__(self, deployment: str) -> DeploymentView:
+        found: DeploymentView | None = the_one(self.list(), deployment, "deployment_id", "name")
+        return found if found is not None else self.get(deployment)
+
+    def _names(self, api: Api) -> builtins.list[str]:
+        return names_of(api.pages(DeploymentView, DEPLOYMENTS, 100), "name", "deployment_id")
 
     def create(
         self,
@@ -155,6 +163,9 @@ class Deployments:
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
+
+        Example:
+            >>> m.deployments.create("trend-live", provider="byoc")
         """
         fields = {"name": name, "provider": provider, "cpu": cpu, "memory": memory}
         optional = {"gpu": gpu, "image": image, "model_id": model_id, **more}
@@ -165,11 +176,19 @@ class Deployments:
         return read(DeploymentView, self._api.send(Call("POST", DEPLOYMENTS, json=body)), DEPLOYMENTS)
 
     def get(self, deployment_id: str) -> DeploymentView:
-        """A deployment by its id, without its token."""
+        """A deployment by its id, without its token.
+
+        Example:
+            >>> m.deployments.get(deployment.deployment_id)
+        """
         return self._api.get(DeploymentView, path("deployments", deployment_id))
 
     def list(self, limit: int = 100) -> Rows[DeploymentView]:
-        """The vendor's deployments."""
+        """The vendor's deployments.
+
+        Example:
+            >>> m.deployments.list()
+        """
         columns = ("deployment_id", "name", "provider", "status", "last_heartbeat_at", "model_id")
         return Rows(self._api.pages(DeploymentView, DEPLOYMENTS, limit), "Deployments", columns)
 
@@ -187,6 +206,9 @@ class Deployments:
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
+
+        Example:
+            >>> m.deployments.change(deployment.deployment_id, wanted="stopped")
         """
         try:
             body = DeploymentChange.model_validate(change).model_dump(mode="json", exclude_none=True)
@@ -202,11 +224,19 @@ class Deployments:
         return Rows(self._api.pages(PollView, where, limit), "Polls", columns)
 
     def logs(self, deployment_id: str, tail: int = 100) -> Sequence[str]:
-        """The last lines of a server that the marketplace runs."""
+        """The last lines of a server that the marketplace runs.
+
+        Example:
+            >>> m.deployments.logs(deployment.deployment_id, tail=20)
+        """
         return self._api.get(DeploymentLogs, path("deployments", deployment_id, "logs"), tail=tail).lines
 
     def revoke_tokens(self, deployment_id: str) -> int:
-        """Ends every token of a deployment at once, but those of a server that the marketplace runs."""
+        """Ends every token of a deployment at once, but those of a server that the marketplace runs.
+
+        Example:
+            >>> m.deployments.revoke_tokens(deployment.deployment_id)
+        """
         where = path("deployments", deployment_id, "infra-token")
         return int(read(_Revoked, self._api.send(Call("DELETE", where)), where).revoked)
 
@@ -219,8 +249,11 @@ class Deployments:
         Raises:
             AuthError: The token is unknown, expired or revoked.
             ForbiddenError: It does not cover storing signals.
+
+        Example:
+            >>> m.deployments.try_token(deployment.deployment_id, deployment)
         """
-        now = datetime.now(UTC).isoformat()
+        now = self._api.now().isoformat()
         row = {
             "symbol": "EURUSD",
             "timeframe": "1h",
@@ -248,6 +281,9 @@ class Deployments:
             rotate: Revokes the earlier ones.
             overlap_seconds: With ``rotate``: how long the earlier ones live on, a day at most.
             symbols: Bounds the token to these symbols.
+
+        Example:
+            >>> m.deployments.token(deployment.deployment_id, rotate=True, overlap_seconds=600)
         """
         where = path("deployments", deployment_id, "infra-token")
         bound = None if symbols is None else [*symbols]
@@ -263,13 +299,16 @@ class Deployments:
         message: str | None = None,
         token: Credential | None = None,
         idempotency_key: str | None = None,
-    ) -> HeartbeatReceipt:
+    ) -> BeatView:
         """Sends a sign of life: pending, ready, error, maintenance or offline.
 
         Raises:
             InvalidInputError: A value breaks the contract; nothing was sent.
+
+        Example:
+            >>> m.deployments.heartbeat(deployment.deployment_id, "ready", token=deployment)
         """
-        fields = {"deployment_id": deployment_id, "status": status, "timestamp": datetime.now(UTC)}
+        fields = {"deployment_id": deployment_id, "status": status, "timestamp": self._api.now()}
         try:
             body = HeartbeatWrite.model_validate({**fields, "metrics": metrics, "message": message})
         except ValidationError as error:
@@ -283,4 +322,4 @@ class Deployments:
             token=credential(token),
             idempotency_key=idempotency_key,
         )
-        return read(HeartbeatReceipt, self._api.send(call), HEARTBEATS)
+        return read(BeatView, self._api.send(call), HEARTBEATS)

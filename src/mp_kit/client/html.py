@@ -17,6 +17,25 @@ FRAME = (
 )
 
 
+SORTS = "mp-sorts"
+SORTER = (
+    "<script>(()=>{const value=cell=>{const said=cell.textContent.trim(),"
+    r"number=said.match(/^[-+]?[\d,]*\.?\d+(e[-+]?\d+)?(?= \[|$)/i);"
+    'return said===""?[2,0]:number?[0,parseFloat(number[0].replaceAll(",",""))]:[1,said]};'
+    "const order=(a,b,down)=>{const[k,x]=value(a),[l,y]=value(b);"
+    "return k-l||(down?-1:1)*(k===1?x.localeCompare(y):x-y)};"
+    f'for(const table of document.querySelectorAll("table.{SORTS}:not([data-ready])"))'
+    '{table.dataset.ready="";const heads=[...table.tHead.rows[0].cells],body=table.tBodies[0];'
+    'heads.forEach((head,at)=>{const mark=head.appendChild(document.createElement("span"));'
+    'head.style.cursor="pointer";head.tabIndex=0;head.title="Sort by this column";'
+    'const sort=()=>{const down=head.getAttribute("aria-sort")==="ascending";'
+    'for(const other of heads){other.removeAttribute("aria-sort");other.lastChild.textContent=""}'
+    'head.setAttribute("aria-sort",down?"descending":"ascending");mark.textContent=down?" \u25bc":" \u25b2";'
+    "body.append(...[...body.rows].sort((a,b)=>order(a.cells[at],b.cells[at],down)))};"
+    'head.onclick=sort;head.onkeydown=event=>{if(event.key==="Enter")sort()}})}})()</script>'
+)
+"""Makes the page's tables sort, each once: numbers by value (of ``1.2 [0.9, 1.5]`` the first), empty cells last."""
+
 ACCENT = "#4493f8"
 """A blue that is seen upon white and upon black."""
 
@@ -36,8 +55,17 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None, title: str = "") -> str:
-    """A table of the rows; columns are the first row's keys unless given."""
+def table(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None, title: str = "", *, sorts: bool = False
+) -> str:
+    """A table of the rows.
+
+    Args:
+        rows: What is in it.
+        columns: The first row's keys by default.
+        title: Above it.
+        sorts: A click on a column's name sorts by it, where the notebook runs scripts of outputs; else it is as plain.
+    """
     found = list(rows)
     names = list(columns) if columns is not None else list(found[0]) if found else []
     head = "".join(f'<th style="{_CELL}">{escape(name.replace("_", " "))}</th>' for name in names)
@@ -48,9 +76,10 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = Non
     caption = f'<caption style="text-align:left;color:inherit"><b>{escape(title)}</b></caption>' if title else ""
     if not found:
         return f"<p>{escape(title)}: none</p>" if title else "<p>none</p>"
+    mark, script = (f' class="{SORTS}"', SORTER) if sorts and len(found) > 1 else ("", "")
     return (
-        f'<table style="border-collapse:collapse;color:inherit;background:transparent">{caption}'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f'<table{mark} style="border-collapse:collapse;color:inherit;background:transparent">{caption}'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{script}"
     )
 
 

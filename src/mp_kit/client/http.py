@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -36,6 +38,7 @@ T = TypeVar("T")
 USER_AGENT = f"mp-kit/{__version__} (python)"
 FIRST_REFUSAL = 300
 PAGE = 200
+HASTY_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class Api:
         timeout: Seconds for each of connect, read, write.
         patience: How long to go on trying.
         sleep: Waits; tests pass their own.
+        clock: What time it is where a request has to say so.
 
     Raises:
         InvalidInputError: The URL is no http(s) URL, or carries a user name or password.
@@ -135,11 +139,14 @@ class Api:
         timeout: float = 30.0,
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.base_url = _checked(base_url)
+        self.now = clock
         self._token = secret(token)
         self._patience = patience or Patience()
         self._sleep = sleep
+        self._timeout: Any = httpx.USE_CLIENT_DEFAULT
         headers = {"User-Agent": USER_AGENT, CONTRACTS_VERSION_HEADER: CONTRACTS_VERSION, "Accept": "application/json"}
         self._http = httpx.Client(base_url=self.base_url, transport=transport, timeout=timeout, headers=headers)
 
@@ -159,6 +166,12 @@ class Api:
     def use(self, token: SecretStr) -> None:
         """From now on requests bear this token."""
         self._token = token
+
+    def hasty(self, seconds: float = HASTY_SECONDS) -> Api:
+        """The same for a question that may stay without an answer: asked once, with so long to connect and to read."""
+        other = copy.copy(self)
+        other._patience, other._timeout = Patience(attempts=1), seconds  # noqa: SLF001 - our own class
+        return other
 
     def close(self) -> None:
         """Closes the connections."""
@@ -239,6 +252,7 @@ class Api:
                 json=call.json,
                 content=call.content,
                 headers=self._headers(call, request_id),
+                timeout=self._timeout,
             )
         if response.status_code >= FIRST_REFUSAL:
             raise failure_of(what, response.status_code, response.headers, response.content)

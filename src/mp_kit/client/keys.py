@@ -7,10 +7,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from mp_kit.client.desk import Desk
 from mp_kit.client.http import Api, Call, path, read
 from mp_kit.client.invalid import invalid
 from mp_kit.client.results import Rows, Shown
-from mp_kit.contracts.keys import ApiKey, KeyRequest, RevokedKeys
+from mp_kit.client.views import RevokedView
+from mp_kit.contracts.keys import ApiKey, KeyRequest
 from mp_kit.contracts.vendors import IssuedKey
 
 KEYS = "/api/vendors/keys"
@@ -50,7 +52,7 @@ class IssuedKeyView(Shown, IssuedKey):
         }
 
 
-class Keys:
+class Keys(Desk):
     """The vendor's API keys.
 
     Example:
@@ -66,7 +68,11 @@ class Keys:
         return f"Keys at {self._api.base_url}: list(), create(name), rotate(id), revoke(id), revoke_all(force=True)"
 
     def list(self) -> Rows[ApiKeyView]:
-        """Living keys, then those that ended in the last 30 days."""
+        """Living keys, then those that ended in the last 30 days.
+
+        Example:
+            >>> m.keys.list()
+        """
         return Rows(self._api.get(list[ApiKeyView], KEYS), "API keys", _COLUMNS)
 
     def create(self, name: str = "", *, days: int = 90) -> IssuedKeyView:
@@ -79,6 +85,9 @@ class Keys:
         Raises:
             InvalidInputError: The name or the days do not do.
             ConflictError: There are as many as there may be.
+
+        Example:
+            >>> m.keys.create("inference server", days=180)
         """
         try:
             wanted = KeyRequest(name=name, days=days)
@@ -87,26 +96,36 @@ class Keys:
         return read(IssuedKeyView, self._api.send(Call("POST", KEYS, json=wanted.model_dump(mode="json"))), KEYS)
 
     def rotate(self, key_id: str, *, overlap_hours: float = 24.0) -> IssuedKeyView:
-        """Makes a key in place of another, which lives on for so many hours."""
+        """Makes a key in place of another, which lives on for so many hours.
+
+        Example:
+            >>> m.keys.rotate(server.key_id, overlap_hours=1)
+        """
         where = path("vendors", "keys", key_id, "rotate")
         return read(IssuedKeyView, self._api.send(Call("POST", where, params={"overlap_hours": overlap_hours})), where)
 
-    def revoke(self, key_id: str, *, force: bool = False) -> RevokedKeys:
+    def revoke(self, key_id: str, *, force: bool = False) -> RevokedView:
         """Ends a key at once, and every session; the last living one only with ``force``.
 
         Raises:
             ConflictError: It is the last one that lives.
+
+        Example:
+            >>> m.keys.revoke(server.key_id)
         """
         return self._end(path("vendors", "keys", key_id), force=force)
 
-    def revoke_all(self, *, force: bool = False) -> RevokedKeys:
+    def revoke_all(self, *, force: bool = False) -> RevokedView:
         """Ends every key and session at once, this key too: the operator alone can let you in again.
 
         Raises:
             ConflictError: ``force`` is not set.
+
+        Example:
+            >>> m.keys.revoke_all(force=True)
         """
         return self._end(KEYS, force=force)
 
-    def _end(self, where: str, *, force: bool) -> RevokedKeys:
+    def _end(self, where: str, *, force: bool) -> RevokedView:
         call = Call("DELETE", where, params={"force": "true" if force else None}, repeatable=True)
-        return read(RevokedKeys, self._api.send(call), where)
+        return read(RevokedView, self._api.send(call), where)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
+import weakref
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +16,7 @@ from pydantic import SecretStr
 
 from mp_kit.client import config, display
 from mp_kit.client import sign_in as signing_in
+from mp_kit.client.catalog import Catalog
 from mp_kit.client.connections import Connections
 from mp_kit.client.consensus import ConsensusBox
 from mp_kit.client.data import Data
@@ -23,15 +26,14 @@ from mp_kit.client.keys import Keys
 from mp_kit.client.models import Models
 from mp_kit.client.opener import Opener, TransportOpener, Urllib3Opener
 from mp_kit.client.outboxes import default_folder
-from mp_kit.client.results import Rows, Shown
+from mp_kit.client.results import Shown
 from mp_kit.client.rounds import Rounds
 from mp_kit.client.scores import Scores
 from mp_kit.client.signals import SignalBox
 from mp_kit.client.training import Training
 from mp_kit.client.trust import Trust
+from mp_kit.client.views import HealthView
 from mp_kit.client.webhooks import Webhooks
-from mp_kit.contracts.models import CatalogEntry
-from mp_kit.contracts.system import ServiceHealth
 from mp_kit.contracts.vendors import Vendor
 from mp_kit.errors import MarketplaceError, SetupError
 
@@ -61,14 +63,15 @@ class Marketplace:
         sleep: Waits between attempts and looks; tests pass their own.
         outbox: Folder of the outboxes of pushed signals; ``$XDG_STATE_HOME/mp/outbox`` by default, and memory where a
             transport takes the place of the network.
+        clock: What time heartbeats and test signals say it is; a sandbox passes its own.
 
     Raises:
         SetupError: No marketplace is configured.
 
     Example:
-        >>> import mp_kit
-        >>> m = mp_kit.connect()
-        >>> m.data.pull("current")
+        >>> import mp_kit as mp
+        >>> m = mp.connect()
+        >>> m.rounds.current().plot("EURUSD")
     """
 
     def __init__(
@@ -81,14 +84,22 @@ class Marketplace:
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
         outbox: Path | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         found = config.resolve(api_url, token)
         self._transport = transport
+        self._timeout, self._patience = timeout, patience
         self._sleep = sleep
         self._outbox = outbox or (default_folder() if transport is None else None)
         self._trust = Trust(found.api_url, in_profile=transport is None)
         self._api = Api(
-            found.api_url, found.token, transport=transport, timeout=timeout, patience=patience, sleep=sleep
+            found.api_url,
+            found.token,
+            transport=transport,
+            timeout=timeout,
+            patience=patience,
+            sleep=sleep,
+            clock=clock,
         )
 
     def __repr__(self) -> str:
@@ -96,8 +107,8 @@ class Marketplace:
         return (
             f"Marketplace {self._api.base_url} ({signed})\n"
             "  parts: rounds, data, train, models, deployments, signals, scores, consensus, connections,\n"
-            "         webhooks, keys\n"
-            "  verbs: me(), catalog(), health(), sign_in()"
+            "         webhooks, keys, catalog\n"
+            "  verbs: me(), health(), sign_in()"
         )
 
     def __enter__(self) -> Self:
@@ -107,7 +118,11 @@ class Marketplace:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections and the outboxes; what waits in them stays on disk."""
+        """Closes the connections and the outboxes; what waits in them stays on disk.
+
+        Example:
+            >>> m.close()
+        """
         if "signals" in self.__dict__:
             self.signals.close()
         self._api.close()
@@ -120,7 +135,7 @@ class Marketplace:
     @cached_property
     def rounds(self) -> Rounds:
         """The published rounds."""
-        return Rounds(self._api, self._trust)
+        return Rounds(self._api, self._trust, self._bars)
 
     @cached_property
     def data(self) -> Data:
@@ -172,32 +187,41 @@ class Marketplace:
         """The marketplace's consensus."""
         return ConsensusBox(self._api)
 
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The public catalogue of models."""
+        return Catalog(self._api)
+
     def me(self) -> VendorView:
         """Who the marketplace takes us for.
 
         Raises:
             AuthError: Nobody: the token is missing, unknown or expired.
+
+        Example:
+            >>> m.me()
         """
         return self._api.get(VendorView, "/api/vendors/me")
 
-    def catalog(self) -> Rows[CatalogEntry]:
-        """The public catalogue of models in pilot or production."""
-        columns = (
-            "name",
-            "vendor",
-            "task",
-            "stage",
-            "status",
-            "total_predictions",
-            "avg_confidence",
-            "sharpe",
-            "hit_rate",
-        )
-        return Rows(self._api.get(list[CatalogEntry], "/api/catalog"), "Catalogue", columns)
+    def health(self) -> HealthView:
+        """How the marketplace is; outside of the envelope's ``data``.
 
-    def health(self) -> ServiceHealth:
-        """How the marketplace is; outside of the envelope's ``data``."""
-        return read(ServiceHealth, self._api.send(Call("GET", "/api/health")), "/api/health")
+        Example:
+            >>> m.health().status
+        """
+        return read(HealthView, self._api.send(Call("GET", "/api/health")), "/api/health")
+
+    def with_token(self, token: str | SecretStr) -> Marketplace:
+        """The same marketplace as somebody else, such as a deployment; this connection stays what it is.
+
+        Args:
+            token: ``vk_`` or ``sit_`` token.
+
+        Example:
+            >>> m.with_token(deployment.infra_token).signals.push(frame)
+        """
+        how: dict[str, Any] = {"timeout": self._timeout, "patience": self._patience, "outbox": self._outbox}
+        return Marketplace(self.api_url, token, transport=self._transport, sleep=self._sleep, **how)
 
     @property
     def has_key(self) -> bool:
@@ -220,6 +244,9 @@ class Marketplace:
         Raises:
             TimeoutExceededError: Nobody approved in time.
             AuthError: Somebody said no, or the one-time code is used or has ended.
+
+        Example:
+            >>> m.sign_in()
         """
         shown = signing_in.here()
         try:
@@ -229,6 +256,9 @@ class Marketplace:
                 issued = signing_in.exchange(self._api, code)
         except MarketplaceError as error:
             shown.tell(f"Not signed in. {error.message}")
+            raise
+        except KeyboardInterrupt:
+            shown.tell("Not signed in: you ended the wait. Begin again: m.sign_in()")
             raise
         self._api.use(SecretStr(issued.api_key))
         shown.tell(f"Signed in as {issued.vendor_name}.{self._keep(issued.api_key) if keep else ''}")
@@ -240,8 +270,19 @@ class Marketplace:
         except SetupError as error:  # the key is good all the same, and this session has it
             return f" The key could not be stored: {error.message}"
 
+    def _bars(self, role: str, **how: Any) -> Any:
+        return self.data.arrow(role, **how)
+
     def _opener(self) -> Opener:
         return Urllib3Opener() if self._transport is None else TransportOpener(self._transport)
+
+
+_last: weakref.ref[Marketplace] | None = None
+
+
+def last_connection() -> Marketplace | None:
+    """What :func:`connect` made last, while somebody holds it: the connection that ``%mp`` uses."""
+    return _last() if _last is not None else None
 
 
 def connect(
@@ -258,7 +299,9 @@ def connect(
         sign_in: True or False to offer that anywhere or nowhere.
         **how: As of :class:`Marketplace`.
     """
+    global _last  # noqa: PLW0603 - magics have no argument that would say which connection they mean
     market = Marketplace(api_url, token, **how)
+    _last = weakref.ref(market)
     offered = display.in_kernel() and how.get("transport") is None if sign_in is None else sign_in
     if offered and not market.has_key:
         with contextlib.suppress(MarketplaceError):  # it was told where the code was shown

@@ -36,6 +36,10 @@ class Tally:
         """Bytes counted in so far."""
         return self._done
 
+    def counted(self, count: int) -> None:
+        """Counts in what is of no file."""
+        self.add(count, "")
+
     def add(self, count: int, file: str) -> None:
         """Counts bytes in; a negative number takes back what has to be fetched again."""
         with self._lock:

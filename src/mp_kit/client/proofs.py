@@ -19,6 +19,7 @@ from mp_kit.chains import ChainReport, verify_chain
 from mp_kit.client import html
 from mp_kit.client.http import Api, Call, read
 from mp_kit.client.outboxes import Outboxes
+from mp_kit.client.progress import OnProgress
 from mp_kit.client.results import Shown, plain_table
 from mp_kit.client.sending import LAST_RECEIPT
 from mp_kit.client.trust import Keys, Trust
@@ -107,9 +108,12 @@ class Notary:
         api: The marketplace.
         boxes: Outboxes, which remember the last receipts that were handed out.
         trust: Pinned keys.
+        report: Told how many receipts and signals have come; how many there are is not known before.
     """
 
-    def __init__(self, api: Api, boxes: Outboxes, trust: Trust) -> None:
+    def __init__(self, api: Api, boxes: Outboxes, trust: Trust, report: OnProgress | None = None) -> None:
+        self._report = report
+        self._came = 0
         self._api = api
         self._boxes = boxes
         self._trust = trust
@@ -154,8 +158,12 @@ class Notary:
         while True:
             params = {"deployment_id": deployment_id, "limit": PAGE, "cursor": cursor}
             reply = self._api.send(Call("GET", where, params=params))
-            found += read(list[model], reply, where)  # type: ignore[valid-type]  # a type made at run time
+            page = read(list[model], reply, where)  # type: ignore[valid-type]  # a type made at run time
+            found += page
             cursor = reply.next_cursor
+            self._came += len(page)
+            if self._report is not None:
+                self._report(self._came, self._came + (PAGE if cursor is not None else 0), where.rsplit("/", 1)[-1])
             if cursor is None:
                 return found
 

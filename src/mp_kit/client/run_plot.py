@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mp_kit.client import plot_style
 from mp_kit.client import run_words as words
 from mp_kit.client.invalid import invalid_choice
-from mp_kit.errors import ConflictError, MissingExtraError
+from mp_kit.errors import ConflictError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mp_kit.contracts.training import TrainingRun
 
-__all__ = ["new_axes", "plot_metrics"]
+__all__ = ["plot_metrics"]
 
 MOST_PANELS = 6
-_WIDTH, _HEIGHT, _COLUMNS = 4.5, 2.6, 2
 _FEW = 40
 
 
@@ -46,39 +46,10 @@ def plot_metrics(run: TrainingRun, names: Sequence[str] = ()) -> list[Axes]:
         if name not in curves:
             raise invalid_choice("metric of this run", name, list(curves))
     chosen = list(names) or list(curves)[:MOST_PANELS]
-    drawn = _panels(len(chosen))
+    drawn = plot_style.grid(len(chosen), columns=2)
     for ax, name in zip(drawn, chosen, strict=True):
         steps, values = zip(*curves[name], strict=True)
         ax.plot(steps, values, linewidth=1.5, marker="." if len(steps) < _FEW else "")
-        ax.set_title(name.replace("_", " "), fontsize="medium", loc="left")
+        plot_style.title(ax, name.replace("_", " "))
         ax.set_xlabel("step")
-        ax.grid(visible=True, alpha=0.3)
     return drawn
-
-
-def new_axes() -> Axes:
-    """Axes for one plot.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    ax: Axes = _pyplot().subplots(figsize=(2 * _WIDTH, 3.5), layout="constrained")[1]
-    return ax
-
-
-def _panels(count: int) -> list[Axes]:
-    columns = min(count, _COLUMNS)
-    rows = -(-count // columns)
-    size = (_WIDTH * columns, _HEIGHT * rows)
-    grid = _pyplot().subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)[1]
-    for spare in grid.flat[count:]:
-        spare.remove()
-    return list(grid.flat[:count])
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ModuleNotFoundError as error:
-        raise MissingExtraError.for_extra("notebook", "A plot") from error
-    return plt

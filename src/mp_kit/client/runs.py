@@ -21,12 +21,11 @@ from mp_kit.client.run_events import COLUMNS, EventView
 from mp_kit.client.run_watch import StoppedWaiting, show_here
 from mp_kit.client.transfer import Transfer
 from mp_kit.client.urls import Signed, UrlBook
+from mp_kit.client.views import EnvironmentView, LogPage
 from mp_kit.contracts.training import (
     ArtifactFile,
     Artifacts,
     LogLine,
-    RunEnvironment,
-    RunLogs,
     RunStatus,
     TrainingRun,
 )
@@ -41,6 +40,10 @@ WATCHED_POLL = 2.0
 OUTAGE_SECONDS = 600.0
 """So long may the marketplace be gone while we wait for a run, which goes on meanwhile."""
 _FLAT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._\-]*$")
+
+
+OnUpdate = Callable[["Run", list[LogLine]], None]
+"""Told after each look at a run, with the log lines that are new."""
 
 
 class Run(Shown):
@@ -89,33 +92,52 @@ class Run(Shown):
         return self._seen
 
     def refresh(self) -> Run:
-        """Looks again; returns itself."""
+        """Looks again; returns itself.
+
+        Example:
+            >>> run.refresh().status
+        """
         self._seen = self._api.get(TrainingRun, path("training", "runs", self.run_id))
         return self
 
     def cancel(self, *, idempotency_key: str | None = None) -> Run:
-        """Asks the run to stop; harmless to repeat, with or without a key."""
+        """Asks the run to stop; harmless to repeat, with or without a key.
+
+        Example:
+            >>> run.cancel()
+        """
         where = path("training", "runs", self.run_id, "cancel")
         self._seen = read(
             TrainingRun, self._api.send(Call("POST", where, repeatable=True, idempotency_key=idempotency_key)), where
         )
         return self
 
-    def environment(self) -> RunEnvironment:
+    def environment(self) -> EnvironmentView:
         """What the job of a ``byoc`` run needs in its environment, with its run token: treat it as a secret.
 
         Raises:
             ConflictError: The run runs elsewhere, or it is over.
+
+        Example:
+            >>> run.environment().env
         """
         where = path("training", "runs", self.run_id, "environment")
-        return read(RunEnvironment, self._api.send(Call("POST", where, repeatable=True)), where)
+        return read(EnvironmentView, self._api.send(Call("POST", where, repeatable=True)), where)
 
-    def logs(self, after: int = 0) -> RunLogs:
-        """A page of the log; pass the page's ``next`` as ``after`` to go on."""
-        return self._api.get(RunLogs, path("training", "runs", self.run_id, "logs"), after=after)
+    def logs(self, after: int = 0) -> LogPage:
+        """A page of the log; pass the page's ``next`` as ``after`` to go on.
+
+        Example:
+            >>> run.logs()
+        """
+        return self._api.get(LogPage, path("training", "runs", self.run_id, "logs"), after=after)
 
     def lines(self, after: int = 0) -> Iterator[LogLine]:
-        """Yields the log's lines that are there by now, from number ``after`` on."""
+        """Yields the log's lines that are there by now, from number ``after`` on.
+
+        Example:
+            >>> [line.text for line in run.lines()]
+        """
         page = self.logs(after)
         yield from page.lines
         while page.lines and not page.complete:
@@ -127,11 +149,19 @@ class Run(Shown):
 
         Args:
             after: The number of the first line that is wanted.
+
+        Example:
+            >>> for line in run.follow():
+            ...     print(line.text)
         """
         return log_follow.follow(self._api, self.run_id, after, sleep=self._sleep)
 
     def events(self) -> Rows[EventView]:
-        """The run's history, oldest first: what happened to it, when, and why."""
+        """The run's history, oldest first: what happened to it, when, and why.
+
+        Example:
+            >>> run.events()
+        """
         found = self._api.get(list[EventView], path("training", "runs", self.run_id, "events"))
         return Rows(found, f"History of run {self.run_id}", COLUMNS)
 
@@ -142,6 +172,11 @@ class Run(Shown):
             ConflictError: The job has reported no steps (yet).
             InvalidInputError: There is no such metric.
             MissingExtraError: matplotlib is not installed.
+
+        Example:
+            >>> run.plot("loss")
+            >>> axes = run.plot()
+            >>> axes[0].figure.savefig("run.png")
         """
         from mp_kit.client.run_plot import plot_metrics
 
@@ -150,19 +185,27 @@ class Run(Shown):
     def wait(
         self,
         timeout: float | None = None,
-        on_update: Callable[[Run, list[LogLine]], None] | None = None,
+        on_update: OnUpdate | None = None,
+        *,
+        progress: bool = True,
     ) -> Run:
         """Waits for the end, however the run ends. An interrupt ends the waiting, not the run.
 
         Args:
             timeout: Seconds; for ever by default.
             on_update: Told after each look, with the log lines that are new.
+            progress: Show the steps as a bar, on a terminal or in a notebook; :meth:`watch` shows everything.
 
         Raises:
             TimeoutExceededError: The run is still going; it goes on.
             NetworkError: The marketplace has not answered for ten minutes.
+
+        Example:
+            >>> run.wait(timeout=3600).metrics
         """
-        return self._wait(timeout, on_update, LONGEST_POLL)
+        with reporter(f"Run {self.run_id}", wanted=progress, unit="steps") as report:
+            look = on_update if report is None else _reporting(report, on_update)
+            return self._wait(timeout, look, LONGEST_POLL)
 
     def watch(self, timeout: float | None = None) -> Run:
         """Waits and shows: a live card in a notebook, the log on a terminal, only new states when piped.
@@ -175,6 +218,9 @@ class Run(Shown):
         Raises:
             TimeoutExceededError: The run is still going; it goes on.
             NetworkError: The marketplace has not answered for ten minutes.
+
+        Example:
+            >>> run.watch()
         """
         show = show_here()
         show.seen(self._seen, [])
@@ -187,7 +233,7 @@ class Run(Shown):
     def _wait(
         self,
         timeout: float | None,
-        on_update: Callable[[Run, list[LogLine]], None] | None,
+        on_update: OnUpdate | None,
         longest_poll: float,
         note: Callable[[str], None] = lambda _: None,
     ) -> Run:
@@ -211,7 +257,7 @@ class Run(Shown):
         except KeyboardInterrupt:
             raise StoppedWaiting(self.run_id) from None
 
-    def _look(self, after: int, on_update: Callable[[Run, list[LogLine]], None] | None) -> int:
+    def _look(self, after: int, on_update: OnUpdate | None) -> int:
         """Looks at the run and, for somebody who wants them, at its new lines; returns the next line's number."""
         self.refresh()
         if on_update is None:
@@ -236,6 +282,9 @@ class Run(Shown):
         Raises:
             ConflictError: The run has produced no files (yet).
             IntegrityError: Bytes differ from what the run reported, or a name is no plain file name.
+
+        Example:
+            >>> run.wait().download("model")
         """
         files = self.refresh().artifacts.files or []
         if not files:
@@ -282,6 +331,20 @@ class Run(Shown):
 
     def _repr_html_(self) -> str:
         return run_card.card(self._seen)
+
+
+def _reporting(report: OnProgress, other: OnUpdate | None) -> OnUpdate:
+    """Tells a bar what a look has seen, and whoever else wants to know."""
+
+    def look(run: Run, lines: list[LogLine]) -> None:
+        told = run.record.progress
+        step = told.step if told is not None and told.step is not None else 0
+        total = told.total_steps if told is not None and told.total_steps else step + 1
+        report(step, total, words.doing(run.record))
+        if other is not None:
+            other(run, lines)
+
+    return look
 
 
 def _flat(file: ArtifactFile) -> str:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import PrivateAttr, ValidationError
 
+from mp_kit.client.desk import Desk
 from mp_kit.client.http import Api
 from mp_kit.client.invalid import invalid
 from mp_kit.client.results import Rows, Shown
 from mp_kit.client.rows import Signals
+from mp_kit.client.score_plot import plot_board, plot_card
+from mp_kit.client.views import StandingView
 from mp_kit.contracts.common import CURRENT, Confidence, Decision, Instant, Model, Symbol, Timeframe
 from mp_kit.contracts.rounds import Manifest
 from mp_kit.contracts.scores import LeaderboardEntry, Measured, ScoreCard
 from mp_kit.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from mp_kit.client.data import Data
     from mp_kit.client.rounds import Rounds
-    from mp_kit.scoring.outcomes import Market, Statements
+    from mp_kit.scoring.outcomes import Market, Portfolio, Statements
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS = ("deployment", "model", "vendor", "stage", "scored", "tries", "sharpe", "dsr", "hit_rate", "rank_ic")
@@ -59,9 +65,17 @@ class Told(Model):
             return 0, 0
 
 
+@dataclass(frozen=True)
+class Followed:
+    """The curve that a score was made from; scores are equal by their numbers."""
+
+    portfolio: Portfolio = field(compare=False, repr=False)
+
+
 class ScoreView(Shown, ScoreCard):
     """A score card, as it shows itself."""
 
+    _followed: Followed | None = PrivateAttr(default=None)
     __repr__ = Shown.__repr__
     __str__ = Shown.__str__
 
@@ -74,8 +88,26 @@ class ScoreView(Shown, ScoreCard):
         left = ", ".join(f"{count} {reason}" for reason, count in self.basis.left_out.items() if count)
         return {"symbols": self.basis.symbols, "left out": left, **numbers, "tries": self.tries}
 
+    def plot(self, kind: str | None = None) -> list[Axes]:
+        """Draws what following the signals earned, with its drawdown, and their calibration.
 
-class Scores:
+        Args:
+            kind: ``equity`` or ``calibration``; both by default.
+
+        Returns:
+            The axes; ``axes[0].figure.savefig("equity.png")`` exports them.
+
+        Raises:
+            ConflictError: No signal has met its outcome.
+            MissingExtraError: matplotlib is not installed.
+
+        Example:
+            >>> m.scores.score(signals).plot("equity")
+        """
+        return plot_card(None if self._followed is None else self._followed.portfolio, self.reliability, kind)
+
+
+class Scores(Desk):
     """Scores of signals.
 
     Example:
@@ -90,16 +122,38 @@ class Scores:
         self._data = data
 
     def __repr__(self) -> str:
-        return f"Scores at {self._api.base_url}: leaderboard(), own(), score(signals)"
+        return f"Scores at {self._api.base_url}: leaderboard(), own(), score(signals), plot()"
 
-    def leaderboard(self, timeframe: str | None = None, limit: int = 100) -> Rows[LeaderboardEntry]:
-        """Deployments of models in pilot or prod by deflated Sharpe ratio; public."""
-        found = self._api.pages(LeaderboardEntry, "/api/leaderboard", limit, timeframe=timeframe)
+    def plot(self, kind: str = "sharpe") -> Axes:
+        """Draws your own scores: ``sharpe`` with its intervals, or ``calibration``.
+
+        The leaderboard draws itself likewise: ``m.scores.leaderboard().plot()``.
+
+        Raises:
+            ConflictError: Nothing has been measured yet.
+            MissingExtraError: matplotlib is not installed.
+
+        Example:
+            >>> m.scores.plot()
+        """
+        return self.own().plot(kind)
+
+    def leaderboard(self, timeframe: str | None = None, limit: int = 100) -> Board:
+        """Deployments of models in pilot or prod by deflated Sharpe ratio; public.
+
+        Example:
+            >>> m.scores.leaderboard().sort("sharpe", reverse=True)
+        """
+        found = self._api.pages(StandingView, "/api/leaderboard", limit, timeframe=timeframe)
         return Board(found, "Leaderboard", _COLUMNS)
 
-    def own(self, timeframe: str | None = None, limit: int = 100) -> Rows[LeaderboardEntry]:
-        """The vendor's own, those of models in shadow among them."""
-        found = self._api.pages(LeaderboardEntry, "/api/vendors/scores", limit, timeframe=timeframe)
+    def own(self, timeframe: str | None = None, limit: int = 100) -> Board:
+        """The vendor's own, those of models in shadow among them.
+
+        Example:
+            >>> m.scores.own()
+        """
+        found = self._api.pages(StandingView, "/api/vendors/scores", limit, timeframe=timeframe)
         return Board(found, "Scores", _COLUMNS)
 
     def score(
@@ -124,8 +178,12 @@ class Scores:
 
         Raises:
             InvalidInputError: Rows break the contract, or are of several deployments.
+
+        Example:
+            >>> m.scores.score(signals, cost=0.0001).plot()
         """
-        from mp_kit.scoring.card import score
+        from mp_kit.scoring.card import card_of
+        from mp_kit.scoring.outcomes import join, portfolio
 
         manifest = self._rounds.manifest(round)
         told = [one for one in told_of(signals) if one.timeframe is manifest.timeframe]
@@ -136,7 +194,10 @@ class Scores:
             )
         mine = [one for one in told if deployment is None or one.deployment_id == deployment]
         market = self._market(manifest, progress=progress)
-        return ScoreView(**dict(score(market, statements_of(mine), cost=cost, tries=tries)))
+        met = join(market, statements_of(mine))
+        view = ScoreView(**dict(card_of(market, met, cost=cost, tries=tries)))
+        view._followed = Followed(portfolio(market, met, cost=cost))  # noqa: SLF001 - a view is frozen for its readers
+        return view
 
     def _market(self, manifest: Manifest, *, progress: bool) -> Market:
         import pyarrow.compute as pc
@@ -159,8 +220,31 @@ class Board(Rows[LeaderboardEntry]):
     """Scores as a table, each number with its interval."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """One line per deployment."""
+        """One line per deployment.
+
+        Example:
+            >>> m.scores.leaderboard().rows()
+        """
         return [entry.flat() for entry in self]
+
+    def plot(self, kind: str = "sharpe") -> Axes:
+        """Draws the deployments' ``sharpe`` ratios with their intervals, or the ``calibration`` of the first six.
+
+        Returns:
+            The axes; ``.figure.savefig("scores.png")`` exports them.
+
+        Raises:
+            ConflictError: Nothing has been measured yet.
+            MissingExtraError: matplotlib is not installed.
+
+        Example:
+            >>> m.scores.leaderboard().plot()
+        """
+        return plot_board(self, kind)
+
+    def _value(self, item: LeaderboardEntry, column: str) -> Any:
+        found = getattr(item.card, column, None) if hasattr(item.card, column) else item.flat().get(column)
+        return found.value if isinstance(found, Measured) else found
 
 
 def told_of(signals: Signals) -> list[Told]:

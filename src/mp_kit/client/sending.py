@@ -50,8 +50,15 @@ class Sent:
     refused: int = 0
 
 
-def flush(box: Outbox, api: Api, token: SecretStr | None) -> Sent:
-    """Sends what waits, oldest first, until nothing is left or the marketplace can't take more now."""
+def flush(box: Outbox, api: Api, token: SecretStr | None, tell: Callable[[int], None] = lambda _: None) -> Sent:
+    """Sends what waits, oldest first, until nothing is left or the marketplace can't take more now.
+
+    Args:
+        box: The outbox.
+        api: Where to.
+        token: Whose it is.
+        tell: Told how many signals have just been answered.
+    """
     sent = Sent()
     with box.sender() as ours:
         if not ours:
@@ -68,6 +75,7 @@ def flush(box: Outbox, api: Api, token: SecretStr | None) -> Sent:
                 box.settle(parcel, result.model_dump_json(exclude_none=True), _kept_out(parcel, result), kept)
                 sent.outcomes[parcel.number] = result
                 sent.refused += result.rejected + result.conflicts
+            tell(parcel.rows)
     return sent
 
 

@@ -13,10 +13,14 @@ from pydantic import SecretStr
 
 from mp_kit.client import config, proofs
 from mp_kit.client.deployments import Credential, credential
+from mp_kit.client.desk import Desk
+from mp_kit.client.display import progress as reporter
 from mp_kit.client.http import Api
 from mp_kit.client.instants import When, instant
 from mp_kit.client.letters import letters_of
+from mp_kit.client.outbox import Outbox
 from mp_kit.client.outboxes import Outboxes, deployment_of
+from mp_kit.client.progress import OnProgress, Tally
 from mp_kit.client.proofs import Notary, Verified
 from mp_kit.client.pushes import FlushResult, PushResult
 from mp_kit.client.results import Rows
@@ -25,15 +29,15 @@ from mp_kit.client.rows import Signals as Given
 from mp_kit.client.sending import Sent, deliver, flush
 from mp_kit.client.settling import add, flush_result, push_result, waiting_error
 from mp_kit.client.trust import Trust
+from mp_kit.client.views import SignalView
 from mp_kit.contracts.deployments import Deployment
-from mp_kit.contracts.signals import Signal
 
 CHUNK = 10_000
 OTHERS_SECONDS = 90.0
 """How long a push waits while another process sends."""
 
 
-class SignalBox:
+class SignalBox(Desk):
     """The vendor's signals.
 
     Args:
@@ -66,7 +70,7 @@ class SignalBox:
             "list(symbol, timeframe), verify()"
         )
 
-    def push(
+    def push(  # noqa: PLR0913 - one readable line in a notebook wants each of these by name
         self,
         signals: Given,
         token: Credential | None = None,
@@ -77,6 +81,7 @@ class SignalBox:
         idempotency_key: str | None = None,
         atomic: bool = False,
         chunk: int = CHUNK,
+        progress: bool | OnProgress = True,
     ) -> PushResult:
         """Writes signals to disk, then sends them, after those that wait already; sending them again is harmless.
 
@@ -92,12 +97,16 @@ class SignalBox:
             idempotency_key: Names this push; a fresh one by default. Chunks after the first get a number added.
             atomic: All or none; then everything goes in one request.
             chunk: Most signals per request.
+            progress: Show how many have been answered; False for none.
 
         Raises:
             InvalidInputError: Rows break the contract; nothing was kept or sent, and ``details`` names them all.
             AttributionError: A vendor or deployment named in a row is not the token's; kept apart with its reason.
             AuthError: The token is not good any more; what was pushed waits for a good one.
             SetupError: The outbox is full or its file cannot be used; nothing was kept.
+
+        Example:
+            >>> m.signals.push(frame, token=deployment)
         """
         writes = signal_writes(signals, Reading(columns or {}, fill or {}))
         who = self._token(token)
@@ -109,20 +118,32 @@ class SignalBox:
         box = self._boxes.of(name)
         letters = list(letters_of(writes, idempotency_key or uuid.uuid4().hex, chunk, atomic=atomic))
         numbers = box.put(letters)
-        send = lambda: flush(box, self._api, who)  # noqa: E731 - the flush of this box, to be called again
-        sent = deliver(box, numbers, send, patience=OTHERS_SECONDS, sleep=self._sleep)
+        with reporter("Pushing", wanted=progress, unit="signals") as report:
+            tally = Tally(_waiting(box), report)
+            send = lambda: flush(box, self._api, who, tally.counted)  # noqa: E731 - of this box, to be called again
+            sent = deliver(box, numbers, send, patience=OTHERS_SECONDS, sleep=self._sleep)
         told = [(letter, sent.outcomes.get(number)) for number, letter in zip(numbers, letters, strict=True)]
         return push_result(writes, told, sent)
 
-    def flush(self, token: Credential | None = None, *, deployment_id: str | None = None) -> FlushResult:
+    def flush(
+        self,
+        token: Credential | None = None,
+        *,
+        deployment_id: str | None = None,
+        progress: bool | OnProgress = True,
+    ) -> FlushResult:
         """Sends what waits, oldest first.
 
         Args:
             token: Of one deployment; without it every outbox of this marketplace whose token is known is flushed.
             deployment_id: Only this deployment's.
+            progress: As for :meth:`push`.
 
         Raises:
             AuthError: A token is not good any more; what waits stays.
+
+        Example:
+            >>> m.signals.flush()
         """
         if token is not None or deployment_id is not None:
             who = self._token(token) if token is not None else self._known(deployment_id or "")
@@ -132,11 +153,15 @@ class SignalBox:
         total = FlushResult()
         for name in names:
             who = self._token(token) if token is not None else self._known(name)
-            total = add(total, self._flush(name, who))
+            total = add(total, self._flush(name, who, progress))
         return total
 
     def pending(self) -> Rows[Mapping[str, Any]]:
-        """What waits in the outboxes of this marketplace, oldest first, and what kept it from leaving."""
+        """What waits in the outboxes of this marketplace, oldest first, and what kept it from leaving.
+
+        Example:
+            >>> m.signals.pending()
+        """
         found = [
             {
                 "deployment": name,
@@ -155,6 +180,9 @@ class SignalBox:
 
         Args:
             forget: Forget them after they were returned.
+
+        Example:
+            >>> m.signals.rejected()
         """
         boxes = self._boxes.all()
         found = [
@@ -176,7 +204,7 @@ class SignalBox:
         start: When | None = None,
         end: When | None = None,
         limit: int = 100,
-    ) -> Rows[Signal]:
+    ) -> Rows[SignalView]:
         """The vendor's own stored signals.
 
         Args:
@@ -186,10 +214,13 @@ class SignalBox:
             start: First instant.
             end: Last instant.
             limit: At most so many.
+
+        Example:
+            >>> m.signals.list("EURUSD", start="2026-01-01").sort("confidence", reverse=True)
         """
         span = {"from": start and _text(start), "to": end and _text(end)}
         found = self._api.pages(
-            Signal,
+            SignalView,
             "/api/signals",
             limit,
             symbol=symbol,
@@ -212,8 +243,16 @@ class SignalBox:
 
         Returns:
             A report per deployment; its ``ok`` says whether all holds.
+
+        Example:
+            >>> m.signals.verify().ok
         """
-        notary = Notary(self._api, self._boxes, self._trust)
+        with reporter("Verifying", unit="receipts and signals") as report:
+            return self._verify(Notary(self._api, self._boxes, self._trust, report), deployment_id, file, save)
+
+    def _verify(
+        self, notary: Notary, deployment_id: str | None, file: Path | str | None, save: Path | str | None
+    ) -> Verified:
         if file is not None:
             proof = proofs.load(Path(file))
             return notary.check(proofs.only(proof, [deployment_id]) if deployment_id else proof, fresh=False)
@@ -223,17 +262,22 @@ class SignalBox:
         return notary.check(proof, fresh=True)
 
     def close(self) -> None:
-        """Closes the outboxes; what waits stays on disk."""
+        """Closes the outboxes; what waits stays on disk.
+
+        Example:
+            >>> m.signals.close()
+        """
         self._boxes.close()
 
-    def _flush(self, name: str, who: SecretStr | None) -> FlushResult:
+    def _flush(self, name: str, who: SecretStr | None, progress: bool | OnProgress) -> FlushResult:
         box = self._boxes.of(name)
         if not box.waiting():
             return FlushResult()
         if who is None:
             reason = f"no token for {name} is known: pass token=…, or run `mp link-infra --deployment {name}`"
             return flush_result(box, Sent(), reason)
-        sent = flush(box, self._api, who)
+        with reporter("Flushing", wanted=progress, unit="signals") as report:
+            sent = flush(box, self._api, who, Tally(_waiting(box), report).counted)
         if sent.stopped is not None and not sent.stopped.retryable:
             raise waiting_error(sent.stopped, box)
         return flush_result(box, sent, "another process is sending" if sent.busy else None)
@@ -254,6 +298,10 @@ class SignalBox:
         if stored is None and own is not None and not own.get_secret_value().startswith("vk_"):
             return own if deployment_of(own, self._api.base_url) == name else None
         return stored
+
+
+def _waiting(box: Outbox) -> int:
+    return sum(one.rows for one in box.waiting())
 
 
 def _text(value: When) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
+from mp_kit.client.desk import Keyed, names_of
 from mp_kit.client.http import Api, Call, path, read
 from mp_kit.client.invalid import invalid
 from mp_kit.client.results import Rows, Shown
@@ -75,7 +77,7 @@ class DeliveryView(Shown, WebhookDelivery):
         }
 
 
-class Webhooks:
+class Webhooks(Keyed):
     """The vendor's endpoints, and what became of their messages.
 
     Example:
@@ -93,17 +95,27 @@ class Webhooks:
             "enable(id), remove(id), deliveries(id), replay(id, delivery)"
         )
 
+    def __getitem__(self, webhook_id: str) -> WebhookView:
+        return self.get(webhook_id)
+
+    def _names(self, api: Api) -> builtins.list[str]:
+        return names_of(api.get(builtins.list[WebhookView], WEBHOOKS), "id")
+
     def create(self, url: str, events: str | Iterable[str], *, description: str = "") -> IssuedWebhookView:
         """Makes an endpoint; its ``secret`` is in this answer alone.
 
         Args:
             url: A public https address.
-            events: One or several of signal.stored, consensus.updated, run.finished, round.published, model.promoted.
+            events: One or several of signal.stored, consensus.updated, run.finished, round.published, model.promoted,
+                report.finished.
             description: For people.
 
         Raises:
             InvalidInputError: The URL or an event does not do.
             ConflictError: There are as many as there may be.
+
+        Example:
+            >>> m.webhooks.create("https://hooks.example.com/mp", ["run.finished"])
         """
         names = [events] if isinstance(events, str) else list(events)
         try:
@@ -114,40 +126,72 @@ class Webhooks:
         return read(IssuedWebhookView, self._api.send(call), WEBHOOKS)
 
     def list(self) -> Rows[WebhookView]:
-        """The endpoints, oldest first."""
+        """The endpoints, oldest first.
+
+        Example:
+            >>> m.webhooks.list()
+        """
         found = self._api.get(list[WebhookView], WEBHOOKS)
         return Rows(found, "Webhooks", ("id", "url", "events", "status", "last_success_at", "disabled_reason"))
 
     def get(self, webhook_id: str) -> WebhookView:
-        """One endpoint."""
+        """One endpoint.
+
+        Example:
+            >>> m.webhooks.get(hook.id)
+        """
         return self._api.get(WebhookView, path("vendors", "webhooks", webhook_id))
 
     def remove(self, webhook_id: str) -> WebhookView:
-        """Removes an endpoint; messages on their way to it are dropped. Returns what it was."""
+        """Removes an endpoint; messages on their way to it are dropped. Returns what it was.
+
+        Example:
+            >>> m.webhooks.remove(hook.id)
+        """
         return self._send(WebhookView, "DELETE", webhook_id)
 
     def rotate(self, webhook_id: str, *, overlap_hours: float = 24.0) -> IssuedWebhookView:
-        """Gives an endpoint a new ``secret``; so long messages are signed with the former one too."""
+        """Gives an endpoint a new ``secret``; so long messages are signed with the former one too.
+
+        Example:
+            >>> m.webhooks.rotate(hook.id, overlap_hours=1)
+        """
         return self._send(IssuedWebhookView, "POST", webhook_id, "rotate", params={"overlap_hours": overlap_hours})
 
     def enable(self, webhook_id: str) -> WebhookView:
-        """Has messages sent again to an endpoint that was disabled."""
+        """Has messages sent again to an endpoint that was disabled.
+
+        Example:
+            >>> m.webhooks.enable(hook.id)
+        """
         return self._send(WebhookView, "POST", webhook_id, "enable")
 
     def test(self, webhook_id: str) -> DeliveryView:
-        """Has a ``ping`` sent; :meth:`deliveries` shows what became of it."""
+        """Has a ``ping`` sent; :meth:`deliveries` shows what became of it.
+
+        Example:
+            >>> m.webhooks.test(hook.id)
+        """
         return self._send(DeliveryView, "POST", webhook_id, "test")
 
     def deliveries(
         self, webhook_id: str, *, status: str | WebhookDeliveryStatus | None = None, limit: int = 100
     ) -> Rows[DeliveryView]:
-        """An endpoint's messages of the last 30 days, newest first; pending, delivered or dead ones alone."""
+        """An endpoint's messages of the last 30 days, newest first; pending, delivered or dead ones alone.
+
+        Example:
+            >>> m.webhooks.deliveries(hook.id, status="dead")
+        """
         where = path("vendors", "webhooks", webhook_id, "deliveries")
         found = self._api.get(list[DeliveryView], where, status=status, limit=limit)
         return Rows(found, "Messages", ("id", "event_type", "status", "attempts", "created_at", "next_attempt_at"))
 
     def replay(self, webhook_id: str, delivery_id: str) -> DeliveryView:
-        """Has a message sent again, under the same ``webhook-id``."""
+        """Has a message sent again, under the same ``webhook-id``.
+
+        Example:
+            >>> m.webhooks.replay(hook.id, message.id)
+        """
         return self._send(DeliveryView, "POST", webhook_id, "deliveries", delivery_id, "replay", repeatable=True)
 
     def _send(self, model: type[T], method: str, *parts: str, **how: Any) -> T:

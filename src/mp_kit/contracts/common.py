@@ -26,6 +26,14 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
+    def __dir__(self) -> list[str]:
+        """Fields and methods of ours for tab completion, without the thirty names that pydantic adds to them."""
+        return sorted((set(super().__dir__()) - _PYDANTICS) | _KEPT)
+
+
+_KEPT = {"model_copy", "model_dump", "model_dump_json"}
+_PYDANTICS = {name for name in dir(BaseModel) if not name.startswith("__")}
+
 
 _BARE_NUMBER = re.compile(r"^\s*[-+]?[\d_]*\.?\d+\s*$")
 

@@ -33,7 +33,7 @@ class ScoreBasis(Model):
     timeframe: Timeframe
     horizon: int = Field(gt=0, description="Bars that a signal is held.")
     bars_per_year: float | None = Field(
-        description="Of this market, counted in the round; annualises the Sharpe ratio."
+        default=None, description="Of this market, counted in the round; annualises the Sharpe ratio."
     )
     cost: float = Field(ge=0, description="Cost of trading one unit of capital, as a share.")
     signals: int = Field(description="First statements about a bar that were not late.")
@@ -57,7 +57,7 @@ class ScoreCard(Model):
     sharpe: Measured = Field(description="Annual.")
     psr: Measured = Field(description="Probability that the true Sharpe ratio is above 0.")
     dsr: Measured = Field(description="The same against the best of so many worthless tries.")
-    tries: int | None = Field(description="Counted by the marketplace; null where nobody counted.")
+    tries: int | None = Field(default=None, description="Counted by the marketplace; null where nobody counted.")
     min_track_record: Measured = Field(description="Bars after which the PSR would be 95 %.")
     max_drawdown: Measured
     turnover: Measured = Field(description="Mean change of position a bar, in units of the capital.")

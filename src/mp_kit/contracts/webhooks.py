@@ -23,12 +23,18 @@ class WebhookEventType(StrEnum):
     DEPLOYMENT_OFFLINE = "deployment.offline"  # one of the vendor's deployments fell silent
     POLL_PAUSED = "deployment.poll_paused"  # calls of one of the vendor's deployments failed too often in a row
     POLL_RESUMED = "deployment.poll_resumed"  # the first call that went well again
+    REPORT_FINISHED = "report.finished"  # to those whose eyes the report is for
     PING = "ping"  # a test, sent to the one endpoint that asked for it
 
     @property
     def is_public(self) -> bool:
-        """Whether it goes to everybody who wants it, and to the operator's endpoints."""
+        """Whether it goes to everybody who wants it."""
         return self in {WebhookEventType.CONSENSUS_UPDATED, WebhookEventType.ROUND_PUBLISHED}
+
+    @property
+    def is_for_operators(self) -> bool:
+        """Whether an endpoint of the operator's may want it."""
+        return self.is_public or self is WebhookEventType.REPORT_FINISHED
 
     @property
     def can_be_wanted(self) -> bool:

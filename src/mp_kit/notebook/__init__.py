@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from mp_kit.client.html import card, log_lines, progress_bar, table
+from mp_kit.notebook.measured import plot_measured
 from mp_kit.notebook.plots import plot_bars
 
-__all__ = ["card", "log_lines", "plot_bars", "progress_bar", "table"]
+__all__ = ["card", "log_lines", "plot_bars", "plot_measured", "progress_bar", "table"]

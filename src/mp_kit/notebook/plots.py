@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mp_kit.client.run_plot import new_axes
+from mp_kit.client import plot_style
 from mp_kit.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -42,17 +42,16 @@ def plot_bars(
         MissingExtraError: matplotlib is not installed.
     """
     series = _by_symbol(frame, column)
-    ax = new_axes() if ax is None else ax
+    ax = plot_style.new_axes() if ax is None else ax
     for symbol, line in series.items():
         thin = line.iloc[:: max(1, len(line) // MOST_POINTS)]
         ax.plot(thin.index.to_numpy(), thin.to_numpy(), linewidth=1, label=symbol or column)
     if signals is not None:
         _mark(ax, series, signals)
-    ax.set_title(title)
+    plot_style.title(ax, title)
     ax.set_ylabel(column)
-    ax.grid(visible=True, alpha=0.3)
     if len(series) > 1 or signals is not None:
-        ax.legend(frameon=False)
+        plot_style.legend(ax)
     return ax
 
 
@@ -83,7 +82,7 @@ def _need(frame: pd.DataFrame, column: str) -> None:
 def _mark(ax: Axes, series: dict[str, pd.Series[Any]], signals: pd.DataFrame) -> None:
     _need(signals, "decision")
     timed = _timed(signals)
-    for decision, marker, colour in (("BUY", "^", "tab:green"), ("SELL", "v", "tab:red")):
+    for decision, marker, colour in (("BUY", "^", plot_style.GREEN), ("SELL", "v", plot_style.RED)):
         times, prices = _points(series, timed[timed["decision"] == decision])
         ax.scatter(times, prices, marker=marker, color=colour, s=28, zorder=3, label=decision)
 

@@ -1,7 +1,7 @@
 """The Prefect worker of ``mp up``: ``python -m mp_kit.server.engine_worker --pool mp --ready FILE``.
 
-1. It imports Prefect while the API is still starting, then makes the work pool and the deployments, then works: one
-   process, because each import of Prefect costs seconds.
+1. It imports Prefect while the API is still starting, then makes the work pool, the deployments and the automations,
+   then works: one process, because each import of Prefect costs seconds.
 2. The ready file appears when all flows are deployed and the worker polls.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import time
 from datetime import UTC, datetime
@@ -33,12 +34,14 @@ from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
 from mp_kit.errors import TimeoutExceededError
-from mp_kit.server import bundle, redaction
+from mp_kit.server import automations, bundle, redaction
 from mp_kit.server.mirror import SHOWN_TAG
+from mp_kit.server.prefect_api import PrefectApi
 
 _BEGAN = datetime.now(UTC)
 _API_SECONDS = 120.0
 _POLL_SECONDS = 0.1
+_BESIDE_THE_TIME = ("slug", "parameters")
 RUN_DIRECTLY = ("train", "deliver-webhooks")
 """Deployments whose schedule stays off, because `mp up` runs the flow as a process of its own."""
 
@@ -58,10 +61,19 @@ def main() -> None:
     with get_client(sync_client=True) as client:
         _await_api(client)
         _crash_the_dead(client)
-        _ensure_pool(client, chosen.pool)
+        _ensure_pool(client, chosen.pool, root)
         for entry, flow in flows:
             deploy(client, entry, flow, root)
+    _automate(str(get_current_settings().api.url))
     asyncio.run(_work(chosen.pool, chosen.ready))
+
+
+def _automate(url: str) -> None:
+    prefect = PrefectApi(url)
+    try:
+        automations.ensure(prefect, block=os.environ.get("MP_NOTIFY_BLOCK"))
+    finally:
+        prefect.close()
 
 
 def definitions(root: Path) -> list[dict[str, Any]]:
@@ -103,7 +115,9 @@ def deploy(client: SyncPrefectClient, entry: dict[str, Any], flow: Any, root: Pa
 
 
 def _schedule(fields: dict[str, Any], name: str) -> DeploymentScheduleCreate:
-    return DeploymentScheduleCreate(schedule=construct_schedule(**fields), active=name not in RUN_DIRECTLY)
+    when = {key: value for key, value in fields.items() if key not in _BESIDE_THE_TIME}
+    beside = {key: fields[key] for key in _BESIDE_THE_TIME if key in fields}
+    return DeploymentScheduleCreate(schedule=construct_schedule(**when), active=name not in RUN_DIRECTLY, **beside)
 
 
 def _crash_the_dead(client: SyncPrefectClient) -> None:
@@ -136,8 +150,8 @@ def _is_ours(client: SyncPrefectClient) -> bool:
     return str(home) == str(get_current_settings().home)
 
 
-def _ensure_pool(client: SyncPrefectClient, name: str) -> None:
-    template = ProcessWorker.get_default_base_job_template()
+def _ensure_pool(client: SyncPrefectClient, name: str, root: Path) -> None:
+    template = json.loads((root / "deployments" / "pools" / "process.json").read_text(encoding="utf-8"))
     try:
         client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
     except ObjectAlreadyExists:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.hosting import Hosts
 from mp_kit.server.providers.identity import IdentityProvider
+from mp_kit.server.providers.mail import Mailer
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.providers.webhook_post import Poster
 from mp_kit.server.services.tokens import TokenBook
@@ -32,6 +33,7 @@ class House:
         probes: Ask other services whether they take a credential.
         providers: Where trainings run, by name.
         poster: Sends webhooks.
+        mailer: Sends mails to the operator, where that is configured.
         hosts: Where deployments' servers run, by provider and kind.
         github: Where vendors sign in besides with a key; None where the operator has no OAuth app there.
         on_close: Gives back what else is held open.
@@ -46,6 +48,7 @@ class House:
     probes: Probes
     providers: Mapping[str, Provider] = field(default_factory=dict)
     poster: Poster = field(default_factory=Poster)
+    mailer: Mailer | None = None
     hosts: Hosts = field(default_factory=dict)
     github: IdentityProvider | None = None
     on_close: tuple[Callable[[], None], ...] = ()

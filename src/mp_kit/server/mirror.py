@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from mp_kit.errors import MarketplaceError, NotFoundError
+from mp_kit.server.automations import RUN_FAILED
 from mp_kit.server.prefect_api import PrefectApi
 from mp_kit.server.redaction import redact
 from mp_kit.server.services import runs
@@ -94,6 +96,8 @@ class Mirror:
             self._set_state(flow_run_id, run)
         if State(run.state) in {State.SUCCEEDED, State.FAILED, State.CANCELLED}:
             self._artifact(flow_run_id, run, "result", "table", json.dumps([_result(run)], default=str))
+        if State(run.state) is State.FAILED:
+            self._prefect.send("POST", "/events", [_failed(run, flow_run_id)])
         with self._db.begin() as tx:
             mirrors.shown(tx, run.id, flow_run_id, run.state)
 
@@ -147,6 +151,19 @@ class Mirror:
             answer = self._prefect.send("POST", "/flow_runs/filter", {"flow_runs": wanted, "limit": _PAGE})
             found += [str(each["id"]) for each in answer]
         return found
+
+
+def _failed(run: Row[Any], flow_run_id: str) -> dict[str, Any]:
+    """What automations hear; sent twice it is one event, by its id."""
+    name = {"prefect.resource.id": f"mp.run.{run.id}", "prefect.resource.name": run.id}
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{RUN_FAILED}/{run.id}")),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": RUN_FAILED,
+        "resource": {**name, "mp.run.task": run.task, "mp.run.provider": run.provider, "mp.vendor": run.vendor},
+        "related": [{"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": "flow-run"}],
+        "payload": {"failure": redact(run.failure or "")},
+    }
 
 
 def _spec(run: Row[Any], page: str) -> str:

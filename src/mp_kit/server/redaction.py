@@ -10,27 +10,16 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import traceback
 from urllib.parse import quote
+
+from mp_kit.masking import mask
 
 __all__ = ["LOGGERS", "RedactionFilter", "install", "redact", "remember"]
 
 LOGGERS = ("", "mp_kit", "prefect", "prefect.flow_runs", "prefect.task_runs", "uvicorn", "uvicorn.error", "litestar")
 """The loggers whose records pass the filter; the empty name is the root."""
-
-_HIDDEN = r"\1***"
-_RULES = (
-    (re.compile(r"\b(whsec_)[A-Za-z0-9+/=]{6,}"), _HIDDEN),  # base64
-    (re.compile(r"\b((?:vk|sit|ac|whsec)_)[A-Za-z0-9_\-.]{6,}"), _HIDDEN),
-    (re.compile(r"\b((?:hf|rpa)_)[A-Za-z0-9]{20,}"), _HIDDEN),  # Hugging Face, RunPod
-    (re.compile(r"\b(gh[opsur]_)[A-Za-z0-9_]{20,}"), _HIDDEN),  # GitHub
-    (re.compile(r"\b(eyJ)[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"), _HIDDEN),
-    (re.compile(r"(?i)((?:x-amz-(?:signature|credential|security-token)|signature)(?:=|%3D))[^&\s\"'<>]+"), _HIDDEN),
-    (re.compile(r"(?i)(\bbearer\s+)[A-Za-z0-9_\-.=+/]{6,}"), _HIDDEN),
-    (re.compile(r"(?i)(\b[a-z][a-z0-9+.\-]*://[^\s/:@]*:)[^\s/@]+(?=@)"), _HIDDEN),
-)
 
 
 def redact(text: str) -> str:
@@ -42,10 +31,7 @@ def redact(text: str) -> str:
     Returns:
         The text with each secret's tail as ``***``.
     """
-    text = _KNOWN.redact(text)
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
-    return text
+    return mask(_KNOWN.redact(text))
 
 
 def remember(*values: str) -> None:

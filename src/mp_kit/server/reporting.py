@@ -4,7 +4,10 @@
    kernel starts. papermill itself would only warn.
 2. papermill runs in a process of its own, which is killed with its kernel when the time is over: no kernel, however
    stuck, holds up the flow.
-3. papermill writes the notebook after every cell: what was computed until a failure is kept.
+3. papermill writes the notebook after every cell: what was computed until a failure is kept. A kernel that dies is
+   noticed within seconds.
+4. A notebook says in its metadata whose eyes it is for: ``{"mp": {"audience": "public"}}``; the operator's by default.
+   One for vendors has a parameter ``vendor``.
 """
 
 from __future__ import annotations
@@ -22,13 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from mp_kit.errors import InvalidInputError, NotFoundError
-from mp_kit.server import leftovers
+from mp_kit.server import leftovers, report_pages
 from mp_kit.server.redaction import redact
+from mp_kit.server.services.reports import Audience
 from mp_kit.server.spawning import tail
 
-__all__ = ["Made", "declared", "find", "make", "validate"]
+__all__ = ["VENDOR", "Kind", "Made", "declared", "find", "kind_of", "make", "names", "validate"]
+
+VENDOR = "vendor"
+"""The parameter that says which vendor a report is about."""
 
 _MARK = "MP_REPORT_PROCESS"
+_DEAD = "DeadKernelError"
+_PICTURES = {"image/png", "image/jpeg", "image/gif"}  # base64; SVG is text
 
 
 @dataclass(frozen=True)
@@ -39,11 +48,26 @@ class Made:
         notebook: The executed notebook, whole or up to its failure; redacted. None when not even that was written.
         html: The same as HTML.
         failure: Why it failed; None when it did not.
+        plot: The first plot that it drew, as PNG.
     """
 
     notebook: Path | None
     html: Path | None
     failure: str | None
+    plot: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a notebook says of itself.
+
+    Args:
+        title: Its first heading.
+        audience: Whose eyes its reports are for.
+    """
+
+    title: str
+    audience: Audience
 
 
 def find(folder: Path, name: str) -> Path:
@@ -52,10 +76,30 @@ def find(folder: Path, name: str) -> Path:
     Raises:
         NotFoundError: There is none of that name.
     """
-    known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    known = names(folder)
     if name not in known:
         raise NotFoundError(f"There is no report {name!r}.", hint=f"There are: {', '.join(known) or 'none'}.")
-    return known[name]
+    return folder / f"{name}.ipynb"
+
+
+def names(folder: Path) -> list[str]:
+    """The reports that there are notebooks for."""
+    return sorted(path.stem for path in folder.glob("*.ipynb"))
+
+
+def kind_of(notebook: Path) -> Kind:
+    """What a notebook says of itself.
+
+    Raises:
+        InvalidInputError: It names an audience that there is none of, or is for vendors and takes no ``vendor``.
+    """
+    read = _read(notebook)
+    said = read.metadata.get("mp", {}).get("audience", Audience.OPERATOR.value)
+    if said not in set(Audience):
+        raise InvalidInputError(f"{notebook.name} is for {said!r}.", hint=f"Say one of {', '.join(Audience)}.")
+    if said == Audience.VENDOR and VENDOR not in declared(notebook):
+        raise InvalidInputError(f"{notebook.name} is for a vendor and has no parameter `{VENDOR}`.")
+    return Kind(report_pages.heading(read) or notebook.stem, Audience(said))
 
 
 def declared(notebook: Path) -> dict[str, bool]:
@@ -102,7 +146,7 @@ def validate(notebook: Path, parameters: Mapping[str, Any]) -> None:
         )
 
 
-def make(notebook: Path, parameters: Mapping[str, Any], folder: Path, *, seconds: float) -> Made:
+def make(notebook: Path, parameters: Mapping[str, Any], folder: Path, *, seconds: float, title: str = "") -> Made:
     """Runs a notebook and renders it.
 
     Args:
@@ -110,6 +154,7 @@ def make(notebook: Path, parameters: Mapping[str, Any], folder: Path, *, seconds
         parameters: Values for its ``parameters`` cell.
         folder: An empty folder for what it makes.
         seconds: Wall-clock limit.
+        title: Of the HTML.
 
     Raises:
         InvalidInputError: The parameters do not fit.
@@ -119,8 +164,9 @@ def make(notebook: Path, parameters: Mapping[str, Any], folder: Path, *, seconds
     failure = _execute(notebook, executed, parameters, seconds)
     if not executed.exists():
         return Made(None, None, failure or "papermill left no notebook.")
-    _redact_outputs(executed)
-    return Made(executed, _render(executed), failure)
+    plot = _redact_outputs(executed)
+    html = report_pages.render(executed, title=title or notebook.stem, failure=failure)
+    return Made(executed, html, failure, plot)
 
 
 def _execute(notebook: Path, executed: Path, parameters: Mapping[str, Any], seconds: float) -> str | None:
@@ -156,7 +202,13 @@ def _execute(notebook: Path, executed: Path, parameters: Mapping[str, Any], seco
             return f"It was still running after {seconds:g} s and was stopped."
         finally:
             _kill(process, mark)
-    return None if code == 0 else redact(tail(log, 12)) or f"papermill ended with exit status {code}."
+    return None if code == 0 else _reason(redact(tail(log, 12)), code)
+
+
+def _reason(told: str, code: int) -> str:
+    if _DEAD in told:
+        return "Its kernel died: it was killed, or the machine ran out of memory."
+    return told or f"papermill ended with exit status {code}."
 
 
 def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
@@ -174,7 +226,8 @@ def _read(path: Path) -> Any:
     return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call] # it ships no types
 
 
-def _redact_outputs(path: Path) -> None:
+def _redact_outputs(path: Path) -> bytes | None:
+    """Redacts a notebook in place; gives its first plot."""
     import nbformat
 
     notebook = _read(path)
@@ -182,26 +235,14 @@ def _redact_outputs(path: Path) -> None:
         for output in cell.get("outputs", []):
             output.update(_redacted(output))
     nbformat.write(notebook, path)  # type: ignore[no-untyped-call] # it ships no types
+    return report_pages.first_plot(notebook)
 
 
 def _redacted(value: Any, kind: str = "") -> Any:
     if isinstance(value, str):
-        return value if kind.startswith("image/") else redact(value)
+        return value if kind in _PICTURES else redact(value)
     if isinstance(value, dict):
         return {name: _redacted(part, name) for name, part in value.items()}
     if isinstance(value, list):
         return [_redacted(part, kind) for part in value]
     return value
-
-
-def _render(executed: Path) -> Path:
-    from nbconvert import HTMLExporter
-
-    # People read the report; its code is in the notebook beside it.
-    exporter = HTMLExporter(
-        embed_images=True, exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True
-    )  # type: ignore[no-untyped-call] # it ships no types
-    body, _ = exporter.from_filename(str(executed))
-    html = executed.with_suffix(".html")
-    html.write_text(body, encoding="utf-8")
-    return html

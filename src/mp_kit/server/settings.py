@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from mp_kit.errors import SetupError
+from mp_kit.server.providers.mail import check_url
 
 SECRETS_FILE = "secrets.json"
 STATE_FILE = "state.json"
@@ -103,6 +104,9 @@ class Settings:
         github_client_secret: Its secret (MP_GITHUB_CLIENT_SECRET).
         github_url: Root of GitHub's pages (MP_GITHUB_URL).
         github_api_url: Root of its API (MP_GITHUB_API_URL); of an Enterprise server ``/api/v3`` below its pages.
+        smtp_url: ``smtp(s)://[user:password@]host[:port]``, where mails leave (MP_SMTP_URL).
+        report_email_to: Who gets reports and news of failed runs (MP_REPORT_EMAIL_TO, several with commas between).
+        report_email_from: The sender of mails (MP_REPORT_EMAIL_FROM); made of MP_SMTP_URL where left out.
     """
 
     home: Path
@@ -135,6 +139,9 @@ class Settings:
     github_client_secret: str = field(default="", repr=False)
     github_url: str = "https://github.com"
     github_api_url: str = "https://api.github.com"
+    smtp_url: str = field(default="", repr=False)
+    report_email_to: tuple[str, ...] = ()
+    report_email_from: str = ""
 
     @property
     def signing_seed_bytes(self) -> bytes:
@@ -207,6 +214,9 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         poll_calls_per_day=_count("MP_POLL_CALLS_PER_DAY", env, Settings.poll_calls_per_day),
         poll_seconds_per_day=_count("MP_POLL_SECONDS_PER_DAY", env, Settings.poll_seconds_per_day),
         **_github(env),
+        smtp_url=check_url(env["MP_SMTP_URL"]) if env.get("MP_SMTP_URL") else "",
+        report_email_to=tuple(env.get("MP_REPORT_EMAIL_TO", "").replace(",", " ").split()),
+        report_email_from=env.get("MP_REPORT_EMAIL_FROM", ""),
     )
 
 

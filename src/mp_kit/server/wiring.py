@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from mp_kit.contracts import ConnectionName
-from mp_kit.server import leftovers, redaction
+from mp_kit.server import clock, leftovers, redaction
 from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Provider
@@ -19,6 +20,7 @@ from mp_kit.server.providers.hosting import Host, Place
 from mp_kit.server.providers.inference import Asker
 from mp_kit.server.providers.local import LocalProvider
 from mp_kit.server.providers.local_hosting import LocalHost
+from mp_kit.server.providers.mail import Mailer
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.providers.runpod import RunPodProvider
 from mp_kit.server.providers.runpod_hosting import RunPodHost
@@ -68,6 +70,7 @@ def build(settings: Settings) -> House:
         probes=Probes(settings.runpod_url, settings.huggingface_url, settings.wandb_url),
         providers=providers,
         poster=Poster(AddressGuard(allow_private=settings.webhook_allow_private)),
+        mailer=_mailer(settings),
         hosts=hosts,
         github=_github(settings) if settings.github_client_id else None,
         on_close=(runpod.close, endpoints.close, pods.close),
@@ -92,6 +95,7 @@ def _runpod(settings: Settings, signer: Signer, keys: Callable[[str], str]) -> R
         api_url=settings.base_url,
         env=_addresses(settings),
         settle_seconds=settings.runpod_settle_seconds,
+        clock=clock.now,
     )
 
 
@@ -99,7 +103,15 @@ def _runpod_hosts(settings: Settings, prefix: str, keys: Callable[[str], str]) -
     image, api_url, settle = settings.trainer_image, settings.base_url, settings.runpod_settle_seconds
     base_url, proxy_url = settings.runpod_url, settings.runpod_proxy_url
     return (
-        RunPodHost(keys, image=image, prefix=prefix, base_url=base_url, api_url=api_url, settle_seconds=settle),
+        RunPodHost(
+            keys,
+            image=image,
+            prefix=prefix,
+            base_url=base_url,
+            api_url=api_url,
+            settle_seconds=settle,
+            clock=clock.now,
+        ),
         PodHost(
             keys,
             image=image,
@@ -108,6 +120,7 @@ def _runpod_hosts(settings: Settings, prefix: str, keys: Callable[[str], str]) -
             proxy_url=proxy_url,
             api_url=api_url,
             settle_seconds=settle,
+            clock=clock.now,
         ),
     )
 
@@ -120,6 +133,13 @@ def _github(settings: Settings) -> GitHub:
         url=settings.github_url,
         api_url=settings.github_api_url,
     )
+
+
+def _mailer(settings: Settings) -> Mailer | None:
+    """Both a server and a receiver, or no mail."""
+    if not settings.smtp_url or not settings.report_email_to:
+        return None
+    return Mailer(settings.smtp_url, settings.report_email_to, settings.report_email_from)
 
 
 def _mark() -> dict[str, str]:
@@ -167,6 +187,7 @@ def make_poller(house: House, *, call_seconds: float) -> Poller:
 
 def _hide_secrets(settings: Settings) -> None:
     own = (settings.token_pepper, settings.jwt_secret, settings.signing_seed, settings.url_key, settings.service_key)
+    redaction.remember(unquote(urlsplit(settings.smtp_url).password or ""))
     redaction.remember(settings.master_key, *settings.retired_master_keys, settings.github_client_secret, *own)
 
 

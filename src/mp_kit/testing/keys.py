@@ -33,9 +33,13 @@ class KeyDesk:
         vendor: Whose.
         first: The secret of its first key.
         now: The clock.
+
+    Attributes:
+        sessions: When the sessions end that were opened with a key; the end of any key ends them all.
     """
 
     def __init__(self, vendor: Vendor, first: str, now: Callable[[], datetime]) -> None:
+        self.sessions: dict[str, datetime] = {}
         self._vendor = vendor
         self._now = now
         self._keys: dict[str, ApiKey] = {}
@@ -43,13 +47,21 @@ class KeyDesk:
         self._add(first, KeyRequest())
 
     def opens(self, token: str) -> bool:
-        """Whether a token is a key that lives."""
+        """Whether a token is a key that lives, or a session."""
+        return (self.ends_at(token) or self._now()) > self._now()
+
+    def id_of(self, token: str) -> str | None:
+        """The id of a key that lives."""
+        return self._ids.get(token) if self.opens(token) else None
+
+    def ends_at(self, token: str) -> datetime | None:
+        """When a key or a session ends; None where it is unknown."""
         key_id = self._ids.get(token)
-        return key_id is not None and self._keys[key_id].ends_at > self._now()
+        return self.sessions.get(token) if key_id is None else self._keys[key_id].ends_at
 
     def all(self, token: str) -> list[ApiKey]:
         """Each of them; ``is_this`` marks the one that asks."""
-        own = self._ids[token]
+        own = self._ids.get(token)
         return [self._seen(key).model_copy(update={"is_this": key.id == own}) for key in self._keys.values()]
 
     def create(self, wanted: KeyRequest) -> IssuedKey:
@@ -67,7 +79,7 @@ class KeyDesk:
 
     def revoke(self, key_id: str, *, force: bool) -> RevokedKeys:
         """Ends one."""
-        if self._seen(self._get(key_id)).status not in {KeyStatus.LIVING, KeyStatus.ENDING}:
+        if self._seen(self.get(key_id)).status not in {KeyStatus.LIVING, KeyStatus.ENDING}:
             return RevokedKeys(revoked=[])
         living = [key.id for key in self._keys.values() if self._seen(key).status == KeyStatus.LIVING]
         if living in ([key_id], []) and not force:
@@ -114,17 +126,19 @@ class KeyDesk:
         return key.model_copy(update={"status": status})
 
     def _living(self, key_id: str) -> ApiKey:
-        key = self._get(key_id)
+        key = self.get(key_id)
         if key.ends_at <= self._now():
             raise errors.ConflictError("This key has ended.")
         return key
 
-    def _get(self, key_id: str) -> ApiKey:
+    def get(self, key_id: str) -> ApiKey:
+        """One of them."""
         if key_id not in self._keys:
             raise errors.NotFoundError("There is no such key.")
         return self._keys[key_id]
 
     def _end(self, key_id: str) -> None:
+        self.sessions.clear()
         self._keys[key_id] = self._keys[key_id].model_copy(update={"ends_at": self._now()})
 
 

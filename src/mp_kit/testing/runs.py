@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from mp_kit import errors
@@ -15,6 +16,8 @@ from mp_kit.contracts import (
     Estimate,
     LogLine,
     MachineOffer,
+    Provider,
+    RunEnvironment,
     RunEvent,
     RunLogs,
     RunStatus,
@@ -71,6 +74,14 @@ class RunDesk:
         hours = wanted.budget.max_hours or 4.0
         return Estimate(provider=wanted.provider, max_hours=hours, worst_case_usd=0, offers=[offer], committed_usd=0)
 
+    def get(self, run_id: str) -> TrainingRun:
+        """A run as it was last seen."""
+        return self._find(run_id)[0]
+
+    def files(self, run_id: str) -> list[ArtifactFile]:
+        """What a run has given."""
+        return self.get(run_id).artifacts.files or []
+
     def look(self, run_id: str) -> TrainingRun:
         """A look at a run, which moves it on."""
         run, looks = self._find(run_id)
@@ -84,11 +95,13 @@ class RunDesk:
         return run
 
     def _artifacts(self) -> Artifacts:
-        content = json.dumps({"model": "fake"}).encode()
+        contents = {"model.onnx": b"no model", "model_card.json": json.dumps({"model": "fake"}).encode()}
+        return Artifacts(files=[self._artifact(name, content) for name, content in contents.items()])
+
+    def _artifact(self, name: str, content: bytes) -> ArtifactFile:
         digest = hashlib.sha256(content).hexdigest()
         self._shelf.files.setdefault(digest, content)
-        file = ArtifactFile(name="model.json", size_bytes=len(content), sha256=digest, url=self._shelf.url(digest))
-        return Artifacts(files=[file])
+        return ArtifactFile(name=name, size_bytes=len(content), sha256=digest, url=self._shelf.url(digest))
 
     def looks(self) -> list[TrainingRun]:
         """A look at all runs."""
@@ -101,6 +114,17 @@ class RunDesk:
             run = run.model_copy(update={"status": RunStatus.CANCELLED, "state": "cancelled"})
         self._runs[run_id] = (run, looks)
         return run
+
+    def environment(self, run_id: str) -> RunEnvironment:
+        """What a byoc run's job would need; the fake takes no reports with its token."""
+        run, _ = self._find(run_id)
+        if run.provider is not Provider.BYOC:
+            raise errors.ConflictError(f"Run {run_id} runs on {run.provider.value}: its environment is not handed out.")
+        if run.status.is_final:
+            raise errors.ConflictError(f"Run {run_id} is {run.status.value}: there is nothing left to run.")
+        env = {"MP_API_URL": self._url, "MP_RUN_TOKEN": f"fake.run.{secrets.token_hex(8)}"}
+        env |= {"ROUND_ID": run.round_id or "", "TASK": run.task or ""}
+        return RunEnvironment(run_id=run_id, env=env, deadline=self._now() + timedelta(hours=1))
 
     def logs(self, run_id: str, after: int) -> RunLogs:
         """One line per look."""

@@ -2,110 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
-
-from mp_kit import errors
 from mp_kit.chains import columns_of
-from mp_kit.contracts import Decision, ReceiptStatus, Signal, SignalReceipt, SignalWrite, StoreResult, translate
+from mp_kit.contracts import Signal, SignalWrite, StoreResult, translate
 from mp_kit.contracts.receipts import BatchReceipt, ReceiptBody
-from mp_kit.contracts.signal_rules import MAX_ROWS, check_future, extra_json
 from mp_kit.receipts import GENESIS, issue, payload_sha256, rows_sha256
 from mp_kit.signing import Signer
+from mp_kit.testing.ledger import Ledger, Place
+from mp_kit.testing.routing import Bearer
 
-GRACE = timedelta(minutes=5)
 
-
-class SignalBook:
+class SignalBook(Ledger[SignalWrite, Signal]):
     """All stored signals by identity.
 
     Args:
-        vendor_id: Whose they are.
         now: The clock.
         signer: Signs the receipts.
 
     Attributes:
-        signals: The stored signals by identity.
         receipts: The chain of each deployment.
     """
 
-    def __init__(self, vendor_id: str, now: Callable[[], datetime], signer: Signer) -> None:
-        self._vendor_id = vendor_id
-        self._now = now
+    mark = "sig"
+
+    def __init__(self, now: Callable[[], datetime], signer: Signer) -> None:
+        super().__init__(now)
         self._signer = signer
-        self._batches = 0
-        self.signals: dict[tuple[Any, ...], Signal] = {}
         self.receipts: dict[str, list[BatchReceipt]] = {}
 
-    def store(self, body: Any, deployment_id: str, *, atomic: bool) -> StoreResult:
-        """Stores a batch; atomic: all rows or none."""
-        rows = body if isinstance(body, list) else [body]
-        if not 1 <= len(rows) <= MAX_ROWS:
-            raise errors.InvalidInputError(f"A batch has 1 to {MAX_ROWS} signals; this one has {len(rows)}.")
-        self._batches += 1
-        before, now = dict(self.signals), self._now()
-        try:
-            receipts = [self._store_one(index, row, deployment_id, now) for index, row in enumerate(rows)]
-            if atomic and any(r.status in {ReceiptStatus.CONFLICT, ReceiptStatus.REJECTED} for r in receipts):
-                raise errors.InvalidInputError("Not all rows can be stored, so none was.")
-        except errors.MarketplaceError:
-            self.signals = before
-            raise
-        counts = [sum(receipt.status is status for receipt in receipts) for status in ReceiptStatus]
-        accepted, duplicates, conflicts, rejected = counts
-        return StoreResult(
-            accepted=accepted,
-            duplicates=duplicates,
-            conflicts=conflicts,
-            rejected=rejected,
-            receipts=receipts,
-            batch_receipt=self._sign(deployment_id, now) if accepted else None,
-        )
+    @property
+    def signals(self) -> dict[tuple[Any, ...], Signal]:
+        """The stored signals by identity."""
+        return self.stored
 
-    def _store_one(self, index: int, row: Any, deployment_id: str, now: datetime) -> SignalReceipt:
-        try:
-            sent = SignalWrite.model_validate(dict(translate(row)))
-            check_future(sent.bar_time, now)
-            extra_json("rationale", sent.rationale)
-            extra_json("metadata", sent.metadata)
-        except ValidationError as error:
-            return SignalReceipt(index=index, status=ReceiptStatus.REJECTED, error=error.errors()[0]["msg"])
-        except (ValueError, TypeError) as error:
-            return SignalReceipt(index=index, status=ReceiptStatus.REJECTED, error=str(error))
-        claims = {(sent.vendor_id, self._vendor_id), (sent.deployment_id, deployment_id)}
-        if any(claim not in {None, truth} for claim, truth in claims):
-            raise errors.AttributionError(f"Row {index} claims another vendor or deployment than the token's.")
-        key = (deployment_id, sent.symbol, sent.timeframe, sent.bar_time, sent.model_version)
-        known = self.signals.get(key)
-        if known is not None:
-            same = (known.decision, known.confidence) == (Decision(sent.decision), sent.confidence)
-            status = ReceiptStatus.DUPLICATE if same else ReceiptStatus.CONFLICT
-            return SignalReceipt(index=index, status=status, signal_id=known.signal_id)
-        late = now > sent.bar_time + timedelta(seconds=sent.timeframe.seconds) + GRACE
-        facts = {"signal_id": f"sig_{self._batches:x}_{index}", "received_at": now, "late": late}
-        owner = {"vendor_id": self._vendor_id, "deployment_id": deployment_id, "event_time": sent.bar_time}
-        self.signals[key] = Signal.model_validate(sent.model_dump() | facts | owner)
-        return SignalReceipt(
-            index=index, status=ReceiptStatus.ACCEPTED, signal_id=facts["signal_id"], late=late or None
-        )
+    def read(self, row: Any) -> SignalWrite:
+        """Any of the three dialects."""
+        return SignalWrite.model_validate(dict(translate(row)))
 
-    def _sign(self, deployment_id: str, now: datetime) -> BatchReceipt:
-        batch = f"{self._batches:x}"
+    def keep(self, said: SignalWrite, place: Place) -> Signal:
+        """With whose it is; the token's model stands in for one that was not named."""
+        facts = {"signal_id": place.id, "received_at": place.received_at, "late": place.late}
+        owner = {"vendor_id": place.who.vendor_id, "deployment_id": place.who.deployment_id}
+        owner |= {"model_id": said.model_id or place.who.model_id}
+        return Signal.model_validate(said.model_dump() | facts | owner | {"event_time": said.bar_time})
+
+    def known(self, stored: Signal, said: SignalWrite) -> tuple[str, bool]:
+        """Decision and confidence are what must agree."""
+        return stored.signal_id, (stored.decision, stored.confidence) == (said.decision, said.confidence)
+
+    def push(self, rows: Sequence[Any], who: Bearer, *, atomic: bool = False, dry: bool = False) -> StoreResult:
+        """Stores a batch and signs what it added; dry: all of it, and takes it back."""
+        before = dict(self.stored), {name: list(chain) for name, chain in self.receipts.items()}
+        done = self.store(rows, who, atomic=atomic)
+        if done.accepted:
+            done = done.model_copy(update={"batch_receipt": self._sign(who)})
+        if dry:
+            self.stored, self.receipts = before
+        return done
+
+    def said(self, fits: Callable[[Signal], bool]) -> list[Signal]:
+        """Stored signals, the newest bar first."""
+        return sorted(filter(fits, self.stored.values()), key=lambda signal: signal.event_time, reverse=True)
+
+    def chains(self, deployment_id: str | None) -> list[BatchReceipt]:
+        """Receipts of a deployment, or of all, each from its first one."""
+        chains = [chain for name, chain in sorted(self.receipts.items()) if deployment_id in {None, name}]
+        return [receipt for chain in chains for receipt in chain]
+
+    def _sign(self, who: Bearer) -> BatchReceipt:
+        batch, deployment_id = f"{self._batches:x}", who.deployment_id or ""
         mark = f"sig_{batch}_"
-        added = [signal for signal in self.signals.values() if signal.signal_id.startswith(mark)]
+        added = [signal for signal in self.stored.values() if signal.signal_id.startswith(mark)]
         rows = {int(signal.signal_id.removeprefix(mark)): signal for signal in added}
         chain = self.receipts.setdefault(deployment_id, [])
         body = ReceiptBody(
             deployment_id=deployment_id,
-            vendor_id=self._vendor_id,
+            vendor_id=who.vendor_id,
             seq=len(chain) + 1,
             batch=batch,
             rows=len(rows),
             rows_sha256=rows_sha256(columns_of(rows)),
-            received_at=now,
+            received_at=added[0].received_at,
             previous=payload_sha256(chain[-1].payload) if chain else GENESIS,
         )
         chain.append(issue(self._signer, body))

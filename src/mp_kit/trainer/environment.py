@@ -13,7 +13,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -59,9 +59,11 @@ class JobEnv:
         task: For which task.
         files: The round's files.
         folder: Where the job keeps its files; survives a restart of the container.
-        deadline: When the job has to be over, whatever happens; None if only the spec's budget bounds it.
+        deadline: When the job has to be over, whatever happens, in the machine's time; None if only the spec's budget
+            bounds it.
         secrets: Values that must never show up in a log.
         machine_ref: The provider's id of the machine that this is, where the provider tells it.
+        ahead: How far the marketplace's time is ahead of the machine's: MP_CLOCK_SHIFT, which only a sandbox sets.
     """
 
     run_id: str
@@ -75,6 +77,11 @@ class JobEnv:
     deadline: datetime | None
     secrets: tuple[str, ...] = field(repr=False, default=())
     machine_ref: str | None = None
+    ahead: timedelta = timedelta(0)
+
+    def here(self, instant: datetime | None) -> datetime | None:
+        """An instant of the marketplace's in the machine's time."""
+        return None if instant is None else instant - self.ahead
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> JobEnv:
@@ -90,6 +97,8 @@ class JobEnv:
         api_url = _required(environ, "MP_API_URL")
         claims = token_claims(token)
         spec = _spec(_required(environ, "TRAINING_SPEC"))
+        ahead = _ahead(environ.get("MP_CLOCK_SHIFT") or "0")
+        deadline = _deadline(environ.get("MP_DEADLINE"), claims)
         return cls(
             run_id=str(claims["sub"]),
             api_url=api_url,
@@ -99,9 +108,10 @@ class JobEnv:
             task=_task(environ.get("TASK") or spec.task),
             files=_files(environ.get("DATASET_URLS") or json.dumps(spec.dataset_urls), api_url),
             folder=_folder(environ, str(claims["sub"])),
-            deadline=_deadline(environ.get("MP_DEADLINE"), claims),
+            deadline=None if deadline is None else deadline - ahead,
             secrets=tuple(environ[name] for name in _SECRETS if environ.get(name)),
             machine_ref=environ.get("RUNPOD_POD_ID") or None,
+            ahead=ahead,
         )
 
 
@@ -198,3 +208,10 @@ def _deadline(text: str | None, claims: Mapping[str, Any]) -> datetime | None:
     if isinstance(claims.get("exp"), int | float):
         ends.append(datetime.fromtimestamp(claims["exp"], UTC))
     return min(ends, default=None)
+
+
+def _ahead(text: str) -> timedelta:
+    try:
+        return timedelta(seconds=float(text))
+    except (ValueError, OverflowError):
+        raise SetupError(f"MP_CLOCK_SHIFT is {text!r}; it must be a number of seconds.") from None

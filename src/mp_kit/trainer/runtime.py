@@ -250,7 +250,7 @@ class Wrapper:
         return RunOutcome.model_validate({"status": status, "failure": told, "metrics": metrics, **facts})
 
     def _obey(self, orders: RunOrders) -> None:
-        self._watchdog.order(orders.deadline)
+        self._watchdog.order(self._env.here(orders.deadline))
         if orders.command == "stop":
             self.stop("the marketplace ordered it")
 

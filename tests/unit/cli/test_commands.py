@@ -175,7 +175,7 @@ def test_link_infra_then_push_and_heartbeat(mp: Mp, signed_in: FakeMarketplace, 
     assert ["EURUSD"] == [signal["symbol"] for signal in mp("signals", "list", "--json").data]
     assert "dep_1" == mp("link-infra").out.strip()
     assert mp("link-infra", "--print-token").out.splitlines()[1].startswith("sit_")
-    assert "dep_1" == signed_in._desk.all()[0].deployment_id
+    assert "dep_1" == signed_in.deployments.all()[0].deployment_id
 
 
 def test_signals_push_conflict_is_exit_7(mp: Mp, signed_in: FakeMarketplace, tmp_path: Path):  # noqa: ARG001 - the fixture signs in

@@ -146,3 +146,12 @@ def test_dev_needs_a_project(mp: Any):
     """Exit 5 with how to make one."""
     said = mp("dev", "--json")
     assert (5, True) == (said.code, "mp init" in said.error["hint"])
+
+
+def test_validate_writes_its_report(mp: Any, url: str, round_: FakeMarketplace, tmp_path: Path):  # noqa: ARG001 - the fixture signs in
+    """A table to read and a file to register with; a place that is none is exit 5."""
+    place = tmp_path / "report.json"
+    said = mp("validate", "--url", url, "--max-p95-ms", "60000", "--report", str(place))
+    assert (0, True) == (said.code, "valid:" in said.out)
+    assert ValidationReport.model_validate_json(place.read_text()).holds
+    assert 5 == mp("validate", "--url", url, "--max-p95-ms", "60000", "--report", str(tmp_path)).code

@@ -35,8 +35,9 @@ def test_progress_on_a_terminal_draws_on_stderr(monkeypatch: pytest.MonkeyPatch,
     assert "" == capsys.readouterr().out
 
 
-def test_progress_in_a_kernel_updates_html(monkeypatch: pytest.MonkeyPatch):
-    """The first and the last state are shown; in between not faster than an eye sees."""
+@pytest.mark.parametrize(("quiet", "drawn"), [(-1.0, True), (60.0, False)])
+def test_progress_in_a_kernel_updates_html(monkeypatch: pytest.MonkeyPatch, quiet: float, drawn: bool):
+    """What takes its time is drawn, not faster than an eye sees, and goes at the end; what is quick leaves nothing."""
     shown: list[str] = []
 
     class Handle:
@@ -45,12 +46,15 @@ def test_progress_in_a_kernel_updates_html(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(display, "in_kernel", lambda: True)
     monkeypatch.setattr(display, "live_html", Handle)
-    with display.progress("Pulling") as report:
-        for done in range(101):
-            report(done, 100, "<a>")
-    assert "100%" in shown[-1]
-    assert "&lt;a&gt;" in shown[-1]
-    assert 2 <= len(shown) <= 20
+    monkeypatch.setattr(display, "QUIET_SECONDS", quiet)
+    monkeypatch.setattr(display, "REFRESH_SECONDS", 0.0)
+    with display.progress("Pushing", unit="signals") as report:
+        for done in range(0, 2001, 1000):
+            report(done, 2000, "<a>")
+    assert drawn == bool(shown)
+    if drawn:
+        assert "Pushing: &lt;a&gt;, 2,000 of 2,000 signals" in shown[-2]
+        assert ("100%" in shown[-2], "") == (True, shown[-1])
 
 
 def test_in_kernel_is_false_in_a_plain_shell(monkeypatch: pytest.MonkeyPatch):

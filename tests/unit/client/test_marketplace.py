@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mp_kit.errors import (
     IdempotencyError,
     IntegrityError,
     InvalidInputError,
+    NetworkError,
     NotFoundError,
     SetupError,
     TimeoutExceededError,
@@ -82,9 +84,9 @@ def test_wait_timeout_leaves_the_run_going(market: Marketplace, fake: FakeMarket
 def test_download_verifies(market: Marketplace, fake: FakeMarketplace, tmp_path: Path):
     """Artifacts are as good as their hash."""
     run = market.train.start("signal").wait()
-    assert b'{"model": "fake"}' == run.download(tmp_path)[0].read_bytes()
+    assert [b"no model", b'{"model": "fake"}'] == [path.read_bytes() for path in run.download(tmp_path)]
     fake.shelf.files.update({digest: b"x" * len(content) for digest, content in fake.shelf.files.items()})
-    with pytest.raises(IntegrityError, match=r"model\.json"):
+    with pytest.raises(IntegrityError, match=r"model\.onnx"):
         run.download(tmp_path / "again")
     assert [] == list((tmp_path / "again").iterdir())
 
@@ -138,3 +140,50 @@ def test_deployment_rotation_ends_the_old_token(market: Marketplace):
     assert market.deployments.heartbeat(made.deployment_id, token=fresh).heartbeat_id
     with pytest.raises(Exception, match="missing, unknown or revoked"):
         market.deployments.heartbeat(made.deployment_id, token=made)
+
+
+def test_names_at_tab(market: Marketplace, fake: FakeMarketplace):
+    """Ids and names between brackets; asked once, and a failure offers nothing and is no error."""
+    market.models.register("trend", "signal", "1.0.0")
+    market.deployments.create("live", provider="byoc")
+    run = market.train.start("signal")
+    assert ["current", market.rounds.current().round_id] == market.rounds._ipython_key_completions_()
+    assert (["trend"], [run.run_id]) == (
+        market.models._ipython_key_completions_(),
+        market.train._ipython_key_completions_(),
+    )
+    fake.requests.clear()
+    market.train._ipython_key_completions_()
+    assert [] == fake.requests
+    fake.fail(NetworkError("No answer."), path="/api/deployments")
+    assert [] == market.deployments._ipython_key_completions_()
+    assert ["GET /api/deployments"] == fake.requests
+
+
+def test_brackets_find_by_name_and_id(market: Marketplace):
+    """As TAB offers them; what is not there is an error with the next step."""
+    market.models.register("trend", "signal", "1.0.0")
+    made = market.deployments.create("live", provider="byoc")
+    run = market.train.start("signal")
+    assert made.deployment_id == market.deployments["live"].deployment_id
+    assert made.deployment_id == market.deployments[made.deployment_id].deployment_id
+    assert ("trend", run.run_id) == (market.models["trend"].name, market.train[run.run_id].run_id)
+    with pytest.raises(NotFoundError, match="no model 'x'"):
+        _ = market.models["x"]
+    with pytest.raises(NotFoundError, match="catalogue has no"):
+        _ = market.catalog["x"]
+
+
+def test_desk_lists_its_verbs(market: Marketplace, fake: FakeMarketplace):
+    """Without asking anybody; no private name at TAB."""
+    shown = market.rounds._repr_html_()
+    assert "get(round_id)" in shown
+    assert "As manifest, with the bytes and the signature" in shown
+    assert ([], []) == (fake.requests, [name for name in dir(market.rounds) if re.match("_[a-z]", name)])
+
+
+def test_estimate_takes_what_start_takes(market: Marketplace):
+    """No request has to be built first; a misspelt option is told."""
+    assert 2 == market.train.estimate("signal", max_hours=2, hyperparams={"epochs": 1}).max_hours
+    with pytest.raises(InvalidInputError, match="'max_huors' is no option"):
+        market.train.estimate("signal", max_huors=2)

@@ -11,7 +11,7 @@ from mp_kit import errors
 
 def test_all_is_sorted_and_complete():
     """Each error class, and what a vendor starts from."""
-    public = {"Marketplace", "__version__", "connect", "contracts", "errors", "verify_webhook"}
+    public = {"Marketplace", "__version__", "connect", "contracts", "errors", "sandbox", "verify_webhook"}
     assert sorted(public | {name for name in errors.__all__ if name != "BY_CODE"}) == sorted(mp_kit.__all__)
     assert sorted(mp_kit.__all__) == mp_kit.__all__
 

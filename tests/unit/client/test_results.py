@@ -7,6 +7,7 @@ import pytest
 from mp_kit.client import html
 from mp_kit.client.results import Rows, plain_table, size
 from mp_kit.contracts import SigningKey
+from mp_kit.errors import InvalidInputError
 
 EVIL = "<script>alert('x')</script>"
 
@@ -15,8 +16,9 @@ def test_html_escapes_everything():
     """No text of others becomes markup, wherever it stands."""
     shown = html.table([{EVIL: EVIL}], title=EVIL) + html.card(EVIL, {EVIL: EVIL}) + html.log_lines([EVIL])
     shown += html.progress_bar(1, 2, EVIL)
+    shown += html.table([{EVIL: EVIL}] * 2, sorts=True).replace(html.SORTER, "")
     assert "<script" not in shown
-    assert 8 == shown.count("&lt;script&gt;")
+    assert 11 == shown.count("&lt;script&gt;")
 
 
 def test_html_sets_no_colour_of_its_own():
@@ -68,3 +70,44 @@ def test_plain_table_cuts_long_cells():
 def test_size_in_words():
     """Small ones exactly."""
     assert ("1,000 bytes", "1.5 MiB") == (size(1000), size(3 * 512 * 1024))
+
+
+def keys(*names: str) -> Rows[SigningKey]:
+    """A table of keys."""
+    return Rows([SigningKey(key_id=name, public_key="x" * at) for at, name in enumerate(names)], "Keys", ("key_id",))
+
+
+def test_rows_sort_by_shown_and_other_fields():
+    """By value, either way; the table stays one."""
+    rows = keys("b", "c", "a")
+    assert ["a", "b", "c"] == [key.key_id for key in rows.sort("key_id")]
+    assert ["a", "c", "b"] == [key.key_id for key in rows.sort("public_key", reverse=True)]
+    assert repr(keys("a", "b", "c")) == repr(rows.sort("key_id"))
+
+
+def test_rows_sort_puts_what_is_absent_last():
+    """Either way: nobody looks for what is not there."""
+    rows = Rows([{"n": None}, {"n": 2.5}, {"n": 10}], "Numbers", ("n",))
+    assert [2.5, 10, None] == [row["n"] for row in rows.sort("n")]
+    assert [10, 2.5, None] == [row["n"] for row in rows.sort("n", reverse=True)]
+
+
+def test_rows_sort_by_no_column():
+    """The error says which there are."""
+    with pytest.raises(InvalidInputError, match="'x' is no column") as caught:
+        keys("a").sort("x")
+    assert "key_id" in caught.value.hint
+
+
+def test_long_rows_show_their_head_and_say_so():
+    """A notebook does not drown; text() has all of them."""
+    rows = keys(*(f"k{number}" for number in range(250)))
+    assert (62, "190 more rows: .text(), .to_pandas()") == (len(repr(rows).splitlines()), repr(rows).splitlines()[-1])
+    assert 251 == len(rows.text().splitlines())
+    assert (101, True) == (rows._repr_html_().count("<tr>"), "150 more rows" in rows._repr_html_())
+
+
+def test_contracts_complete_without_pydantics_names():
+    """What TAB offers is the thing's own."""
+    offered = [name for name in dir(keys("a")[0]) if not name.startswith("_")]
+    assert ["algorithm", "key_id", "model_copy", "model_dump", "model_dump_json", "public_key"] == offered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,8 @@ BAD = {
     "urls are no list": ({"DATASET_URLS": "7"}, "DATASET_URLS must be"),
     "url without a name": ({"DATASET_URLS": '[{"url": "x"}]'}, "DATASET_URLS must be"),
     "deadline without a zone": ({"MP_DEADLINE": "2026-01-01T00:00:00"}, "MP_DEADLINE"),
+    "shift is no number": ({"MP_CLOCK_SHIFT": "years"}, "MP_CLOCK_SHIFT"),
+    "shift out of the calendar": ({"MP_CLOCK_SHIFT": "1e300"}, "MP_CLOCK_SHIFT"),
 }
 
 
@@ -56,6 +58,14 @@ def test_read_bounds_the_run_by_the_earlier_end(environ: dict[str, str], make_jw
         token = make_jwt(sub="run_1", exp=exp.timestamp())
         env = JobEnv.read(environ | {"MP_RUN_TOKEN": token, "MP_DEADLINE": deadline.isoformat()})
         assert env.deadline == early
+
+
+def test_read_puts_a_sandboxes_deadline_into_the_machines_time(environ: dict[str, str]):
+    """A marketplace that lives ten days ago ends its jobs ten days later on our clock; orders likewise."""
+    told = datetime(2026, 1, 1, tzinfo=UTC)
+    env = JobEnv.read(environ | {"MP_DEADLINE": told.isoformat(), "MP_CLOCK_SHIFT": str(-10 * 86_400.0)})
+    assert (told + timedelta(days=10), told + timedelta(days=11)) == (env.deadline, env.here(told + timedelta(days=1)))
+    assert env.here(None) is None
 
 
 def test_repr_shows_no_secret(environ: dict[str, str]):

@@ -21,6 +21,7 @@ from mp_kit.server.console.visits import TheVisit
 PATH = "/marketplace/docs"
 PAGES: Mapping[str, str] = {
     "tour": "A first tour: from a vendor's key to a trained model",
+    "notebooks": "In a notebook: vocabulary, magics, plots, errors",
     "data": "Rounds and data: pulling, loading, what is in a file",
     "runs": "Training runs: their states, their money, their logs",
     "deployments": "Deployments: servers of your models, run by the marketplace or by you",

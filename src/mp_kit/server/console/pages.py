@@ -31,6 +31,12 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; connect-src 'self'"
 )
+DOCUMENT_POLICY = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+"""Of HTML that is not ours to vouch for: an origin of its own, no script, nothing from anywhere."""
+
 _HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -44,7 +50,7 @@ _SAID_SECONDS = 60
 _TITLES = {401: "Sign in", 402: "Over budget", 403: "Not allowed", 404: "Not found", 405: "Not like this",
            409: "Not possible now", 422: "Not understood", 429: "Too many at once", 503: "Back soon"}  # fmt: skip
 
-__all__ = ["POLICY", "TEMPLATES", "away", "page", "redirect", "sorry"]
+__all__ = ["DOCUMENT_POLICY", "POLICY", "TEMPLATES", "away", "document", "page", "redirect", "sorry"]
 
 
 def page(visit: Visit, template: str, *, status: int = 200, **facts: Any) -> Response[bytes]:
@@ -61,6 +67,13 @@ def page(visit: Visit, template: str, *, status: int = 200, **facts: Any) -> Res
     if visit.nonce is not None:
         cookies.append(cookie(visit, NONCE_COOKIE, visit.nonce))
     return _respond(visit, body.encode(), status, cookies)
+
+
+def document(visit: Visit, html: bytes) -> Response[bytes]:
+    """HTML that was made elsewhere, such as a notebook's: it is shown, and can do nothing."""
+    answer = _respond(visit, html, 200, [])
+    answer.headers["Content-Security-Policy"] = DOCUMENT_POLICY
+    return answer
 
 
 def redirect(visit: Visit, path: str, *, say: str = "", cookies: tuple[Cookie, ...] = ()) -> Response[bytes]:

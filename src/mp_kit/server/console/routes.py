@@ -10,7 +10,7 @@ from litestar.di import Provide
 from litestar.params import FromPath
 
 from mp_kit.errors import MarketplaceError, RouteNotFoundError
-from mp_kit.server.console import catalog, consensus, devices, docs, github, leaderboard, sessions, vendor
+from mp_kit.server.console import catalog, consensus, devices, docs, github, leaderboard, reports, sessions, vendor
 from mp_kit.server.console.assets import static
 from mp_kit.server.console.pages import redirect, sorry
 from mp_kit.server.console.visits import HOME, TheVisit, open_visit, provide_form, provide_visit
@@ -41,6 +41,7 @@ def routes(translate: Callable[[Exception], MarketplaceError]) -> list[Router]:
             *consensus.HANDLERS,
             *leaderboard.HANDLERS,
             *docs.HANDLERS,
+            *reports.HANDLERS,
             *sessions.HANDLERS,
             *github.HANDLERS,
             *vendor.HANDLERS,

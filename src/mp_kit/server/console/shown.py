@@ -8,6 +8,7 @@ from decimal import Decimal
 from markupsafe import Markup, escape
 
 from mp_kit.contracts.measured import Measured
+from mp_kit.server import clock
 
 __all__ = ["amount", "badge", "day", "decision", "instant", "interval", "measured", "money", "number", "share", "ticks"]
 
@@ -71,7 +72,7 @@ def instant(value: datetime | None, absent: str = "never") -> Markup:
         return Markup('<span class="unknown">{}</span>').format(absent)
     at = value.astimezone(UTC)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M:%S} UTC", _relative(at, datetime.now(UTC))
+        f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M:%S} UTC", _relative(at, clock.now())
     )
 
 

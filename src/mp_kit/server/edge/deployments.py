@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from litestar import delete, get, patch, post
@@ -23,6 +23,7 @@ from mp_kit.contracts import (
     TokenRequest,
 )
 from mp_kit.errors import NotFoundError
+from mp_kit.server import clock
 from mp_kit.server.edge.auth import allow
 from mp_kit.server.edge.parts import Caller, TheHouse, listing, ok, require_json
 from mp_kit.server.services import deployments, hostings, polling
@@ -167,7 +168,7 @@ def served_model(house: TheHouse, who: Caller, deployment_id: FromPath[str]) -> 
     if who.deployment_id is not None and who.deployment_id != deployment_id:
         raise NotFoundError(f"There is no deployment {deployment_id!r}.")
     with house.db.begin() as tx:
-        return ok(hostings.served_model(tx, house.store, who.vendor_id or "", deployment_id, datetime.now(UTC)))
+        return ok(hostings.served_model(tx, house.store, who.vendor_id or "", deployment_id, clock.now()))
 
 
 HANDLERS = [create, list_own, get_one, change, polls, logs, served_model, issue_token, revoke_tokens, heartbeat]

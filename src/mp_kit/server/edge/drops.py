@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from litestar import get, post
@@ -10,6 +9,7 @@ from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from mp_kit.contracts import Listing, Success
 from mp_kit.contracts.drops import Drop, DropRequest, DropTarget
+from mp_kit.server import clock
 from mp_kit.server.edge.auth import allow
 from mp_kit.server.edge.parts import Caller, TheHouse, listing, ok
 from mp_kit.server.services import drops
@@ -25,7 +25,7 @@ from mp_kit.server.services import drops
 def announce(house: TheHouse, who: Caller, data: JSONBody[DropRequest]) -> Success[DropTarget]:
     """Announces a Parquet file of signals and says where to PUT it; the ingest flow stores it exactly once."""
     with house.db.begin() as tx:
-        return ok(drops.announce(tx, who, data, store=house.store, now=datetime.now(UTC)))
+        return ok(drops.announce(tx, who, data, store=house.store, now=clock.now()))
 
 
 @get("/api/signals/drops", guards=[allow("vendor", "deployment", "operator")], sync_to_thread=True, tags=["signals"])

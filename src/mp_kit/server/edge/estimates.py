@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from litestar import post
 from litestar.params import JSONBody
 
 from mp_kit.contracts import Success, TrainingRequest
 from mp_kit.contracts.estimates import Estimate
+from mp_kit.server import clock
 from mp_kit.server.edge.auth import allow
 from mp_kit.server.edge.parts import Caller, TheHouse, ok, require_json
 from mp_kit.server.services import estimates
@@ -24,5 +23,5 @@ from mp_kit.server.services import estimates
 )
 def estimate(house: TheHouse, who: Caller, data: JSONBody[TrainingRequest]) -> Success[Estimate]:
     """Prices of the machines that a launch would try, the worst case, and what is left of the vendor's ceiling."""
-    quoted = estimates.estimate(house.db, house.providers, who.vendor_id or "", data, now=datetime.now(UTC))
+    quoted = estimates.estimate(house.db, house.providers, who.vendor_id or "", data, now=clock.now())
     return ok(quoted)

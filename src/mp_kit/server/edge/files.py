@@ -11,7 +11,6 @@ A plain ASGI handler, because bytes on their way need no framework: 1 MiB at a t
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl
@@ -21,6 +20,7 @@ from litestar import asgi
 from litestar.types import Receive, Scope, Send
 
 from mp_kit.errors import InvalidInputError, MethodNotAllowedError, RouteNotFoundError
+from mp_kit.server import clock
 from mp_kit.server.house import House
 from mp_kit.server.storage import FILES_ROUTE, LocalStore, ObjectInfo
 
@@ -40,7 +40,7 @@ async def files(scope: Scope, receive: Receive, send: Send) -> None:
     if not key or not isinstance(store, LocalStore):
         raise RouteNotFoundError("There is no such route.")
     query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-    bound = store.admit(method, key, query, datetime.now(UTC))
+    bound = store.admit(method, key, query, clock.now())
     if method == "PUT" and bound is not None:
         upload = await anyio.to_thread.run_sync(store.receive, key, bound)
         await _take(upload, receive)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from litestar import Response, get
 from sqlalchemy import text
 
 from mp_kit.contracts import ServiceHealth
 from mp_kit.errors import DatabaseDownError
+from mp_kit.server import clock
 from mp_kit.server.edge.parts import TheHouse
 from mp_kit.version import __version__
 
@@ -26,7 +25,7 @@ def health(house: TheHouse) -> Response[ServiceHealth]:
         success=healthy,
         service="mp-kit",
         version=__version__,
-        timestamp=datetime.now(UTC),
+        timestamp=clock.now(),
         status="healthy" if healthy else "unhealthy",
     )
     return Response(body, status_code=200 if healthy else 503, headers={} if healthy else {"Retry-After": "2"})

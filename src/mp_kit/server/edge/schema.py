@@ -1,7 +1,7 @@
 """OpenAPI 3.1 as the edge really behaves: its envelope of errors, who may call what, and the bodies read raw.
 
 The framework derives paths, parameters, bodies and good answers from the handlers' types; what it cannot know is added
-here: our statuses (422, not 400, for a schema violation), security per route, and bodies of rows.
+here: our statuses (422, not 400, for a schema violation), security per route, bodies of rows, and the manifest's bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from pydantic.json_schema import models_json_schema
 
-from mp_kit.contracts import ConsensusWrite, Failure, SignalWrite
+from mp_kit.contracts import ConsensusWrite, Failure, Manifest, SignalWrite
 from mp_kit.server.edge.bodies import ARROW, NDJSON
 
 Document = dict[str, Any]
@@ -36,6 +36,7 @@ _SAID = {
 _METHODS_WITH_BODY = {"post", "put", "patch"}
 _SIGNALS = "/api/signals/store"
 _CONSENSUS = "/api/consensus/store"
+_MANIFEST = "/api/rounds/{round_id}/manifest"
 _ALSO = {  # what only these routes answer
     ("put", "/api/vendors/connections/{name}"): ["502"],
     ("post", "/api/vendors/connections/{name}/test"): ["429", "502"],
@@ -52,7 +53,12 @@ def build(app: Litestar) -> Document:
     document: Document = app.openapi_schema.to_schema()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     _, extra = models_json_schema(
-        [(Failure, "serialization"), (SignalWrite, "validation"), (ConsensusWrite, "validation")],
+        [
+            (Failure, "serialization"),
+            (Manifest, "serialization"),
+            (SignalWrite, "validation"),
+            (ConsensusWrite, "validation"),
+        ],
         ref_template="#/components/schemas/{model}",
     )
     schemas.update(extra["$defs"])
@@ -66,6 +72,8 @@ def build(app: Litestar) -> Document:
     arrow = {ARROW: {"schema": {"type": "string", "format": "binary"}}}
     document["paths"][_SIGNALS]["post"]["requestBody"] = _rows("SignalWrite", arrow)
     document["paths"][_CONSENSUS]["post"]["requestBody"] = _rows("ConsensusWrite", {})
+    signed = {"application/json": {"schema": {"$ref": "#/components/schemas/Manifest"}}}  # bytes, as they were signed
+    document["paths"][_MANIFEST]["get"]["responses"]["200"]["content"] = signed
     document.pop("security", None)
     return document
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from litestar import Response, get, post
@@ -27,6 +26,7 @@ from mp_kit.contracts import (
     TrainingRun,
     check_idempotency_key,
 )
+from mp_kit.server import clock
 from mp_kit.server.edge import log_streams
 from mp_kit.server.edge.auth import allow, own_run
 from mp_kit.server.edge.parts import AnyRequest, Caller, TheHouse, listing, ok, require_json
@@ -53,7 +53,7 @@ def create(house: TheHouse, who: Caller, request: AnyRequest, data: JSONBody[Tra
             who.vendor_id or "",
             data,
             idempotency_key=key,
-            now=datetime.now(UTC),
+            now=clock.now(),
             providers=house.providers,
             view=_view(house),
         )
@@ -87,7 +87,7 @@ def get_one(house: TheHouse, who: Caller, run_id: FromPath[str]) -> Success[Trai
 def cancel(house: TheHouse, who: Caller, run_id: FromPath[str]) -> Success[TrainingRun]:
     """Ends a run; may be repeated."""
     with house.db.begin() as tx:
-        return ok(runs.cancel(tx, who.vendor_id or "", run_id, now=datetime.now(UTC), view=_view(house)))
+        return ok(runs.cancel(tx, who.vendor_id or "", run_id, now=clock.now(), view=_view(house)))
 
 
 @post(f"{RUN}/environment", guards=[allow("vendor")], **_OPTIONS)
@@ -102,7 +102,7 @@ def environment(house: TheHouse, who: Caller, run_id: FromPath[str]) -> Success[
             mint=house.tokens.run_token,
             api_url=house.settings.base_url,
             vault=house.vault,
-            now=datetime.now(UTC),
+            now=clock.now(),
         )
     return ok(made)
 
@@ -139,9 +139,7 @@ def heartbeat(house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBod
     """Progress from inside the job; the answer says whether to go on."""
     own_run(who, run_id)
     with house.db.begin() as tx:
-        return ok(
-            runs_reports.heartbeat(tx, run_id, data, now=datetime.now(UTC), store=house.store, attempt=who.attempt)
-        )
+        return ok(runs_reports.heartbeat(tx, run_id, data, now=clock.now(), store=house.store, attempt=who.attempt))
 
 
 @post(f"{RUN}/logs", guards=[allow("run")], before_request=require_json, **_OPTIONS)
@@ -151,7 +149,7 @@ def append_logs(
     """Numbered log lines, stored exactly once; ``next`` is the number wanted next."""
     own_run(who, run_id)
     with house.db.begin() as tx:
-        return ok({"next": runs_reports.append_logs(tx, run_id, data, now=datetime.now(UTC), attempt=who.attempt)})
+        return ok({"next": runs_reports.append_logs(tx, run_id, data, now=clock.now(), attempt=who.attempt)})
 
 
 @post(f"{RUN}/artifacts", guards=[allow("run")], before_request=require_json, **_OPTIONS)
@@ -161,7 +159,7 @@ def register_artifact(
     """Where to PUT an artifact's bytes, in parts where they are many; asked again, what is still missing."""
     own_run(who, run_id)
     with house.db.begin() as tx:
-        now = datetime.now(UTC)
+        now = clock.now()
         return ok(runs_reports.register_artifact(tx, run_id, data, store=house.store, now=now, attempt=who.attempt))
 
 
@@ -170,7 +168,7 @@ def finish(house: TheHouse, who: Caller, run_id: FromPath[str], data: JSONBody[R
     """The job's outcome; a second one changes nothing."""
     own_run(who, run_id)
     with house.db.begin() as tx:
-        runs_reports.finish(tx, run_id, data, store=house.store, now=datetime.now(UTC), attempt=who.attempt)
+        runs_reports.finish(tx, run_id, data, store=house.store, now=clock.now(), attempt=who.attempt)
     return ok({"run_id": run_id})
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from mp_kit.server import clock
 from mp_kit.server.providers.base import Found, Handle, LaunchOrder, Observed, Offer, Phase
 
 __all__ = ["SILENCE", "ByocProvider", "Heard"]
@@ -67,7 +68,7 @@ class ByocProvider:
     def observe(self, handles: Sequence[Handle]) -> Mapping[str, Observed]:
         """What the jobs' own words say; one question to the database for all of them."""
         heard = self._hear([_run_of(handle) for handle in handles]) if handles else {}
-        now = datetime.now(UTC)
+        now = clock.now()
         return {handle.ref: _look(heard.get(_run_of(handle)), now) for handle in handles}
 
     def terminate(self, handle: Handle) -> None:

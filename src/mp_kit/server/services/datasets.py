@@ -6,10 +6,11 @@ URLs of the usual life are cached per round and store while ten minutes of it re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from mp_kit.contracts import Round, RoundFile, SignedUrl, SignedUrls
 from mp_kit.errors import NotFoundError
+from mp_kit.server import clock
 from mp_kit.server.services import rounds
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.url_cache import UrlCache
@@ -76,7 +77,7 @@ def _signed(
     store: ObjectStore, round_id: str, files: Sequence[RoundFile], ttl_seconds: int
 ) -> tuple[list[str], datetime]:
     keys = [content_key(file.sha256) for file in files]
-    now, life = datetime.now(UTC), timedelta(seconds=ttl_seconds)
+    now, life = clock.now(), timedelta(seconds=ttl_seconds)
     if ttl_seconds == TTL_SECONDS:
         return _CACHE.urls(store, round_id, keys, now=now, life=life)
     expires_at = now.replace(microsecond=0) + life

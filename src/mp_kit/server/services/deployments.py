@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -20,6 +20,7 @@ from mp_kit.contracts import (
     PollWish,
 )
 from mp_kit.errors import AttributionError, ConflictError, InvalidInputError, NotFoundError
+from mp_kit.server import clock
 from mp_kit.server.providers.hosting import Hosts
 from mp_kit.server.services import audit, hostings, polling
 from mp_kit.server.services.ids import new_id
@@ -234,7 +235,7 @@ def get_row(tx: Tx, vendor_id: str, deployment_id: str) -> Row[Any]:
 
 def to_wire(row: Row[Any], hosting: Row[Any] | None = None, polled: Row[Any] | None = None) -> Deployment:
     """A deployment as the wire shows it."""
-    now = datetime.now(UTC)
+    now = clock.now()
     asked = polling.to_wire(polled) if polled is not None else None
     said = [words(row, hosting, now), polling.sentence(asked) if asked is not None else ""]
     return Deployment(

@@ -26,7 +26,7 @@ __all__ = ["HOW", "approve", "gates_of", "note_validation", "require"]
 
 HOW: Mapping[str, str] = {
     "validated": "Validate its server and store the report: "
-    "`mp validate --json > report.json`, then `mp models validated MODEL VERSION --report report.json`.",
+    "`mp validate --report report.json`, then `mp models validated MODEL VERSION --report report.json`.",
     "heartbeats": "Have a deployment of this version say ready within the last 150 s: `mp deploy`.",
     "scores": "Let a deployment of this version say enough about bars of a round: see `mp leaderboard`.",
     "approval": "Ask the operator: `mp admin model approve MODEL VERSION --why TEXT`.",
@@ -74,7 +74,7 @@ def note_validation(
     if not report.holds or report.digest is None:
         raise InvalidInputError(
             "The report is not what its digest names, or does not follow from its checks.",
-            hint="Send the report as `mp validate --json` printed it.",
+            hint="Send the report as `mp validate --report` wrote it.",
         )
     if report.task.value != model.task:
         raise InvalidInputError(f"The report is about a {report.task.value} server, the model is for {model.task}.")

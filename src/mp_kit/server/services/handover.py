@@ -9,12 +9,12 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 
 from mp_kit.contracts import CURRENT, SignedUrls
+from mp_kit.server import clock
 from mp_kit.server.services import datasets
 from mp_kit.server.storage import ObjectStore
 from mp_kit.server.store.engine import Tx
@@ -76,7 +76,7 @@ def grant(tx: Tx, store: ObjectStore, order: GrantOrder, folder: Path) -> Grant:
 def _write(folder: Path, who: str, signed: SignedUrls) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     plain = re.sub(r"[^A-Za-z0-9]+", "-", who).strip("-").lower() or "grant"
-    path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{plain[:40]}.json"
+    path = folder / f"{clock.now():%Y%m%dT%H%M%S%f}-{plain[:40]}.json"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump({"who": who, **signed.model_dump(mode="json")}, file, indent=2)

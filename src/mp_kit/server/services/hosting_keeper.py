@@ -24,12 +24,13 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
 from mp_kit.errors import DatabaseDownError, MarketplaceError, ProviderError, UnavailableError
+from mp_kit.server import clock
 from mp_kit.server.providers.hosting import Host, Hosted, HostOrder, HostPhase, Hosts, HostView
 from mp_kit.server.services import deployments, liveness
 from mp_kit.server.services.hostings import hosted_of
@@ -37,7 +38,7 @@ from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.store import hostings as rows
 from mp_kit.server.store import tokens as token_rows
 from mp_kit.server.store.engine import Database, Tx
-from mp_kit.server.store.vendors import now as clock
+from mp_kit.server.store.vendors import now as stored_now
 
 __all__ = ["Keeper", "keep", "turn"]
 
@@ -124,7 +125,7 @@ def _launch(keeper: Keeper, row: Row[Any]) -> Step:
         return {"state": _rest(row)}, _STEADY
     with keeper.db.begin() as tx:
         order = _order(tx, keeper, row)
-        counted = {"state": "launching", "attempt": order.attempt, "launched_at": clock(tx)}
+        counted = {"state": "launching", "attempt": order.attempt, "launched_at": stored_now(tx)}
         if not rows.change(tx, row.deployment_id, counted, lock_token=row.lock_token):
             return {}, _STEADY  # the claim was lost: somebody else is at it
     try:
@@ -170,7 +171,7 @@ def _watch(keeper: Keeper, row: Row[Any]) -> Step:
     hosted = hosted_of(row)
     if hosted is None:
         return _failed(row, "What was launched is not known.")
-    host, now = _host(keeper, row), datetime.now(UTC)
+    host, now = _host(keeper, row), clock.now()
     if row.wanted != "running" or now - row.launched_at > RENEW_AFTER:
         host.end(hosted)
         return {"state": "ending"}, _SOON
@@ -248,5 +249,5 @@ def _apply(tx: Tx, row: Row[Any], values: Mapping[str, Any]) -> None:
         rows.set_endpoint(tx, row.deployment_id, str(values["provider_data"].get("endpoint") or "") or None)
     elif state is not None and state != "ending":  # until it is gone it may still say goodbye
         rows.set_endpoint(tx, row.deployment_id, None, "offline" if row.state == "ending" else None)
-        for token_id in token_rows.end_hosted_tokens(tx, row.deployment_id, clock(tx)):
+        for token_id in token_rows.end_hosted_tokens(tx, row.deployment_id, stored_now(tx)):
             token_rows.tell_revoked(tx, token_id)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
 from mp_kit.contracts import DeploymentChange, DeploymentRequest, Hosting, HostingState, ModelFile, ServedModel, Stage
 from mp_kit.errors import ConflictError, InvalidInputError, NotFoundError
+from mp_kit.server import clock
 from mp_kit.server.providers.hosting import Hosted, Hosts
 from mp_kit.server.services import audit
 from mp_kit.server.services.runs_artifacts import artifact_key
@@ -24,7 +25,7 @@ from mp_kit.server.store import gates as gate_rows
 from mp_kit.server.store import hostings as rows
 from mp_kit.server.store import runs as run_rows
 from mp_kit.server.store.engine import Tx
-from mp_kit.server.store.vendors import now as clock
+from mp_kit.server.store.vendors import now as stored_now
 
 __all__ = ["change", "choose_version", "hosted_of", "logs", "order", "served_model", "to_wire", "wants_hosting"]
 
@@ -123,7 +124,7 @@ def change(tx: Tx, vendor_id: str, deployment_id: str, wanted: DeploymentChange,
     spec = row.spec | {name: value for name, value in limits.items() if value is not None}
     if spec.get("workers_min", 0) > spec.get("workers_max", 1):
         raise InvalidInputError(f"workers_min {spec['workers_min']} is above workers_max {spec.get('workers_max', 1)}.")
-    values: dict[str, Any] = {"spec": spec, "next_look_at": clock(tx)}
+    values: dict[str, Any] = {"spec": spec, "next_look_at": stored_now(tx)}
     if wanted.wanted is not None:
         values |= {"wanted": wanted.wanted}
     if HostingState(row.state) in _RESTING and wanted.wanted == "running":
@@ -216,7 +217,7 @@ def _price(row: Row[Any]) -> float | None:
 
 
 def _cost(price: float, since: datetime) -> float:
-    return round(price * max(0.0, (datetime.now(UTC) - since).total_seconds()) / 3_600, 4)
+    return round(price * max(0.0, (clock.now() - since).total_seconds()) / 3_600, 4)
 
 
 def _require(tx: Tx, vendor_id: str, deployment_id: str, *, lock: bool = False) -> Row[Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row
 
 from mp_kit.contracts import Lineage, RunOrigin, ServedBy, VersionLineage
 from mp_kit.errors import NotFoundError
+from mp_kit.server import clock
 from mp_kit.server.services.gates import gates_of
 from mp_kit.server.services.liveness import liveness_of
 from mp_kit.server.store import gates as rows
@@ -34,7 +34,7 @@ def lineage(tx: Tx, vendor_id: str, model_id: str) -> Lineage:
     gates = gates_of(tx, [row.id for row in versions])
     runs = _runs(tx, [row.run_id for row in versions if row.run_id])
     served: dict[str, list[ServedBy]] = defaultdict(list)
-    now = datetime.now(UTC)
+    now = clock.now()
     for row in rows.served_by(tx, model_id, vendor_id):
         served[row.version_id].append(
             ServedBy.model_validate(_facts(row) | {"liveness": liveness_of(row.last_heartbeat_at, now)})

@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
 from mp_kit.contracts import Liveness, WebhookEventType
+from mp_kit.server import clock
 from mp_kit.server.services.webhook_events import emit
 from mp_kit.server.store import deployments as rows
 from mp_kit.server.store.engine import Tx
@@ -45,7 +46,7 @@ def liveness_of(last_heartbeat_at: datetime | None, now: datetime) -> Liveness:
 
 def words(row: Row[Any], hosting: Row[Any] | None = None, now: datetime | None = None) -> str:
     """How a deployment stands, in a sentence."""
-    now = now or datetime.now(UTC)
+    now = now or clock.now()
     alive = liveness_of(row.last_heartbeat_at, now)
     if hosting is not None and hosting.state != "running":
         return f"{row.name} is {hosting.state}" + (f": {hosting.failure}" if hosting.failure else "") + "."

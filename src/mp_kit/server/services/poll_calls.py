@@ -31,7 +31,7 @@ from mp_kit.server.services.webhook_events import emit
 from mp_kit.server.store import polling as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.polling import Bar
-from mp_kit.server.store.vendors import now as clock
+from mp_kit.server.store.vendors import now as stored_now
 from mp_kit.signing import Signer
 
 __all__ = ["Budget", "Claim", "Noted", "Refusal", "Terms", "claim", "note", "read_answer"]
@@ -123,7 +123,7 @@ def claim(tx: Tx, bar: Bar, terms: Terms) -> Claim | Refusal:
     token = secrets.token_hex(8)
     rows.claim(tx, bar, row.vendor_id, lock_token=token, lease=terms.lease_seconds)
     if row.opens:  # until this call is noted, or its lease is over, there is no second one
-        rows.change(tx, bar.deployment_id, {"retry_at": clock(tx) + timedelta(seconds=terms.lease_seconds)})
+        rows.change(tx, bar.deployment_id, {"retry_at": stored_now(tx) + timedelta(seconds=terms.lease_seconds)})
     return Claim(bar, row.vendor_id, token, probe=bool(row.opens))
 
 
@@ -221,7 +221,7 @@ def _breaker(tx: Tx, row: Row[Any], noted: Noted, rules: Rules, *, probe: bool) 
     """What the outcome makes of the breaker; opening and closing are told, each once."""
     before = Breaker(row.failures, row.opens, row.retry_at)
     failed = noted.outcome in {PollOutcome.FAILED, PollOutcome.REJECTED}
-    after = before.failed(rules, clock(tx), probe=probe) if failed else Breaker()
+    after = before.failed(rules, stored_now(tx), probe=probe) if failed else Breaker()
     facts = {"deployment_id": row.deployment_id, "name": row.name}
     if after.opens and not before.opens:
         told = {"failures": after.failures, "reason": noted.reason, "retry_at": after.retry_at}

@@ -12,7 +12,7 @@ from datetime import timedelta
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.store import tokens as rows
 from mp_kit.server.store.engine import Database
-from mp_kit.server.store.vendors import now as clock
+from mp_kit.server.store.vendors import now as stored_now
 
 __all__ = ["Passes"]
 
@@ -52,7 +52,7 @@ class Passes:
         with self._db.begin() as tx:
             values = {"id": minted.token_id, "deployment_id": deployment_id, "vendor_id": vendor_id}
             scope = {"routes": [], "deployment": deployment_id, "label": "poll"}
-            ends = clock(tx) + self._lives
+            ends = stored_now(tx) + self._lives
             rows.insert_deployment_token(
                 tx, values | {"token_hash": minted.token_hash, "scope": scope, "expires_at": ends}
             )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mp_kit.contracts import FileRole, Footer, ManifestFile, Name, RowGroup
 from mp_kit.errors import BarsError, NotFoundError
@@ -32,6 +32,7 @@ from mp_kit.market.quality import Checked, QualityReport
 from mp_kit.market.sources import FilesSource, Source, Survey, open_source
 from mp_kit.market.splits import Cuts
 from mp_kit.market.timeframes import Timeframe
+from mp_kit.server.forms import in_order
 from mp_kit.server.services import rounds
 from mp_kit.server.services.rounds import Draft
 from mp_kit.server.services.workspace import workspace
@@ -64,6 +65,10 @@ _SURVEY = "survey.json"
 
 class RoundOrder(RoundSpec):
     """Which round to publish."""
+
+    model_config = ConfigDict(
+        json_schema_extra=in_order("source", "symbols", "timeframe", "name", "description", "make_current")
+    )
 
     source: str = Field("ecb", min_length=1, description="`ecb`, or a file, folder, glob or URL of OHLCV bars.")
     symbols: list[str] | None = Field(None, description="Only these; all that the source has where left out.")

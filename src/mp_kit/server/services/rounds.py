@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -31,6 +30,7 @@ from mp_kit.contracts import (
     WebhookEventType,
 )
 from mp_kit.errors import ConflictError, NoCurrentRoundError, NotFoundError
+from mp_kit.server import clock
 from mp_kit.server.services import audit
 from mp_kit.server.services.webhook_events import emit
 from mp_kit.server.store import rounds as rows
@@ -170,7 +170,7 @@ def to_wire(row: Row[Any]) -> Round:
 
 
 def _insert(tx: Tx, signer: Signer, draft: Draft) -> str:
-    created_at = datetime.now(UTC)
+    created_at = clock.now()
     round_id = _name(draft)
     document = Manifest(round_id=round_id, created_at=created_at, files=list(draft.files), **draft.manifest)
     payload = canonical_bytes(document.model_dump(mode="json"))
@@ -199,7 +199,7 @@ def _insert(tx: Tx, signer: Signer, draft: Draft) -> str:
 
 def _name(draft: Draft) -> str:
     """Last bar's date, timeframe and the start of the fingerprint: readable, sortable, unique."""
-    last = max((file.max_time for file in draft.files if file.max_time is not None), default=datetime.now(UTC))
+    last = max((file.max_time for file in draft.files if file.max_time is not None), default=clock.now())
     return f"{last:%Y-%m-%d}-{draft.manifest['timeframe']}-{draft.fingerprint[:_FINGERPRINT_DIGITS]}"
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from mp_kit.contracts.training import TrainingSpec
+from mp_kit.server import clock
 from mp_kit.server.providers.base import Handle, LaunchOrder
 from mp_kit.server.services import connections, money
 from mp_kit.server.services.runs_files import job_files
@@ -241,6 +242,7 @@ def launch_order(
         "MP_API_URL": api_url,
         "MP_RUN_TOKEN": mint(run.run_id, run.vendor_id, row.deadline_at + TOKEN_GRACE, row.attempt),
         **connections.job_env(tx, vault, run.vendor_id, spec),
+        **clock.job_env(),
     }
     usd = row.provider_data.get("left_usd")
     return LaunchOrder(run.run_id, row.attempt, run.vendor_id, env, row.deadline_at, dict(row.machine), usd)

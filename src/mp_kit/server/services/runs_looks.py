@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from mp_kit.contracts.training import RunOutcome
 from mp_kit.errors import ConflictError, DatabaseDownError, MarketplaceError, ProviderError, UnavailableError
+from mp_kit.server import clock
 from mp_kit.server.providers.base import Handle, Observed, Provider
 from mp_kit.server.services import runs_claims as claims
 from mp_kit.server.services import runs_reports as reports
@@ -214,4 +215,4 @@ def _release(desk: Desk, run: Claimed, look_in: float) -> None:
 
 def now() -> datetime:
     """The present instant."""
-    return datetime.now(UTC)
+    return clock.now()

@@ -14,6 +14,7 @@ from sqlalchemy import Row
 
 from mp_kit.contracts.training import ArtifactFile, Artifacts, RunProgress, TrainingRun
 from mp_kit.errors import InvalidInputError
+from mp_kit.server import clock
 from mp_kit.server.services.runs_moves import cost_so_far
 from mp_kit.server.services.runs_reports import artifact_key
 from mp_kit.server.services.runs_states import FINAL, State
@@ -70,7 +71,7 @@ def _cost(row: Row[Any]) -> float | None:
     """What it cost; of a run that goes on, what it has cost by now."""
     if State(row.state) in FINAL:
         return _number(row.cost_usd)
-    return cost_so_far(row, datetime.now(row.created_at.tzinfo)) or _number(row.cost_usd)
+    return cost_so_far(row, clock.now()) or _number(row.cost_usd)
 
 
 def _number(value: Decimal | None) -> float | None:
@@ -85,7 +86,7 @@ def _progress(told: Mapping[str, Any]) -> RunProgress | None:
 def _artifact(row: Row[Any], file: dict[str, Any], view: View | None) -> ArtifactFile:
     url = None
     if view is not None and view.store is not None:
-        expires_at = (datetime.now(row.created_at.tzinfo) + DOWNLOAD_TTL).replace(microsecond=0)
+        expires_at = (clock.now() + DOWNLOAD_TTL).replace(microsecond=0)
         url = view.store.presign("GET", artifact_key(row.id, file["name"]), expires_at)
     return ArtifactFile(**file, url=url)
 

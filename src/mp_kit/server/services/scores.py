@@ -31,9 +31,21 @@ from mp_kit.scoring.contribution import standings
 from mp_kit.scoring.outcomes import Market, Outcomes, Statements, join, join_runs
 from mp_kit.server.storage import ObjectStore, content_key
 from mp_kit.server.store import scores as rows
-from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.engine import Database, Tx
 
-__all__ = ["Judge", "Scored", "compute", "count", "judges", "keep", "leaderboard", "market_of", "statements"]
+__all__ = [
+    "Judge",
+    "Scored",
+    "compute",
+    "count",
+    "count_all",
+    "judges",
+    "keep",
+    "leaderboard",
+    "market_of",
+    "run",
+    "statements",
+]
 
 _COLUMNS = ("deployment", "symbol", "event_time", "received_at", "late", "direction", "confidence", "batch", "row")
 _TEXTS = ("deployment", "symbol")
@@ -135,6 +147,41 @@ def keep(tx: Tx, judge: Judge, market: Market, scored: Mapping[str, Scored], *, 
         found.append(_row(judge, name, card, one.standing, by_round))
     rows.put(tx, judge.round_id, found)
     return len(found)
+
+
+def run(db: Database, store: ObjectStore, *, cost: float = 0.0) -> int:
+    """Scores every deployment against the newest round of each timeframe, in transactions of its own.
+
+    Args:
+        db: Transactions.
+        store: Where the rounds' files lie.
+        cost: Of trading one unit of capital, as a share.
+
+    Returns:
+        How many scores were made.
+    """
+    with db.begin() as tx:
+        found = judges(tx)
+    made = 0
+    for judge in found:
+        market = market_of(store, judge)
+        with db.begin() as tx:
+            told = statements(tx, market)
+        scored = compute(market, told)
+        with db.begin() as tx:
+            made += keep(tx, judge, market, scored, cost=cost)
+    return made
+
+
+def count_all(db: Database) -> int:
+    """Counts every batch that was not counted yet, so many a transaction; returns how many."""
+    counted = 0
+    while True:
+        with db.begin() as tx:
+            batches = count(tx)
+        if not batches:
+            return counted
+        counted += batches
 
 
 def leaderboard(

@@ -15,16 +15,17 @@ import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
 from mp_kit.contracts import DeviceAnswer, DeviceCode, DeviceStatus, IssuedKey
 from mp_kit.errors import AuthError, ConflictError, ForbiddenError, NotFoundError, RateLimitedError
+from mp_kit.server import clock
 from mp_kit.server.services import audit, keys
 from mp_kit.server.services.ids import new_id
-from mp_kit.server.services.tokens import TokenBook, code_id
+from mp_kit.server.services.tokens import Principal, TokenBook, code_id
 from mp_kit.server.store import keys as key_rows
 from mp_kit.server.store import sign_in as rows
 from mp_kit.server.store.engine import Tx
@@ -74,7 +75,7 @@ def issue_code(tx: Tx, tokens: TokenBook, vendor_id: str, *, actor: str, device_
     if vendor.status != "active":
         raise ConflictError(f"The vendor is {vendor.status}.", hint=f"First: mp admin vendor activate {vendor.id}")
     minted = tokens.mint("ac")
-    expires_at = datetime.now(UTC) + CODE_LIFE
+    expires_at = clock.now() + CODE_LIFE
     stored = {"id": minted.token_id, "vendor_id": vendor_id, "device_id": device_id, "token_hash": minted.token_hash}
     rows.insert_code(tx, stored | {"issued_by": actor, "expires_at": expires_at})
     audit.record(tx, actor, "code.issue", minted.token_id, vendor_id=vendor_id, device_id=device_id)
@@ -126,7 +127,7 @@ def begin_device(tx: Tx, tokens: TokenBook, *, client: str, address: str, page: 
         raise RateLimitedError("Too many programs wait for approval.", retry_after=60)
     device_code, user_code = secrets.token_urlsafe(32), "".join(secrets.choice(_LETTERS) for _ in range(8))
     stored = {"id": new_id("dev"), "code_digest": tokens.digest(device_code), "user_code": user_code}
-    ends = {"interval_seconds": INTERVAL_SECONDS, "expires_at": datetime.now(UTC) + DEVICE_LIFE}
+    ends = {"interval_seconds": INTERVAL_SECONDS, "expires_at": clock.now() + DEVICE_LIFE}
     rows.insert_device(tx, stored | ends | {"client": client, "address": address})
     return DeviceCode(
         device_code=device_code,
@@ -168,22 +169,26 @@ def find_waiting(tx: Tx, user_code: str) -> Waiting:
     return Waiting(spelled(row.user_code), row.client, row.address, row.created_at, row.expires_at)
 
 
-def decide(tx: Tx, vendor_id: str, user_code: str, *, approve: bool, actor: str) -> Waiting:
+def decide(tx: Tx, who: Principal, user_code: str, *, approve: bool) -> Waiting:
     """Approves a program for a vendor, or denies it; once.
 
     Raises:
         NotFoundError: None waits under this code.
         ForbiddenError: The vendor may not act.
+        ConflictError: The session was opened with a key that was rotated since: it gives no program a key.
     """
+    vendor_id = who.vendor_id or ""
     vendor = key_rows.lock_vendor(tx, vendor_id)
     if vendor is None or vendor.status != "active":
         raise ForbiddenError("This vendor may not act.", hint="Ask the operator to activate it.")
+    if approve:
+        keys.refuse_rotated(tx, who)
     found = find_waiting(tx, user_code)
     row = rows.decide(tx, plain(user_code), "approved" if approve else "denied", vendor_id if approve else None)
     if row is None:
         raise _nothing_waits()
     action = "device.approve" if approve else "device.deny"
-    audit.record(tx, actor, action, row.id, vendor_id=vendor_id, client=row.client, address=row.address)
+    audit.record(tx, who.name, action, row.id, vendor_id=vendor_id, client=row.client, address=row.address)
     return found
 
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 
 from mp_kit.contracts import Signal, check_idempotency_key
 from mp_kit.errors import ForbiddenError, InvalidInputError
+from mp_kit.server import clock
 from mp_kit.server.services import receipts, webhook_events
 from mp_kit.server.services.ids import new_batch_id, signal_id
 from mp_kit.server.services.signal_outcome import ACCEPTED, CONFLICT, DUPLICATE, REJECTED, Outcome
@@ -74,7 +75,7 @@ def store(tx: Tx, who: Principal, batch: Batch, *, signer: Signer, grace: timede
     before = rows.find_batch(tx, deployment_id, key) if key else None
     if before is not None and bytes(before.body_sha256) == digest:
         return Outcome.unpack(before.answer)
-    now = datetime.now(UTC)
+    now = clock.now()
     symbols = who.scope.get("symbols")
     read = read_items(batch.items, Rules(now, grace, deployment_id, who.vendor_id, symbols, who.model_id))
     head = rows.Head(new_batch_id(), deployment_id, who.vendor_id, now)

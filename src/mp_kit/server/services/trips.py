@@ -14,10 +14,11 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from mp_kit.errors import ForbiddenError
+from mp_kit.server import clock
 from mp_kit.server.services import keys
 from mp_kit.server.services.tokens import Principal, TokenBook
 from mp_kit.server.store import identities as rows
@@ -58,7 +59,7 @@ class Trip:
 
 def is_fresh(who: Principal) -> bool:
     """Whether a session was opened just now: an old cookie that somebody found must not open a lasting way in."""
-    return who.opened_at is not None and datetime.now(UTC) - who.opened_at < FRESH
+    return who.opened_at is not None and clock.now() - who.opened_at < FRESH
 
 
 def begin_login(tx: Tx, tokens: TokenBook, *, browser: str, target: str) -> Departure:
@@ -101,7 +102,7 @@ def come_back(tx: Tx, tokens: TokenBook, state: str, *, browser: str, session: s
 def _begin(tx: Tx, tokens: TokenBook, trip: dict[str, Any]) -> Departure:
     rows.forget_trips(tx)
     state = secrets.token_urlsafe(32)
-    ends = {"expires_at": datetime.now(UTC) + LIFE}
+    ends = {"expires_at": clock.now() + LIFE}
     rows.insert_trip(tx, trip | ends | {"state_digest": tokens.digest(f"state:{state}")})
     challenge = hashlib.sha256(_verifier(tokens, state).encode()).digest()
     return Departure(state, base64.urlsafe_b64encode(challenge).rstrip(b"=").decode())

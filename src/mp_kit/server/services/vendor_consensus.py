@@ -14,11 +14,12 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from mp_kit.contracts import ReceiptStatus, SignalReceipt, StoreResult, check_idempotency_key
 from mp_kit.errors import ForbiddenError, InvalidInputError
+from mp_kit.server import clock
 from mp_kit.server.services.consensus_rows import Row, check_claims, read_rows
 from mp_kit.server.services.ids import new_batch_id
 from mp_kit.server.services.tokens import Principal
@@ -62,7 +63,7 @@ def store(tx: Tx, who: Principal, sent: Submission, *, grace: timedelta = timede
         InvalidInputError: No batch at all; or ``atomic`` and not every row can be stored.
     """
     deployment_id = _deployment_of(who)
-    now = datetime.now(UTC)
+    now = clock.now()
     begun = _begin(tx, deployment_id, sent, now)
     if isinstance(begun, StoreResult):
         return begun

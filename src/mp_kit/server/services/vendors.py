@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError as ViolatedError
 
 from mp_kit.contracts import IssuedKey, Session, Vendor, VendorStatus
 from mp_kit.errors import ConflictError, InvalidInputError, NotFoundError
+from mp_kit.server import clock
 from mp_kit.server.services import audit
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.tokens import VENDOR_KEY_DAYS, Minted, TokenBook, ends_in
@@ -73,6 +74,11 @@ def me(tx: Tx, vendor_id: str) -> Vendor:
     )
 
 
+def deployed(tx: Tx) -> list[Row[Any]]:
+    """Active vendors that have a deployment, oldest first."""
+    return rows.deployed(tx)
+
+
 def named(tx: Tx, wanted: str) -> Row[Any]:
     """A vendor's row by id or name, for the operator; NotFoundError when there is none."""
     row = rows.find_by_id_or_name(tx, wanted)
@@ -107,7 +113,7 @@ def rotate(
     """
     if key_id is not None and token_rows.is_rotated(tx, key_id):
         raise ConflictError("This key was rotated already.", hint="Use the key that took its place.")
-    until = datetime.now(UTC) + overlap
+    until = clock.now() + overlap
     for ended in token_rows.end_vendor_keys(tx, vendor_id, until):
         token_rows.tell_revoked(tx, ended)
     minted, expires_at = store_key(tx, tokens, vendor_id)
@@ -134,7 +140,7 @@ def open_session(tx: Tx, tokens: TokenBook, vendor_id: str, key_id: str = "") ->
     row = rows.find(tx, vendor_id)
     if row is None:
         raise NotFoundError("There is no such vendor.")
-    expires_at = datetime.now(UTC) + timedelta(hours=SESSION_HOURS)
+    expires_at = clock.now() + timedelta(hours=SESSION_HOURS)
     token = tokens.session(vendor_id, row.session_epoch, expires_at, key_id)
     return Session(token=token, vendor_id=vendor_id, vendor_name=row.name, expires_at=expires_at)
 

@@ -4,7 +4,8 @@
 2. One statement per event, and nothing is written where no endpoint wants it; what happens often wakes nobody.
    Batches of signals do not even ask: whose vendors want to hear of them is remembered for a second, so that a new
    endpoint hears of batches from a second after it was made.
-3. A vendor's events go to that vendor's endpoints alone; public ones to whoever wants them.
+3. A vendor's events go to that vendor's endpoints alone; public ones to whoever wants them; of a report
+   those hear whose eyes it is for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine, Row
 
 from mp_kit.contracts import WebhookEventType
+from mp_kit.server import clock
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.signal_outcome import Outcome
 from mp_kit.server.store import webhooks as rows
@@ -26,7 +28,7 @@ from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.signal_columns import Columns, instant
 from mp_kit.server.store.signals import Head
 
-__all__ = ["consensus_updated", "emit", "message", "signals_stored", "wanting_changed"]
+__all__ = ["consensus_updated", "emit", "message", "report_finished", "signals_stored", "wanting_changed"]
 
 _MOST_SYMBOLS = 100
 _REMEMBER_SECONDS = 1.0
@@ -112,9 +114,25 @@ def consensus_updated(tx: Tx, bars: Sequence[Row[Any]]) -> int:
     )
 
 
+def report_finished(tx: Tx, audience: str, vendor_id: str | None, /, **data: Any) -> int:
+    """A report ended: told to everybody, to its vendor, or to the operator's endpoints alone.
+
+    Args:
+        tx: The transaction that notes it.
+        audience: Whose eyes the report is for.
+        vendor_id: The vendor whose it is.
+        **data: Its id, name, audience and page; nothing that it says.
+    """
+    event = message(WebhookEventType.REPORT_FINISHED, vendor_id, data)
+    told = rows.emit(tx, event, house_only=audience == "operator")
+    if told:
+        rows.wake(tx)
+    return told
+
+
 def message(kind: WebhookEventType, vendor_id: str | None, data: dict[str, Any]) -> dict[str, Any]:
     """An event's row; its body is what is sent, byte by byte, however often."""
-    body = {"type": kind.value, "timestamp": _instant(datetime.now(UTC)), "data": data}
+    body = {"type": kind.value, "timestamp": _instant(clock.now()), "data": data}
     return {
         "id": new_id("msg"),
         "type": kind.value,

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -28,6 +28,7 @@ from mp_kit.contracts import (
     new_webhook_secret,
 )
 from mp_kit.errors import ConflictError, IntegrityError, InvalidInputError, NotFoundError, RateLimitedError
+from mp_kit.server import clock
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.services import audit
 from mp_kit.server.services.ids import new_id
@@ -81,9 +82,9 @@ def create(
         ConflictError: The owner has as many endpoints as it may have.
         RateLimitedError: Too many URLs are being checked at once.
     """
-    if vendor_id is None and (private := [event.value for event in wanted.events if not event.is_public]):
+    if vendor_id is None and (private := [event.value for event in wanted.events if not event.is_for_operators]):
         raise InvalidInputError(
-            f"An endpoint of the operator's gets public events alone, not {', '.join(private)}.",
+            f"An endpoint of the operator's gets public events and report.finished, not {', '.join(private)}.",
             details=[{"loc": ["events"], "msg": "a vendor's events go to that vendor's endpoints"}],
         )
     _check(guard, wanted.url)
@@ -130,7 +131,7 @@ def rotate(
     row = _require(tx, vendor_id, endpoint_id, lock=True)
     secret, wrapped = new_webhook_secret(), _current_key(vault, row)
     former: str | None = row.secret
-    until: datetime | None = datetime.now(UTC) + timedelta(hours=overlap_hours)
+    until: datetime | None = clock.now() + timedelta(hours=overlap_hours)
     if wrapped is None:
         wrapped, former, until = vault.new_data_key(vendor_id or HOUSE), None, None
     values = {
@@ -270,7 +271,7 @@ def _seal(vault: Vault, wrapped: str, vendor_id: str | None, endpoint_id: str, s
 def _shown(row: Row[Any]) -> Webhook:
     facts = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row's mapping
     until = row.secret_overlap_until
-    past = until is not None and until <= datetime.now(UTC)
+    past = until is not None and until <= clock.now()
     return Webhook.model_validate(facts | {"secret_overlap_until": None if past else until})
 
 

@@ -1,7 +1,7 @@
-"""A folder for one publication's files, which nobody has to clean up after a crash.
+"""A folder for one publication's files, or one sandbox's, which nobody has to clean up after a crash.
 
 A process that is killed leaves its folder behind; gigabytes lie in it. Each folder is locked as long as its process
-lives (the kernel lets go of the lock with the process), so that the next publication knows which ones are nobody's.
+lives (the kernel lets go of the lock with the process), so that the next one of its kind knows which are nobody's.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ _LOCK = "lock"
 
 
 @contextmanager
-def workspace() -> Iterator[Path]:
-    """An empty folder for the length of a block; folders of publications that were killed are removed first."""
-    with TemporaryDirectory(prefix=PREFIX) as temp:
+def workspace(prefix: str = PREFIX) -> Iterator[Path]:
+    """A folder for the length of a block; those of its kind that were left by killed processes are removed first.
+
+    Args:
+        prefix: What the names of its kind begin with.
+    """
+    with TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as temp:
         folder = Path(temp)
         with (folder / "lock.new").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (folder / "lock.new").rename(folder / _LOCK)  # whoever sees it finds it locked
-            _sweep(folder)
+            _sweep(folder, prefix)
             yield folder
 
 
-def _sweep(own: Path) -> None:
-    for other in own.parent.glob(f"{PREFIX}*/{_LOCK}"):
+def _sweep(own: Path, prefix: str) -> None:
+    for other in own.parent.glob(f"{prefix}*/{_LOCK}"):
         if other.parent != own and _is_nobodys(other):
             shutil.rmtree(other.parent, ignore_errors=True)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import Row, exists, func, select, text, update
 
 from mp_kit.server.store.engine import Tx
-from mp_kit.server.store.tables import marketplace_vendors, vendor_keys
+from mp_kit.server.store.tables import deployments, marketplace_vendors, vendor_keys
 
 
 def insert(tx: Tx, vendor_id: str, name: str, status: str = "active") -> None:
@@ -30,6 +30,13 @@ def find(tx: Tx, vendor_id: str) -> Row[Any] | None:
 def list_all(tx: Tx) -> list[Row[Any]]:
     """Every vendor, oldest first."""
     return list(tx.execute(select(marketplace_vendors).order_by(marketplace_vendors.c.created_at)))
+
+
+def deployed(tx: Tx) -> list[Row[Any]]:
+    """Active vendors that have a deployment, oldest first."""
+    table = marketplace_vendors
+    has_one = exists().where(deployments.c.vendor_id == table.c.id)
+    return list(tx.execute(select(table).where(table.c.status == "active", has_one).order_by(table.c.created_at)))
 
 
 def find_by_id_or_name(tx: Tx, wanted: str) -> Row[Any] | None:

@@ -15,10 +15,16 @@ CHANNEL = "webhooks"
 """Where news of rare events is told, so that they leave at once."""
 
 
-def emit(tx: Tx, event: Mapping[str, Any]) -> int:
-    """Writes an event (id, type, vendor_id, body) for the endpoints that want it; returns how many do."""
+def emit(tx: Tx, event: Mapping[str, Any], *, house_only: bool = False) -> int:
+    """Writes an event (id, type, vendor_id, body) for the endpoints that want it; returns how many do.
+
+    Args:
+        tx: The deed's transaction.
+        event: What happened.
+        house_only: It is for the operator's own endpoints.
+    """
     with driver(tx).cursor() as cursor:
-        cursor.execute(named("emit_webhook").encode(), event, prepare=True)
+        cursor.execute(named("emit_webhook").encode(), {**event, "house_only": house_only}, prepare=True)
         return cursor.rowcount
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +26,7 @@ from mp_kit.errors import (
     NotFoundError,
     ProviderError,
 )
+from mp_kit.server import clock
 from mp_kit.server.console.pages import page, redirect
 from mp_kit.server.console.vendor.orders import FIELDS, Order, read
 from mp_kit.server.console.vendor.training import TRAINING
@@ -83,7 +83,7 @@ def _order(house: House, visit: Visit, wanted: TrainingRequest, key: str) -> Tra
             vendor_of(visit),
             wanted,
             idempotency_key=f"console:{key}",
-            now=datetime.now(UTC),
+            now=clock.now(),
             providers=house.providers,
         )
 
@@ -91,7 +91,7 @@ def _order(house: House, visit: Visit, wanted: TrainingRequest, key: str) -> Tra
 def _estimate(house: House, visit: Visit, wanted: TrainingRequest) -> Estimate:
     with house.db.begin() as tx:
         rounds.get(tx, wanted.round_id)
-    return estimates.estimate(house.db, house.providers, vendor_of(visit), wanted, now=datetime.now(UTC))
+    return estimates.estimate(house.db, house.providers, vendor_of(visit), wanted, now=clock.now())
 
 
 def _blame(order: Order, error: MarketplaceError) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,6 +12,7 @@ from litestar.params import FromPath
 
 from mp_kit.contracts import RunStatus, Task
 from mp_kit.contracts.training import Provider
+from mp_kit.server import clock
 from mp_kit.server.console.charts import Point
 from mp_kit.server.console.pages import page, redirect
 from mp_kit.server.console.visits import AnyRequest, TheHouse, TheVisit, signed_in, vendor_of
@@ -96,7 +96,7 @@ def show(house: TheHouse, visit: TheVisit, run_id: FromPath[str]) -> Response[by
 def cancel(house: TheHouse, visit: TheVisit, run_id: FromPath[str]) -> Response[bytes]:
     """Ends a run; of one that is over, nothing changes."""
     with house.db.begin() as tx:
-        run = runs.cancel(tx, vendor_of(visit), run_id, now=datetime.now(UTC), actor=visit.actor)
+        run = runs.cancel(tx, vendor_of(visit), run_id, now=clock.now(), actor=visit.actor)
     over = run.status.is_final and run.status is not RunStatus.CANCELLED
     say = f"The run was over already: it is {run.status.value}." if over else "The run is being ended."
     say = "The run is cancelled." if run.status is RunStatus.CANCELLED else say

@@ -25,12 +25,14 @@ ORDER BY mv.created_at DESC, mv.id LIMIT 50;
 
 -- name: shown_deployments
 -- Deployments of a model with their counts: exact, out of the rollups and the batches that none has yet. Those that serve
--- a version in shadow are their vendor's alone.
-SELECT d.id, d.name, d.status, d.provider, d.created_at, d.last_heartbeat_at, mv.version,
+-- a version in shadow are their vendor's alone. An endpoint whose last worker said goodbye sleeps, it is not offline.
+SELECT d.id, d.name, d.provider, d.created_at, d.last_heartbeat_at, mv.version,
+       CASE WHEN d.status = 'offline' AND h.kind = 'endpoint' AND h.state = 'running'
+             AND coalesce((h.spec ->> 'workers_min')::int, 0) = 0 THEN 'asleep' ELSE d.status END AS status,
        (SELECT coalesce(sum(s.predictions), 0) FROM signal_rollups s WHERE s.deployment_id = d.id)
        + (SELECT coalesce(sum(b.accepted), 0) FROM uncounted_batches u JOIN signal_batches b ON b.id = u.batch_id
           WHERE u.deployment_id = d.id) AS signals
-FROM deployments d LEFT JOIN model_versions mv ON mv.id = d.version_id
+FROM deployments d LEFT JOIN model_versions mv ON mv.id = d.version_id LEFT JOIN hostings h ON h.deployment_id = d.id
 WHERE d.model_id = :model_id AND (:everything OR mv.stage IS NULL OR mv.stage <> 'shadow')
 ORDER BY d.last_heartbeat_at DESC NULLS LAST, d.created_at DESC, d.id LIMIT 20;
 
@@ -135,8 +137,11 @@ WITH shown AS (
   ) both_kinds GROUP BY deployment_id
 ), placed AS (
   SELECT d.model_id, count(*) AS deployment_count, max(d.last_heartbeat_at) AS last_heartbeat_at,
-         (array_agg(d.status ORDER BY d.last_heartbeat_at DESC NULLS LAST))[1] AS status, sum(said.signals) AS signals
-  FROM deployments d LEFT JOIN said ON said.deployment_id = d.id WHERE d.model_id IS NOT NULL GROUP BY d.model_id
+         (array_agg(CASE WHEN d.status = 'offline' AND h.kind = 'endpoint' AND h.state = 'running'
+               AND coalesce((h.spec ->> 'workers_min')::int, 0) = 0 THEN 'asleep' ELSE d.status END
+                    ORDER BY d.last_heartbeat_at DESC NULLS LAST))[1] AS status, sum(said.signals) AS signals
+  FROM deployments d LEFT JOIN said ON said.deployment_id = d.id LEFT JOIN hostings h ON h.deployment_id = d.id
+  WHERE d.model_id IS NOT NULL GROUP BY d.model_id
 ), topics AS (
   SELECT d.model_id, array_agg(DISTINCT k.symbol ORDER BY k.symbol) AS symbols,
          array_agg(DISTINCT k.timeframe ORDER BY k.timeframe) AS timeframes

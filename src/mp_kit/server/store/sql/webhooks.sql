@@ -4,6 +4,7 @@ WITH wanting AS (
     SELECT id FROM webhook_endpoints
     WHERE status = 'enabled' AND %(type)s = ANY (events)
       AND (%(vendor_id)s::text IS NULL OR vendor_id = %(vendor_id)s)
+      AND (NOT %(house_only)s OR vendor_id IS NULL)
     FOR KEY SHARE -- one that is being removed is waited for, and then not there: the deed must not fail by it
 ), event AS (
     INSERT INTO webhook_events (id, type, vendor_id, body)

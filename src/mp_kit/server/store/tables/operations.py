@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Table, Text
+from sqlalchemy import CheckConstraint, Column, Index, Table, Text
 
-from mp_kit.server.store.tables.base import at, json, metadata, one_of
+from mp_kit.server.store.tables.base import at, json, metadata, one_of, vendor_id
 
 reports = Table(
     "reports",
@@ -18,8 +18,15 @@ reports = Table(
     at("created_at", now=True),
     at("finished_at"),
     Column("failure", Text),
+    Column("audience", Text, nullable=False, server_default="operator"),
+    vendor_id(nullable=True),
+    Column("title", Text, nullable=False, server_default=""),
     one_of("status", "running", "succeeded", "failed"),
+    one_of("audience", "operator", "vendor", "public"),
+    CheckConstraint("(audience = 'vendor') = (vendor_id IS NOT NULL)", name="a_vendors_own"),
     Index(None, "name", "created_at"),
+    Index(None, "audience", "created_at"),
+    Index(None, "vendor_id", "created_at"),
 )
 
 audit_log = Table(
