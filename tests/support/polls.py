@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import text
 
-from mp_kit.contracts import Deployment, DeploymentRequest
+from mp_kit.contracts import Deployment, DeploymentChange, DeploymentRequest
 from mp_kit.market.bars import make_table
 from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
@@ -103,3 +103,8 @@ def execute(house: House, statement: str, **values: Any) -> None:
 def answering(**changes: Any) -> Misdeed:
     """A good answer, or one that was spoilt."""
     return status(200, json.dumps(ANSWER | changes).encode(), Content_Type="application/json")
+
+
+def change(house: House, vendor_id: str, deployment_id: str, **said: Any) -> None:
+    with house.db.begin() as tx:
+        deployments.change(tx, vendor_id, deployment_id, DeploymentChange(**said), actor="test")
