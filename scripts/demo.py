@@ -292,7 +292,7 @@ def play(story: Story, keep: Path, stack: ExitStack) -> None:
         story.runpod_url = stack.enter_context(running(story, "runpod", runpod_command(story)))
         env |= {"MP_RUNPOD_URL": story.runpod_url, "MP_TRAINER_IMAGE": "mp-kit/trainer:demo"}
     with story.step("Start the marketplace (mp up): Postgres, migrations, Prefect, worker, edge") as proved:
-        command = [MP, "up", "--home", str(story.home), "--port", "0", "--source", "none"]
+        command = [MP, "up", "--home", str(story.home), "--port", "0", "--source", "none", "--no-schedules"]
         story.api_url = stack.enter_context(running(story, "up", command, env))
         proved.append(f"ready at {story.api_url}, healthy: {httpx.get(f'{story.api_url}/api/health').json()['status']}")
     publish(story)

@@ -75,7 +75,7 @@ def start(home: Path, port: int = 0, env: Mapping[str, str] | None = None) -> tu
     """Starts `mp up` and gives the process and the URL of its ready line."""
     with (home.parent / f"{home.name}.log").open("w") as log:
         process = subprocess.Popen(
-            [MP, "up", "--home", str(home), "--port", str(port), "--source", "none"],
+            [MP, "up", "--home", str(home), "--port", str(port), "--source", "none", "--no-schedules"],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

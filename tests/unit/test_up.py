@@ -48,3 +48,11 @@ def test_up_hands_the_task_runner_to_its_worker(tmp_path: Path, monkeypatch: pyt
         while time.monotonic() < deadline and not (log.exists() and log.read_text()):
             time.sleep(0.05)
     assert "dask:2\n" == log.read_text()
+
+
+@pytest.mark.parametrize("schedules", [True, False])
+def test_up_tells_its_worker_whether_schedules_run(tmp_path: Path, schedules: bool):
+    """Without them flows run when they are asked for, and only then."""
+    place = up.Place(tmp_path, 3010, 4200, schedules)
+    [worker] = [child for child in up.children(place, Server(tmp_path, tmp_path, 1), bool) if child.name == "worker"]
+    assert schedules == ("--no-schedules" not in worker.argv)

@@ -22,6 +22,9 @@ def up(
     source: Annotated[
         str, typer.Option("--source", help="A first round's bars where there is none: ecb, a path or URL; or none.")
     ] = "ecb",
+    schedules: Annotated[
+        bool, typer.Option("--schedules/--no-schedules", help="Flows run by their schedules, or only when asked for.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Run the marketplace on this machine: Postgres, Prefect, the flows and the edge.
@@ -41,7 +44,7 @@ def up(
     def ready(place: Place) -> None:
         _announce(place, as_json=as_json)
 
-    run(home or default_home(), port, source=source, say=say, ready=ready)
+    run(home or default_home(), port, source=source, say=say, ready=ready, schedules=schedules)
 
 
 def _announce(place: Place, *, as_json: bool) -> None:

@@ -51,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pool", default="mp")
     parser.add_argument("--ready", type=Path, required=True)
+    parser.add_argument("--no-schedules", action="store_true", help="flows run when they are asked for, and only then")
     chosen = parser.parse_args()
     root = bundle.root()
     os.chdir(root)
@@ -63,7 +64,7 @@ def main() -> None:
         _crash_the_dead(client)
         _ensure_pool(client, chosen.pool, root)
         for entry, flow in flows:
-            deploy(client, entry, flow, root)
+            deploy(client, entry, flow, root, schedules=not chosen.no_schedules)
     _automate(str(get_current_settings().api.url))
     asyncio.run(_work(chosen.pool, chosen.ready))
 
@@ -84,7 +85,7 @@ def definitions(root: Path) -> list[dict[str, Any]]:
     return [entry for entry in listed if (root / entry["entrypoint"].partition(":")[0]).is_file()]
 
 
-def deploy(client: SyncPrefectClient, entry: dict[str, Any], flow: Any, root: Path) -> None:
+def deploy(client: SyncPrefectClient, entry: dict[str, Any], flow: Any, root: Path, *, schedules: bool = True) -> None:
     """Creates or updates one deployment.
 
     Args:
@@ -92,6 +93,7 @@ def deploy(client: SyncPrefectClient, entry: dict[str, Any], flow: Any, root: Pa
         entry: One of :func:`definitions`.
         flow: The flow that it names.
         root: Flow runs work there, so that no code is copied per run.
+        schedules: Whether its schedules are active.
     """
     pool = entry["work_pool"]
     limit = entry.get("concurrency_limit")
@@ -107,17 +109,18 @@ def deploy(client: SyncPrefectClient, entry: dict[str, Any], flow: Any, root: Pa
         entrypoint=entry["entrypoint"],
         work_pool_name=pool["name"],
         job_variables={**pool.get("job_variables", {}), "working_dir": str(root)},
-        schedules=[_schedule(each, entry["name"]) for each in entry.get("schedules", [])],
+        schedules=[_schedule(each, entry["name"], active=schedules) for each in entry.get("schedules", [])],
         concurrency_limit=limit["limit"] if limit else None,
         concurrency_options=ConcurrencyOptions(collision_strategy=limit["collision_strategy"]) if limit else None,
         paused=False,
     )
 
 
-def _schedule(fields: dict[str, Any], name: str) -> DeploymentScheduleCreate:
+def _schedule(fields: dict[str, Any], name: str, *, active: bool) -> DeploymentScheduleCreate:
     when = {key: value for key, value in fields.items() if key not in _BESIDE_THE_TIME}
     beside = {key: fields[key] for key in _BESIDE_THE_TIME if key in fields}
-    return DeploymentScheduleCreate(schedule=construct_schedule(**when), active=name not in RUN_DIRECTLY, **beside)
+    active = active and name not in RUN_DIRECTLY
+    return DeploymentScheduleCreate(schedule=construct_schedule(**when), active=active, **beside)
 
 
 def _crash_the_dead(client: SyncPrefectClient) -> None:

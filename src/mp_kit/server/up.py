@@ -50,11 +50,13 @@ class Place:
         home: Its folder.
         port: The edge's port.
         prefect_port: The port of Prefect's API and pages.
+        schedules: Whether flows run by their schedules, too, and not only when somebody asks.
     """
 
     home: Path
     port: int
     prefect_port: int
+    schedules: bool = True
 
     @property
     def base_url(self) -> str:
@@ -72,7 +74,15 @@ class Place:
         return self.home / "prefect" / "worker.ready"
 
 
-def run(home: Path, port: int, *, source: str, say: Callable[[str], None], ready: Callable[[Place], None]) -> None:
+def run(
+    home: Path,
+    port: int,
+    *,
+    source: str,
+    say: Callable[[str], None],
+    ready: Callable[[Place], None],
+    schedules: bool = True,
+) -> None:
     """Runs the embedded marketplace until a signal asks for its end.
 
     Args:
@@ -81,6 +91,7 @@ def run(home: Path, port: int, *, source: str, say: Callable[[str], None], ready
         source: Where a first round's bars come from, for a home without any round; ``none`` publishes nothing.
         say: Tells progress.
         ready: Called once, when everything answers.
+        schedules: False keeps flows from running by themselves.
 
     Raises:
         ConflictError: Another `mp up` runs over the home, or the port is taken.
@@ -94,7 +105,7 @@ def run(home: Path, port: int, *, source: str, say: Callable[[str], None], ready
             say(f"ended process {pid}, left behind by an earlier mp up")
         edge = _edge_port(port)
         with _prefect_port(edge) as prefect:
-            _run_parts(Place(home, edge, prefect), source, say, ready)
+            _run_parts(Place(home, edge, prefect, schedules), source, say, ready)
 
 
 def _run_parts(place: Place, source: str, say: Callable[[str], None], ready: Callable[[Place], None]) -> None:
@@ -296,7 +307,8 @@ def _api_arguments(place: Place) -> list[str]:
 
 
 def _worker_arguments(place: Place) -> list[str]:
-    return ["--pool", POOL, "--ready", str(place.worker_ready)]
+    quiet = [] if place.schedules else ["--no-schedules"]
+    return ["--pool", POOL, "--ready", str(place.worker_ready), *quiet]
 
 
 def _edge_arguments(place: Place) -> list[str]:
