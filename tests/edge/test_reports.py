@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,11 +12,13 @@ import httpx
 import pytest
 from desks import Visitor
 
+from mp_kit.server import clock
 from mp_kit.server.house import House
 from mp_kit.server.services import reports
 from mp_kit.server.services.reports import Audience
+from mp_kit.server.services.tokens import TokenBook
 
-PUBLIC, OWN = "/marketplace/reports", "/marketplace/vendor/reports"
+PUBLIC, OWN, ALL = "/marketplace/reports", "/marketplace/vendor/reports", "/marketplace/operator/reports"
 HARM = "<script>alert(1)</script>"
 
 
@@ -100,3 +104,49 @@ def test_report_gone_from_the_store(edge: httpx.Client, edge_house: House, tmp_p
     report_id = made(edge_house, tmp_path, Audience.PUBLIC)
     edge_house.store.delete(f"reports/x/{report_id}.html")
     assert 404 == edge.get(f"{PUBLIC}/{report_id}").status_code
+
+
+def operator_of(edge: httpx.Client, key: str) -> httpx.Response:
+    """Signs in with a key on the login page, by hand: what comes of it."""
+    form = edge.get("/marketplace/login")
+    found = re.search(r'name="csrf" value="([^"]+)"', form.text)
+    assert found is not None
+    data = {"csrf": found[1], "api_key": key, "next": "/marketplace"}
+    return edge.post("/marketplace/login", data=data, headers={"Referer": f"{edge.base_url}/marketplace/login"})
+
+
+def test_operator_reads_every_report(edge: httpx.Client, edge_house: House, vendor: SimpleNamespace, tmp_path: Path):
+    """Signed in with the service key: everybody's, vendors' and those that failed; the API takes no such session."""
+    kinds = [(Audience.OPERATOR, None, None), (Audience.VENDOR, vendor.id, None), (Audience.PUBLIC, None, "it broke")]
+    ids = [made(edge_house, tmp_path, audience, owner, failure=why) for audience, owner, why in kinds]
+    with httpx.Client(base_url=edge.base_url) as browser:
+        assert 303 == browser.get(ALL).status_code
+        answer = operator_of(browser, edge_house.settings.service_key)
+        assert (303, ALL) == (answer.status_code, answer.headers["location"])
+        listed = browser.get(ALL).text
+        assert [True, True, True, True, False] == [
+            *(one in listed for one in ids),
+            "it broke" in listed,
+            HARM in listed,
+        ]
+        assert [200, 200, 200] == [browser.get(f"{ALL}/{one}").status_code for one in ids]
+        session = browser.cookies["mp_session"]
+        assert 303 == browser.get(OWN).status_code
+    for path in ("/api/vendors/me", "/api/signals"):
+        assert 401 == edge.get(path, headers={"Authorization": f"Bearer {session}"}).status_code
+
+
+def test_operators_pages_are_nobody_elses(edge: httpx.Client, edge_house: House, visitor: Visitor, tmp_path: Path):
+    """A vendor is refused and not sent round in circles; a wrong key and a former key's session open nothing."""
+    report_id = made(edge_house, tmp_path, Audience.OPERATOR)
+    assert [403, 403] == [visitor.get(path).status_code for path in (ALL, f"{ALL}/{report_id}")]
+    with httpx.Client(base_url=edge.base_url) as browser:
+        assert 401 == operator_of(browser, "x" * 44).status_code
+        former = TokenBook(pepper="p", jwt_secret=edge_house.settings.jwt_secret, service_key="a former key")
+        for session in (former.operator_session(clock.now() + timedelta(hours=1)), _ended(edge_house)):
+            browser.cookies.set("mp_session", session)
+            assert 303 == browser.get(ALL).status_code
+
+
+def _ended(house: House) -> str:
+    return house.tokens.operator_session(clock.now() - timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""Reports: the public ones for everybody, a vendor's own on its desk; each is a page that may do nothing."""
+"""Reports: the public ones for everybody, a vendor's own on its desk, all for the operator; no page may do a thing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from litestar import Response, get
 from litestar.params import FromPath
 
 from mp_kit.server.console.pages import document, page
-from mp_kit.server.console.visits import TheHouse, TheVisit, signed_in, vendor_of
+from mp_kit.server.console.visits import OPERATOR, TheHouse, TheVisit, operator_only, signed_in, vendor_of
 from mp_kit.server.services import reports
 
 PUBLIC = "/marketplace/reports"
@@ -46,4 +46,20 @@ def own_one(house: TheHouse, visit: TheVisit, report_id: FromPath[str]) -> Respo
     return document(visit, reports.html(house.store, found))
 
 
-HANDLERS = [listed, one, own, own_one]
+@get(OPERATOR, guards=[operator_only], sync_to_thread=True, include_in_schema=False)
+def every(house: TheHouse, visit: TheVisit) -> Response[bytes]:
+    """All reports, newest first, those that failed and those that are being made among them."""
+    with house.db.begin() as tx:
+        found = reports.every(tx, limit=_LIMIT)
+    return page(visit, "operator_reports.html", title="Reports", reports=found, root=OPERATOR)
+
+
+@get(f"{OPERATOR}/{{report_id:str}}", guards=[operator_only], sync_to_thread=True, include_in_schema=False)
+def any_one(house: TheHouse, visit: TheVisit, report_id: FromPath[str]) -> Response[bytes]:
+    """Any report; of one that failed, how far it came."""
+    with house.db.begin() as tx:
+        found = reports.find(tx, report_id)
+    return document(visit, reports.html(house.store, found))
+
+
+HANDLERS = [listed, one, own, own_one, every, any_one]

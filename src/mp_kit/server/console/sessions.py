@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -9,11 +10,13 @@ from litestar import Response, get, post
 from litestar.params import FromQuery
 
 from mp_kit.errors import AuthError, ForbiddenError
+from mp_kit.server import clock
 from mp_kit.server.console.pages import page, redirect
 from mp_kit.server.console.visits import (
     GITHUB,
     HOME,
     LOGIN,
+    OPERATOR,
     SESSION_COOKIE,
     TheForm,
     TheHouse,
@@ -25,10 +28,11 @@ from mp_kit.server.console.visits import (
     vendor_of,
 )
 from mp_kit.server.house import House
-from mp_kit.server.services import vendors
+from mp_kit.server.services import audit, vendors
 
 _AFTER_LOGIN = HOME
 _MAX_KEY_CHARS = 200
+_OPERATOR_HOURS = 8
 
 
 @get(LOGIN, sync_to_thread=True, include_in_schema=False)
@@ -39,17 +43,19 @@ def login_form(
     again: FromQuery[str | None] = None,
 ) -> Response[bytes]:
     """The login page; whoever is signed in already goes on, unless the page that led here asks for it once more."""
-    if visit.vendor_id is not None and again is None:
-        return redirect(visit, safe_path(next, _AFTER_LOGIN))
+    if (visit.is_operator or visit.vendor_id is not None) and again is None:
+        return redirect(visit, safe_path(next, OPERATOR if visit.is_operator else _AFTER_LOGIN))
     return _form(house, visit, safe_path(next, _AFTER_LOGIN))
 
 
 @post(LOGIN, sync_to_thread=True, include_in_schema=False, status_code=200)
 def login(house: TheHouse, visit: TheVisit, form: TheForm) -> Response[bytes]:
-    """Trades an API key for a session in a cookie; the key itself is kept nowhere."""
-    target = safe_path(form.get("next"), _AFTER_LOGIN)
+    """Trades a key for a session in a cookie, and keeps it nowhere; the service key is the operator's."""
+    target, key = safe_path(form.get("next"), _AFTER_LOGIN), form.get("api_key", "").strip()
+    if house.tokens.is_service_key(key):
+        return _operator(house, visit, target if target != _AFTER_LOGIN else OPERATOR)
     try:
-        session = _open(house, form.get("api_key", "").strip())
+        session = _open(house, key)
     except (AuthError, ForbiddenError) as error:
         return _form(house, visit, target, problem=error.message, status=error.http)
     seconds = vendors.SESSION_HOURS * 3_600
@@ -71,6 +77,14 @@ def logout_everywhere(house: TheHouse, visit: TheVisit) -> Response[bytes]:
         vendors.end_sessions(tx, vendor_of(visit), actor=visit.actor)
     say = "All sessions have ended, this one too."
     return redirect(visit, HOME, say=say, cookies=(cookie(visit, SESSION_COOKIE, ""),))
+
+
+def _operator(house: House, visit: Visit, target: str) -> Response[bytes]:
+    session = house.tokens.operator_session(clock.now() + timedelta(hours=_OPERATOR_HOURS))
+    with house.db.begin() as tx:
+        audit.record(tx, "operator:console", "session.open", "operator")
+    seconds = _OPERATOR_HOURS * 3_600
+    return redirect(visit, target, cookies=(cookie(visit, SESSION_COOKIE, session, seconds=seconds),))
 
 
 def _open(house: House, api_key: str) -> str:

@@ -3,7 +3,9 @@
 1. The session is a JWT in a cookie that scripts cannot read; it ends after 24 h, or when the vendor's epoch moves on.
 2. A form's token is an HMAC over the session, or over a random cookie where nobody is signed in: it is worth nothing
    in another session, and another site can neither read nor make it.
-3. A page to return to is a local path of the console, never another site.
+3. The operator's session is opened with the service key, reaches the operator's pages and nothing else, and ends with
+   that key, or after eight hours.
+4. A page to return to is a local path of the console, never another site.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ CSRF_FIELD = "csrf"
 LOGIN = "/marketplace/login"
 GITHUB = f"{LOGIN}/github"
 HOME = "/marketplace"
+OPERATOR = "/marketplace/operator/reports"
 
 _ROOTS = ("/marketplace", "/consensus")
 _PATH = re.compile(r"^/[A-Za-z0-9/_.~%:@!$&'()*+,;=?\-]*$")
@@ -58,6 +61,7 @@ class Visit:
         nonce: A new random cookie to set; None where there is one.
         said: A sentence that the page before left for this one.
         refused: Why a session that was sent is not good.
+        is_operator: The operator is signed in; no vendor is, then.
     """
 
     path: str = HOME
@@ -68,10 +72,13 @@ class Visit:
     nonce: str | None = field(default=None, repr=False)
     said: str = ""
     refused: MarketplaceError | None = None
+    is_operator: bool = False
 
     @property
     def actor(self) -> str:
         """How the audit log calls it."""
+        if self.is_operator:
+            return "operator:console"
         return f"vendor:{self.vendor_id}" if self.vendor_id else "public"
 
 
@@ -105,6 +112,20 @@ async def signed_in(connection: Connection, _: BaseRouteHandler) -> None:
     visit = visit_of(connection)
     if visit.vendor_id is None:
         raise visit.refused or AuthError("Sign in to see this page.")
+
+
+async def operator_only(connection: Connection, _: BaseRouteHandler) -> None:
+    """The guard of the operator's pages.
+
+    Raises:
+        AuthError: Nobody is signed in: the page becomes the way to the login.
+        ForbiddenError: A vendor is.
+    """
+    visit = visit_of(connection)
+    if visit.vendor_id is not None:
+        raise ForbiddenError("This page is the operator's.")
+    if not visit.is_operator:
+        raise AuthError("Sign in with the operator's key to see this page.")
 
 
 def visit_of(connection: Connection) -> Visit:
@@ -173,18 +194,20 @@ def new_nonce() -> str:
 def _read(connection: Connection) -> Visit:
     house: House = connection.app.state.house
     token = connection.cookies.get(SESSION_COOKIE, "")
-    vendor_id, name, refused = _who(house, token)
-    nonce = nonce_of(connection)
-    fresh = None if nonce or vendor_id else new_nonce()
+    is_operator = bool(token) and house.tokens.is_operator_session(token)
+    vendor_id, name, refused = (None, "", None) if is_operator else _who(house, token)
+    nonce, in_session = nonce_of(connection), bool(is_operator or vendor_id)
+    fresh = None if nonce or in_session else new_nonce()
     return Visit(
         path=_path(connection),
         vendor_id=vendor_id,
         vendor_name=name,
-        csrf=house.tokens.form_token(token if vendor_id else (fresh or nonce)),
+        csrf=house.tokens.form_token(token if in_session else (fresh or nonce)),
         secure=house.settings.base_url.startswith("https://"),
         nonce=fresh,
         said=unquote(connection.cookies.get(SAID_COOKIE, ""))[:_MAX_SAID],
         refused=refused,
+        is_operator=is_operator,
     )
 
 

@@ -44,6 +44,8 @@ REVOCATIONS = "mp_tokens"
 
 _TOKEN = re.compile(r"^(vk|sit)_([0-9a-z]{16})_([A-Za-z0-9_\-]{43})$")
 _CODE = re.compile(r"^ac_([0-9a-z]{16})_([A-Za-z0-9_\-]{43})$")
+_OUR_OWN_CLOCK: Any = {"require": ["aud", "sub", "exp"], "verify_exp": False, "verify_iat": False}
+"""A JWT's times are compared by us: PyJWT knows no clock but the machine's."""
 _KINDS: Mapping[str, Kind] = {"vk": "vendor", "sit": "deployment"}
 
 
@@ -167,6 +169,30 @@ class TokenBook:
         claims |= {"kid": key_id} if key_id else {}
         return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
 
+    def is_service_key(self, key: str) -> bool:
+        """Whether it is the operator's own bearer token."""
+        return secrets.compare_digest(_digest(key), self._service_digest)
+
+    def operator_session(self, expires_at: datetime) -> str:
+        """A JWT for the operator's pages, and for nothing else: the API takes none. Another service key ends it."""
+        claims = {"aud": "operator", "sub": "operator", "key": self._key_mark(), "exp": expires_at, "iat": clock.now()}
+        return jwt.encode(claims, self._jwt_secret, algorithm="HS256")
+
+    def is_operator_session(self, token: str) -> bool:
+        """Whether it is one of :meth:`operator_session` that has not ended."""
+        try:
+            claims = jwt.decode(
+                token, self._jwt_secret, algorithms=["HS256"], audience="operator", options=_OUR_OWN_CLOCK
+            )
+        except jwt.InvalidTokenError:
+            return False
+        alive = clock.now().timestamp() < claims["exp"]
+        return alive and secrets.compare_digest(str(claims.get("key", "")), self._key_mark())
+
+    def _key_mark(self) -> str:
+        """Tells one service key from another, and nothing of it."""
+        return hmac.new(self._jwt_secret.encode(), self._service_digest, hashlib.sha256).hexdigest()[:32]
+
     def form_token(self, session: str) -> str:
         """What the forms of a session must bear: nobody else can make it, and no other session uses it."""
         key = hashlib.sha256(f"console forms:{self._jwt_secret}".encode()).digest()
@@ -201,8 +227,7 @@ class TokenBook:
                 self._jwt_secret,
                 algorithms=["HS256"],
                 audience=["run", "session"],
-                # Its times are compared below: PyJWT knows no clock but the machine's.
-                options={"require": ["aud", "sub", "exp"], "verify_exp": False, "verify_iat": False},
+                options=_OUR_OWN_CLOCK,
             )
             expires_at = datetime.fromtimestamp(claims["exp"], UTC)
         except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError, OSError) as error:
