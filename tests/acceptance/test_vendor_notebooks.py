@@ -108,7 +108,7 @@ def test_a_run_on_runpod_and_its_history_by_commands(vendor_notebook: Run, marke
 
 
 def test_a_killed_kernel_loses_no_run(marketplace: Any):
-    """By ``kill -9``, while the quickstart watches: the run goes on, and a new kernel takes it up as the notebooks say."""
+    """By ``kill -9`` while the quickstart watches; the run goes on, and a new kernel takes it up as notebooks say."""
     vendor = marketplace.vendor
     with Marketplace(marketplace.url, marketplace.vendor_key) as market:
         before = {run.run_id for run in market.train.list()}
