@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kernels import ROOT, Executed, execute, prepared
 from runpods import program
 
 MP = str(Path(sys.executable).with_name("mp"))
@@ -112,3 +114,27 @@ def marketplace(tmp_path_factory: pytest.TempPathFactory, runpod: tuple[str, str
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
+
+
+SMALLER: dict[str, dict[str, Any]] = {
+    "01_quickstart": {"epochs": 2},
+    "04_train_locally": {"epochs": 2},
+    "05_train_on_runpod": {"epochs": 2, "gpu": "L4"},
+    "06_deploy": {"epochs": 2},
+    "08_live_performance": {"epochs": 2},
+}
+"""Parameters of the vendor's notebooks in tests."""
+
+
+@pytest.fixture(scope="session")
+def vendor_notebook(marketplace: Marketplace) -> Callable[[str], Executed]:
+    """Runs a notebook of ``notebooks/vendor`` as the vendor, by its name; each once per session."""
+    vendor = marketplace.vendor
+    env = vendor.environment | {"RUNPOD_API_KEY": marketplace.runpod_key}
+
+    @functools.cache
+    def run(name: str) -> Executed:
+        notebook = prepared(ROOT / f"notebooks/vendor/{name}.ipynb", SMALLER.get(name, {}))
+        return execute(notebook, vendor.folder, env)
+
+    return run

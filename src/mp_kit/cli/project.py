@@ -138,8 +138,7 @@ def _windows(bars: Path | None, round_id: str) -> Windows:
     if bars is not None:
         return window_of_file(bars)
     try:
-        with session() as market:
-            return window_of_round(market, round_id)
+        return window_of_round(session(), round_id)  # not closed: in a notebook it is the notebook's own
     except (NetworkError, UnavailableError, SetupError) as error:
         if round_id != "current":
             raise

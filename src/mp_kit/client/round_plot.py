@@ -58,13 +58,13 @@ class Part:
     columns: Mapping[str, np.ndarray[Any, Any]]
 
 
-def plot_round(source: Source, round_id: str, symbol: str, *, kind: str = "auto", **span: Any) -> Axes:
+def plot_round(source: Source, round_id: str, symbol: str | None, *, kind: str = "auto", **span: Any) -> Axes:
     """Draws a symbol of a round.
 
     Args:
         source: The round's bars.
         round_id: Which round.
-        symbol: Which symbol.
+        symbol: Which symbol; the first by default.
         kind: candles, line, or auto: candles where there is room for them.
         **span: ``start`` and ``end``, and ``progress``.
 
@@ -76,6 +76,7 @@ def plot_round(source: Source, round_id: str, symbol: str, *, kind: str = "auto"
         raise invalid_choice("kind of plot", kind, KINDS)
     plot_style.pyplot()  # before anything is fetched
     manifest = source.manifest(round_id)
+    symbol = manifest.symbols[0] if symbol is None else symbol
     if symbol not in manifest.symbols:
         raise invalid_choice(f"symbol of round {manifest.round_id}", symbol, manifest.symbols)
     parts = _parts(source, manifest, symbol, kind, span)

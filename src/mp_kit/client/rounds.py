@@ -59,7 +59,7 @@ class RoundView(Shown, Round):
 
     def plot(
         self,
-        symbol: str,
+        symbol: str | None = None,
         *,
         kind: str = "auto",
         start: When | None = None,
@@ -71,7 +71,7 @@ class RoundView(Shown, Round):
         Only the columns that are drawn are fetched, and verified.
 
         Args:
-            symbol: Such as EURUSD.
+            symbol: Such as EURUSD; the round's first by default.
             kind: candles, line, or auto: candles where so few bars are drawn that they can be told apart.
             start: First instant (included), as for ``m.data.load``.
             end: Last instant (excluded), likewise.

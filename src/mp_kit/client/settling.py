@@ -8,7 +8,11 @@ from mp_kit.client.outbox import Letter, Outbox
 from mp_kit.client.pushes import FlushResult, PushResult
 from mp_kit.client.sending import Outcome, Sent
 from mp_kit.contracts.signals import SignalReceipt, SignalWrite, StoreResult
-from mp_kit.errors import MarketplaceError
+from mp_kit.errors import AuthError, MarketplaceError
+
+_RENEW = (
+    "Issue a new token: m.deployments.token(deployment_id, rotate=True), or mp link-infra --deployment ID --rotate."
+)
 
 
 def push_result(
@@ -77,6 +81,7 @@ def waiting_error(error: MarketplaceError, box: Outbox) -> MarketplaceError:
 
 
 def _told(error: MarketplaceError, count: int) -> MarketplaceError:
-    """The same error, with a word about what waits."""
-    hint = f"{error.hint} {count:,} signals wait in the outbox: `mp signals flush` sends them then.".strip()
+    """The same error, with a word about what waits; a token that pushes is a deployment's, and nobody signs in as one."""
+    mend = _RENEW if isinstance(error, AuthError) else error.hint
+    hint = f"{mend} {count:,} signals wait in the outbox: `mp signals flush` sends them then.".strip()
     return type(error)(error.message, hint=hint, details=error.details, request_id=error.request_id)

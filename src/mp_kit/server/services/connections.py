@@ -95,8 +95,8 @@ def secret(tx: Tx, vault: Vault, vendor_id: str, name: str, *, purpose: str = "T
     if row is None:
         raise CredentialError(
             f"{purpose} needs the vendor's {known.service} account, which is not connected: "
-            f"`mp connections set {known.value}`.",
-            hint="Connect the account, then order it again.",
+            f"`mp connections set {known.value}`, or m.connections.set({known.value!r}) in a notebook.",
+            hint="Connect the account, or order without it.",
         )
     return vault.open(row.wrapped_key, vendor_id, known, row.ciphertext)
 
