@@ -121,19 +121,23 @@ def shown(kernel: Any, notebook: Path) -> list[dict[str, Any]]:
     kernel.execute_interactive("%reset -f", timeout=30)
     for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.cell_type == "code":
-            reply = kernel.execute_interactive(cell.source, timeout=120, output_hook=take, allow_stdin=False)
+            source = cell.source
+            if "parameters" in cell.metadata.get("tags", ()):
+                source += "".join(f"\n{name} = {value!r}" for name, value in PARAMETERS.get(notebook.stem, {}).items())
+            reply = kernel.execute_interactive(source, timeout=120, output_hook=take, allow_stdin=False)
             content = reply["content"]
             assert "ok" == content["status"], "\n".join(content["traceback"])
     return outputs
 
 
+PARAMETERS = {"04_investigate_a_vendor": {"vendor": VENDOR}}
 PROOFS = {
     "01_onboard_a_vendor": (
         1,
         ["is **active**", "The second use: *The code is unknown, used or has ended.*", "code.exchange"],
     ),
     "02_publish_and_inspect_a_round": (3, ["a changed manifest is refused", "The candidate is **retired**"]),
-    "03_watch_runs_and_money": (3, ["**1 runs** were ordered", "Without a ceiling: ", "Nothing is astray."]),
+    "03_watch_runs_and_money": (3, ["of Watched, cancelled", "Without a ceiling: ", "Nothing is astray."]),
     "04_investigate_a_vendor": (
         4,
         [
