@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: each makes .venv first, which is a moment's work once it stands.
 .DEFAULT_GOAL := help
-.PHONY: help venv lock demo up check test bench format
+.PHONY: help venv lock demo docs up check test bench format
 PYTHON ?= python3.11
 BIN := .venv/bin
 
@@ -15,6 +15,9 @@ lock: ## write requirements/*.txt anew from pyproject.toml
 
 demo: venv ## the main job, end to end, on real currency data
 	@$(BIN)/python scripts/demo.py $(ARGS)
+
+docs: venv ## every notebook run against a fresh marketplace, as pages in build/docs/notebooks
+	@$(BIN)/python scripts/docs.py $(ARGS)
 
 up: venv ## run the embedded marketplace until Ctrl-C (ARGS="--port 3010 --home DIR")
 	@$(BIN)/mp up $(ARGS)

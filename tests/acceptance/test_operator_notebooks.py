@@ -1,4 +1,4 @@
-"""The operator's notebooks, headless, in the operator's shell: each tells its story, proves something, hides secrets."""
+"""The operator's notebooks, headless, in the operator's shell: each tells its story, proves it, and hides secrets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VENDOR = "Watched"
 
 
 @pytest.fixture(scope="module")
-def watched(marketplace: Any) -> Iterator[None]:
+def watched(marketplace: Any) -> None:
     """A vendor that pushed signals beside another one, and had a machine at RunPod."""
     with open_house(marketplace.home) as house:
         with house.db.begin() as tx:
@@ -39,7 +39,6 @@ def watched(marketplace: Any) -> Iterator[None]:
             money.set_ceiling(tx, VENDOR, Decimal(20), actor="test")
         _talk(house, ours, other)
         _train(house, ours.vendor_id or "", marketplace.spare_runpod_key)
-    yield
 
 
 def _talk(house: House, ours: Principal, other: Principal) -> None:
@@ -122,20 +121,39 @@ def shown(kernel: Any, notebook: Path) -> list[dict[str, Any]]:
     kernel.execute_interactive("%reset -f", timeout=30)
     for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.cell_type == "code":
-            reply = kernel.execute_interactive(cell.source, timeout=120, output_hook=take, allow_stdin=False)
+            source = cell.source
+            if "parameters" in cell.metadata.get("tags", ()):
+                source += "".join(f"\n{name} = {value!r}" for name, value in PARAMETERS.get(notebook.stem, {}).items())
+            reply = kernel.execute_interactive(source, timeout=120, output_hook=take, allow_stdin=False)
             content = reply["content"]
             assert "ok" == content["status"], "\n".join(content["traceback"])
     return outputs
 
 
+PARAMETERS = {"04_investigate_a_vendor": {"vendor": VENDOR}}
 PROOFS = {
-    "01_onboard_a_vendor": (1, ["is **active**", "The second use: *The code is unknown, used or has ended.*", "code.exchange"]),
+    "01_onboard_a_vendor": (
+        1,
+        ["is **active**", "The second use: *The code is unknown, used or has ended.*", "code.exchange"],
+    ),
     "02_publish_and_inspect_a_round": (3, ["a changed manifest is refused", "The candidate is **retired**"]),
-    "03_watch_runs_and_money": (3, ["**1 runs** were ordered", "Without a ceiling: ", "Nothing is astray."]),
-    "04_investigate_a_vendor": (4, ["a signal is never rewritten", "**whole**: 2 receipts prove 20 signals", "would read otherwise", "On 14 bars nobody else spoke"]),
-    "05_incident_drill": (1, ["**refused everywhere**", "Its run is cancelled.", "0 pods are left on the account", "503"]),
+    "03_watch_runs_and_money": (3, ["of Watched, cancelled", "Without a ceiling: ", "Nothing is astray."]),
+    "04_investigate_a_vendor": (
+        4,
+        [
+            "a signal is never rewritten",
+            "**whole**: 2 receipts prove 20 signals",
+            "**3 of 6 bars**",
+            "On 14 bars nobody",
+        ],
+    ),
+    "05_incident_drill": (
+        1,
+        ["**refused everywhere**", "Its run is cancelled.", "0 pods are left on the account", "503"],
+    ),
     "06_capacity": (1, ["edges", "figures of a machine with"]),
-}  # fmt: skip
+}
+"""Plots at least, and sentences that only a notebook shows that did what it tells."""
 
 
 def test_every_notebook_proves_something():
