@@ -81,7 +81,7 @@ def waiting_error(error: MarketplaceError, box: Outbox) -> MarketplaceError:
 
 
 def _told(error: MarketplaceError, count: int) -> MarketplaceError:
-    """The same error, with a word about what waits; a token that pushes is a deployment's, and nobody signs in as one."""
+    """The same error, with a word about what waits. A token that pushes is a deployment's: nobody signs in as one."""
     mend = _RENEW if isinstance(error, AuthError) else error.hint
     hint = f"{mend} {count:,} signals wait in the outbox: `mp signals flush` sends them then.".strip()
     return type(error)(error.message, hint=hint, details=error.details, request_id=error.request_id)

@@ -11,6 +11,7 @@ import pytest
 from servers import Momentum
 
 from mp_kit.cli import session
+from mp_kit.client.marketplace import Marketplace
 from mp_kit.contracts import ValidationReport
 from mp_kit.serving.app import Application
 from mp_kit.serving.web import WebServer
@@ -146,3 +147,10 @@ def test_dev_needs_a_project(mp: Any):
     """Exit 5 with how to make one."""
     said = mp("dev", "--json")
     assert (5, True) == (said.code, "mp init" in said.error["hint"])
+
+
+def test_validate_leaves_the_notebooks_connection_open(mp: Any, url: str, round_: FakeMarketplace):
+    """`%mp validate` borrows it: the next cell goes on with it."""
+    with Marketplace(round_.url, round_.api_key, transport=round_.transport) as market, session.using(market):
+        assert 0 == mp("validate", "--url", url, "--max-p95-ms", "60000").code
+        assert "ACME" == market.me().name
