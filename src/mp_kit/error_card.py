@@ -19,7 +19,7 @@ from mp_kit.masking import mask
 
 __all__ = ["html_card", "render", "text_card"]
 
-RED, BOLD, DIM, PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
+BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"  # no red: JupyterLab's error boxes are, and it is lost on them
 WIDTH = 100
 MOST_DETAILS = 5
 _LINE = "border-left:3px solid #e5534b;padding:4px 12px;margin:2px 0;color:inherit"
@@ -60,12 +60,13 @@ def text_card(error: Told, *, where: str = "", colours: bool = True) -> list[str
         where: The line of the caller's own code.
         colours: With ANSI colours.
     """
-    red, bold, dim, plain = (RED, BOLD, DIM, PLAIN) if colours else ("",) * 4
-    lines = [f"{red}{bold}{type(error).__name__}{plain} {dim}({error.code}){plain}"]
+    bold, dim, plain = (BOLD, DIM, PLAIN) if colours else ("",) * 3
+    lines = [f"{bold}{type(error).__name__}{plain} {dim}({error.code}){plain}"]
     lines += _wrapped(mask(error.message))
     lines += [f"{dim}{line}{plain}" for detail in _details(error) for line in _wrapped(detail, "  - ", "    ")]
     if error.hint:
-        lines += [f"{bold}Next step:{plain} {mask(error.hint)}"]
+        first, *others = _wrapped(f"Next step: {mask(error.hint)}")
+        lines += [first.replace("Next step:", f"{bold}Next step:{plain}", 1), *others]
     lines += [f"{dim}{line}{plain}" for line in _foot(error, where)]
     return lines
 
@@ -103,7 +104,8 @@ def _foot(error: Told, where: str) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str = "", other: str = "") -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=other, break_long_words=False) or [""]
+    how: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=other, **how) or [""]
 
 
 def _own_line(trace: TracebackType | None) -> str:

@@ -104,6 +104,7 @@ def test_quickstart_in_the_lab(lab: tuple[str, Path], marketplace: Any):
         _open(page, url, QUICKSTART)
         _run_all(page)
         _sorts(page)
+        assert 0 == page.locator(".jp-needs-light-background, .jp-needs-dark-background").count()
         for theme in ("Light", "Dark"):
             _look(page, QUICKSTART, theme)
         _open(page, url, ERRORS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
@@ -35,6 +36,9 @@ SORTER = (
     'head.onclick=sort;head.onkeydown=event=>{if(event.key==="Enter")sort()}})}})()</script>'
 )
 """Makes the page's tables sort, each once: numbers by value (of ``1.2 [0.9, 1.5]`` the first), empty cells last."""
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_DIGEST_SHOWN = 16
 
 ACCENT = "#4493f8"
 """A blue that is seen upon white and upon black."""
@@ -70,7 +74,7 @@ def table(
     names = list(columns) if columns is not None else list(found[0]) if found else []
     head = "".join(f'<th style="{_CELL}">{escape(name.replace("_", " "))}</th>' for name in names)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{escape(text(row.get(name)))}</td>' for name in names) + "</tr>"
+        "<tr>" + "".join(f'<td style="{_CELL}">{_cell(text(row.get(name)))}</td>' for name in names) + "</tr>"
         for row in found
     )
     caption = f'<caption style="text-align:left;color:inherit"><b>{escape(title)}</b></caption>' if title else ""
@@ -81,6 +85,13 @@ def table(
         f'<table{mark} style="border-collapse:collapse;color:inherit;background:transparent">{caption}'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{script}"
     )
+
+
+def _cell(said: str) -> str:
+    """A cell's text; of a hash its beginning, which tells it from others and leaves room for the other columns."""
+    if not _DIGEST.fullmatch(said):
+        return escape(said)
+    return f'<span title="{said}">{said[:_DIGEST_SHOWN]}…</span>'
 
 
 def card(title: str, facts: Mapping[str, Any], below: str = "") -> str:

@@ -11,6 +11,7 @@ import pytest
 from servers import Momentum
 
 from mp_kit.cli import session
+from mp_kit.client.marketplace import Marketplace
 from mp_kit.contracts import ValidationReport
 from mp_kit.serving.app import Application
 from mp_kit.serving.web import WebServer
@@ -155,3 +156,10 @@ def test_validate_writes_its_report(mp: Any, url: str, round_: FakeMarketplace, 
     assert (0, True) == (said.code, "valid:" in said.out)
     assert ValidationReport.model_validate_json(place.read_text()).holds
     assert 5 == mp("validate", "--url", url, "--max-p95-ms", "60000", "--report", str(tmp_path)).code
+
+
+def test_validate_leaves_the_notebooks_connection_open(mp: Any, url: str, round_: FakeMarketplace):
+    """`%mp validate` borrows it: the next cell goes on with it."""
+    with Marketplace(round_.url, round_.api_key, transport=round_.transport) as market, session.using(market):
+        assert 0 == mp("validate", "--url", url, "--max-p95-ms", "60000").code
+        assert "ACME" == market.me().name

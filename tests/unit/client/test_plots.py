@@ -93,6 +93,13 @@ def test_round_plot_draws_parts_and_gaps(bars_market: Marketplace):
     assert any(pd.isna(value) for value in ax.lines[1].get_ydata())
 
 
+def test_round_plot_draws_the_first_symbol_by_default(bars_market: Marketplace):
+    """Nobody knows a round's symbols before having seen it."""
+    ax = bars_market.rounds.current().plot()
+    assert ax.get_title(loc="left").startswith("EURUSD 1h, ")
+    close(ax)
+
+
 def test_round_plot_draws_candles_where_there_is_room(bars_market: Marketplace):
     """A body and a wick per bar."""
     first = sample_bars(1).column("timestamp")[0].as_py()

@@ -132,6 +132,7 @@ def test_bad_token_keeps_what_was_pushed(on_disk: Marketplace, fake: FakeMarketp
     with pytest.raises(AuthError, match="Expired") as caught:
         on_disk.signals.push(rows(0), deployment)
     assert "1 signals wait in the outbox: `mp signals flush`" in caught.value.hint
+    assert "m.deployments.token(deployment_id, rotate=True)" in caught.value.hint
     assert 1 == on_disk.signals.flush(deployment).accepted
 
 

@@ -21,6 +21,13 @@ def test_html_escapes_everything():
     assert 11 == shown.count("&lt;script&gt;")
 
 
+def test_html_shows_of_a_hash_its_beginning():
+    """The whole of it is at hand, and the other columns have room; a name of that length stays."""
+    shown = html.table([{"sha256": "ab" * 32, "name": "x" * 64}])
+    assert f'<span title="{"ab" * 32}">{"ab" * 8}…</span>' in shown
+    assert "x" * 64 in shown
+
+
 def test_html_sets_no_colour_of_its_own():
     """Readable in dark themes: text and lines take the theme's colour."""
     shown = html.table([{"a": 1}]) + html.card("t", {"a": 1}) + html.log_lines(["x"])
