@@ -94,9 +94,11 @@ def test_more_is_never_less(what: str):
 
 
 def test_waiting_is_what_a_queue_makes_of_it():
-    """Alone nobody waits; two that come at once wait for one another, in two lanes they do not."""
+    """Alone nobody waits but for hiccups; two that come at once wait for one another, in two lanes they do not."""
     alone = [Arrival(n * 1.0, 1) for n in range(100)]
     assert (pytest.approx(0.005), pytest.approx(0.005)) == capacity.felt(FIGURES, alone)
+    uneven = FIGURES | {"ingest.single_p99_ms": 25.0}
+    assert (pytest.approx(0.005), pytest.approx(0.025)) == capacity.felt(uneven, alone)
     pair = [Arrival(0, 1), Arrival(0, 1)]
     assert pytest.approx(0.010) == capacity.felt(FIGURES, pair, lanes=1)[1]
     assert pytest.approx(0.005) == capacity.felt(FIGURES, pair, lanes=2)[1]

@@ -162,8 +162,9 @@ def most_per_second(figures: Mapping[str, float], mix: Iterable[Arrival], *, lan
 def felt(figures: Mapping[str, float], arrivals: Sequence[Arrival], *, lanes: int = LANES) -> tuple[float, float]:
     """What clients feel, from when a request is due to its answer: the median and the 99th percentile, in seconds.
 
-    Requests are played through in their order, each taking what it takes alone; so many go on at once as there are
-    lanes.
+    Requests are played through in their order, each taking what it takes alone at the median; so many go on at once as
+    there are lanes. What a machine's hiccups add is the 99th percentile of a single request above its median, where the
+    figures have it.
     """
     free = [0.0] * lanes
     waited = []
@@ -172,7 +173,9 @@ def felt(figures: Mapping[str, float], arrivals: Sequence[Arrival], *, lanes: in
         heapq.heappush(free, ends)
         waited.append(ends - one.at)
     waited.sort()
-    return waited[len(waited) // 2], waited[int(0.99 * len(waited))]
+    median, slow = (figures.get(f"ingest.single_p{share}_ms") for share in (50, 99))
+    hiccups = (slow - median) / 1e3 if median is not None and slow is not None else 0.0
+    return waited[len(waited) // 2], waited[int(0.99 * len(waited))] + hiccups
 
 
 def needs(plan: Plan, figures: Mapping[str, float], assumed: Assumed = Assumed()) -> list[Need]:
