@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # a run of the unit tests alone never imports the database dr
     from mp_kit.server.store.engine import Database, Tx
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this very hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps a file in one worker, and whatever uses the one marketplace: it is started once."""
     for item in items:
