@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from mp_kit.cli.app import main
 from mp_kit.server.house import House
-from mp_kit.server.services import audit, signal_batches, signals
+from mp_kit.server.services import audit, revocation, signal_batches, signals
+from mp_kit.server.services.tokens import REVOCATIONS
 from mp_kit.server.store.engine import Tx
 from tests.support.voices import SIGNER, make_voice, signal
 
@@ -61,6 +62,20 @@ def test_audit_command(house: House, capsys: pytest.CaptureFixture[str], monkeyp
     assert {"monthly_ceiling_usd": 5.0} == found[0]["detail"]
     assert 0 == main(["admin", "audit", "Audited", "--action", "vendor.create", *home])
     assert "name=Audited" in capsys.readouterr().out
+
+
+def test_listeners_are_those_who_hear_of_revocations(house: House):
+    """Who listens elsewhere is none of them, nor who has gone."""
+
+    def count() -> int:
+        with house.db.begin() as tx:
+            return len(revocation.listeners(tx))
+
+    with house.db.listen("mp_elsewhere"):
+        assert 0 == count()
+        with house.db.listen(REVOCATIONS) as listener:
+            listener.wait(0.01)
+            assert 1 == count()
 
 
 def push(tx: Tx, who: Any, key: str | None, *rows: dict[str, Any]) -> None:

@@ -261,7 +261,7 @@ def _supervisor(plan: Plan, figures: Mapping[str, float], assumed: Assumed) -> l
 def _calls(plan: Plan, figures: Mapping[str, float], assumed: Assumed) -> Need:
     each = _figure(figures, "watch.list_calls_per_cycle")
     most = min(plan.vendors, plan.runs) * each / assumed.cycle
-    because = f"{each:g} list calls for each vendor with a run, every {assumed.cycle:g} s; fewer while nothing changes"
+    because = f"{each:.2g} list calls for each vendor with a run, every {assumed.cycle:g} s, or fewer"
     return Need("calls to RunPod", most / assumed.margin, most, "a second", because)
 
 
