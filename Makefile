@@ -33,7 +33,7 @@ check: venv ## ruff, format, types, direction of imports
 
 test: check ## check, then every test
 	@$(BIN)/python scripts/test_packages.py
-	$(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: venv ## one script per hot path, as ratios
 	@$(BIN)/python -m bench $(ARGS)

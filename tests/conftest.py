@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,13 +17,28 @@ if TYPE_CHECKING:  # a run of the unit tests alone never imports the database dr
     from mp_kit.server.store.embedded import Server
     from mp_kit.server.store.engine import Database, Tx
 
+_MARKETPLACE = re.compile(r"\b(marketplace|vendor_notebook): ")
+"""A test's argument: the fixtures of the one marketplace."""
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this very hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps a file in one worker, and whatever uses the one marketplace: it is started once."""
-    for item in items:
-        uses = getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("marketplace" if "marketplace" in uses else str(item.path)))
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keeps a file in one process, and together whatever uses the one marketplace, so that it is started once.
+
+    xdist's own groups have no effect since pytest 9.2: they stand in an attribute of tests that nobody reads any more.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByMarketplace(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "the marketplace" if _uses_the_marketplace(config.rootpath / file) else file
+
+    return ByMarketplace(config, log)
+
+
+@functools.cache
+def _uses_the_marketplace(file: Path) -> bool:
+    return file.parent.name == "acceptance" and bool(_MARKETPLACE.search(file.read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="session")
