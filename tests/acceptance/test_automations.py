@@ -87,8 +87,9 @@ def test_published_round_is_reported_on(marketplace: Any, prefect: PrefectApi):
     order = {"name": "round_quality", "parameters": {"round_id": published["round_id"]}}
     assert order == run["parameters"]["order"]
     asset = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}, "limit": 50}
-    keys = [one["resource"]["prefect.resource.id"] for one in prefect.send("POST", "/events/filter", asset)["events"]]
-    assert f"mp://rounds/{published['round_id']}" in keys
+    key = f"mp://rounds/{published['round_id']}"
+    until(lambda: key in [one["resource"]["prefect.resource.id"]
+                          for one in prefect.send("POST", "/events/filter", asset)["events"]])  # fmt: skip
 
 
 def test_failed_run_is_an_event(marketplace: Any, prefect: PrefectApi, url: str):
