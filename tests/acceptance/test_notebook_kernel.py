@@ -211,7 +211,9 @@ def test_connect_without_a_key_where_nobody_is(kernel: Kernel):
 
 def test_outputs_hold_no_key(kernel: Kernel):
     """Neither a card nor a repr."""
-    shown = kernel.run("display(m, m.rounds, m.keys, m.me(), m.keys.create('x'), m.deployments.create('y', provider='byoc'))")
+    shown = kernel.run(
+        "display(m, m.rounds, m.keys, m.me(), m.keys.create('x'), m.deployments.create('y', provider='byoc'))"
+    )
     said = json.dumps(shown.data)
     assert not re.search(r"(vk|sit)_[a-z0-9]{4,}_?[A-Za-z0-9]{8,}", said)
     assert 6 == len(shown.data)
