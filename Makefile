@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: each makes .venv first, which is a moment's work once it stands.
 .DEFAULT_GOAL := help
-.PHONY: help venv lock demo docs up check test bench format
+.PHONY: help venv lock demo docs up check test hardening bench format
 PYTHON ?= python3.11
 BIN := .venv/bin
 
@@ -34,6 +34,10 @@ check: venv ## ruff, format, types, direction of imports
 test: check ## check, then every test
 	@$(BIN)/python scripts/test_packages.py
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+hardening: venv ## what takes longest: storms, a rehearsed month, JupyterLab, automations
+	@$(BIN)/python scripts/test_packages.py
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m hardening $(ARGS)
 
 bench: venv ## one script per hot path, as ratios
 	@$(BIN)/python -m bench $(ARGS)

@@ -14,7 +14,7 @@ from mp_kit.errors import InvalidInputError, NotFoundError
 from mp_kit.server import automations
 from mp_kit.server.prefect_api import PrefectApi
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(300)]
 PATIENCE_SECONDS = 150.0
 
 

@@ -11,7 +11,7 @@ from bench.chaos import Weather, rehearse
 from bench.chaos_parts import Rules
 from bench.chaos_verdict import wrong_lines
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from kernels import ROOT, SECRETS, prepared
 
 from mp_kit.serving.project import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(300)]
 TOKEN = "a-token-of-the-tests-own"
 OFFLINE = (
     "--no-browser",

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from mp_kit.server.store.engine import Database
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(600)]
 NAME = "/deployments/name/poll-inference/poll-inference"
 WISH = """INSERT INTO pollings (deployment_id, vendor_id, infer_url)
           SELECT id, vendor_id, 'http://127.0.0.1:9999/infer' FROM deployments WHERE id = :id"""

@@ -25,7 +25,7 @@ from mp_kit.server.services.workspace import PREFIX
 from mp_kit.server.storage import ObjectInfo, content_key
 from mp_kit.signing import open_manifest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(180)]
 KILLS = 20
 SEED = 20_261_123
 BARS = 4_000

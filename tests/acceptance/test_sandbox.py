@@ -22,7 +22,7 @@ import mp_kit
 from mp_kit.errors import BarsError, InvalidInputError, SetupError
 from mp_kit.rehearsal.moment import Moment
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow]
 
 FX = Path(__file__).parents[2] / ".." / "shared" / "data" / "fx" / "1h"
 HOUR = timedelta(hours=1)

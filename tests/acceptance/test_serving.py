@@ -85,6 +85,7 @@ def test_project_passes_its_own_tests_and_the_contract(template: str, projects: 
     )
 
 
+@pytest.mark.hardening
 def test_training_project_makes_a_model_that_a_server_takes(run: Run, work: Path):
     """From the training's project to the server's, and its contract."""
     assert 0 == run(MP, "init", "--template", "runpod-signal-train", "--dir", "training").returncode
@@ -117,6 +118,7 @@ def spoiled(run: Run, work: Path) -> Callable[[str, str], str]:
     return spoil
 
 
+@pytest.mark.hardening
 @pytest.mark.parametrize(
     ("old", "new", "check"),
     [

@@ -18,7 +18,7 @@ from bench.signal_chaos_plan import Identity, Plan, Pusher, identity, load, rows
 from bench.signal_chaos_verdict import Verdict, compare, listen, unlike
 from mp_kit.scoring.blending import Method
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(240)]
 
 AT = datetime(2026, 1, 5, 10, tzinfo=UTC)
 
