@@ -218,6 +218,7 @@ def test_vendor_needs_nothing_of_the_server(run: Run, place: Path):
 IMPORT_ALL = """
 import importlib, pkgutil, mp_kit
 names = [one.name for one in pkgutil.walk_packages(mp_kit.__path__, "mp_kit.") if not one.name.endswith("__main__")]
-elsewhere = ("mp_kit.bundle", "mp_kit.trainer.networks", "mp_kit.cli.completion", "mp_kit.cli.magics", "mp_kit.cli.orders")
+magic = ("mp_kit.cli.completion", "mp_kit.cli.magics", "mp_kit.cli.orders")
+elsewhere = ("mp_kit.bundle", "mp_kit.trainer.networks", *magic)
 print(1 + len([importlib.import_module(name) for name in names if not name.startswith(elsewhere)]))
 """
