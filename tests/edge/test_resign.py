@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import edges
 import gate
@@ -20,10 +21,11 @@ from mp_kit import Marketplace
 from mp_kit.client.data import PullResult
 from mp_kit.contracts import ManifestFile
 from mp_kit.errors import ForbiddenError
+from mp_kit.server import clock
 from mp_kit.server.edge import files as edge_files
 from mp_kit.server.house import House
 from mp_kit.server.processes import free_port
-from mp_kit.server.services import datasets, rounds, vendors
+from mp_kit.server.services import rounds, vendors
 from mp_kit.server.storage import content_key
 from mp_kit.server.wiring import build
 
@@ -33,24 +35,11 @@ NAME = "train-EURUSD.parquet"
 THREADS = 8
 
 
-class Clock(datetime):
-    """The marketplace's clock, which tests move."""
-
-    ahead = timedelta(0)
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:
-        """What it shows."""
-        return datetime.now(tz) + cls.ahead
-
-
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
-    """Signs by this clock, and checks by it."""
-    monkeypatch.setattr(datasets, "datetime", Clock)
-    monkeypatch.setattr(edge_files, "datetime", Clock)
-    monkeypatch.setattr(Clock, "ahead", timedelta(0))
-    return Clock
+def back() -> Iterator[None]:
+    """The machine's time again afterwards."""
+    yield
+    clock.shift_to(timedelta(0))
 
 
 @pytest.fixture
@@ -95,7 +84,7 @@ def granted(house: House, round_id: str) -> int:
 
 
 def test_pull_goes_on_with_new_urls_of_the_same_round(
-    shop: House, market: Marketplace, standing: gate.Gate, clock: type[Clock], tmp_path: Path
+    shop: House, market: Marketplace, standing: gate.Gate, tmp_path: Path
 ):
     """All URLs end while eight ranges are on their way, and another round is current: 403, new URLs, the same file."""
     first = publish(shop, CONTENT)
@@ -105,7 +94,7 @@ def test_pull_goes_on_with_new_urls_of_the_same_round(
     pull.start()
     standing.await_held(THREADS)
     second = publish(shop, CONTENT[:1000])
-    clock.ahead = timedelta(minutes=16)
+    clock.shift_to(timedelta(minutes=16))
     standing.let_go()
     pull.join(60)
     assert [(first, len(CONTENT))] == [(one.round_id, one.fetched_bytes) for one in pulled]
@@ -119,11 +108,8 @@ def test_pull_with_urls_that_are_never_good_ends(
     shop: House, market: Marketplace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     """A store whose clock is a day ahead refuses each new URL too: the pull says so instead of signing for ever."""
-
-    class Tomorrow(Clock):
-        ahead = timedelta(days=1)
-
-    monkeypatch.setattr(edge_files, "datetime", Tomorrow)
+    tomorrow = SimpleNamespace(now=lambda: clock.now() + timedelta(days=1))
+    monkeypatch.setattr(edge_files, "clock", tomorrow)
     published = publish(shop, CONTENT[:2000])
     with pytest.raises(ForbiddenError):
         market.data.pull(published, tmp_path / "r", progress=False)
