@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(120)]
 BEGIN = """
 from mp_kit.testing import FakeMarketplace
 import mp_kit as mp

@@ -17,7 +17,7 @@ from nbclient.exceptions import DeadKernelError
 
 from mp_kit.client.marketplace import Marketplace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(300)]
 Run = Callable[[str], Executed]
 FOLDER = ROOT / "notebooks/vendor"
 

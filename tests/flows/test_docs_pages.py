@@ -14,7 +14,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 KEY = "vk_abcdefgh_0123456789abcdefghijklmnop"
 
-pytestmark = pytest.mark.filterwarnings("default")  # Jupyter's libraries warn about one another
+pytestmark = [
+    pytest.mark.hardening,
+    pytest.mark.filterwarnings("default"),
+]  # Jupyter's libraries warn about one another
 
 
 @pytest.fixture(scope="module")
