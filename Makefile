@@ -35,7 +35,7 @@ test: check ## check, then every test
 	@$(BIN)/python scripts/test_packages.py
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
-hardening: venv ## what takes longest: storms, a rehearsed month, JupyterLab, automations
+hardening: venv ## what takes longest: storms, a rehearsed month, JupyterLab, all notebooks and reports
 	@$(BIN)/python scripts/test_packages.py
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m hardening $(ARGS)
 
