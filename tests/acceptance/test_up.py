@@ -98,6 +98,7 @@ def test_up_refuses_a_taken_port(tmp_path: Path):
     assert not (tmp_path / "home" / "postgres").exists()
 
 
+@pytest.mark.hardening
 def test_up_survives_kill_of_its_group(tmp_path: Path, start: Callable[[int], Up]):
     """A vendor and a round made through Prefect outlive kill -9; the port is free for the next; SIGTERM ends it all."""
     home, port = tmp_path / "home", free_port()

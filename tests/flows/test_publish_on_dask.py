@@ -16,7 +16,7 @@ from mp_kit.server.house import House
 from mp_kit.server.services import publication, rounds
 from mp_kit.server.services.publication import RoundOrder
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(240)]
 SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY")
 FLOW = """
 import sys

@@ -218,7 +218,11 @@ class Deployments(Keyed):
         return read(DeploymentView, self._api.send(Call("PATCH", where, json=body, repeatable=True)), where)
 
     def polls(self, deployment_id: str, limit: int = 100) -> Rows[PollView]:
-        """The bars that the marketplace asked a deployment about in the last 30 days, the latest call first."""
+        """The bars that the marketplace asked a deployment about in the last 30 days, the latest call first.
+
+        Example:
+            >>> m.deployments.polls(deployment.deployment_id)
+        """
         where = path("deployments", deployment_id, "polls")
         columns = ("symbol", "timeframe", "event_time", "outcome", "http_status", "milliseconds", "reason")
         return Rows(self._api.pages(PollView, where, limit), "Polls", columns)
