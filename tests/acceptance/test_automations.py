@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
+import yaml
 
 from mp_kit.errors import InvalidInputError, NotFoundError
 from mp_kit.server import automations
@@ -16,6 +21,7 @@ from mp_kit.server.prefect_api import PrefectApi
 
 pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(300)]
 PATIENCE_SECONDS = 150.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -43,6 +49,37 @@ def until(happened: Callable[[], Any]) -> Any:
 
 def named(prefect: PrefectApi) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in prefect.send("POST", "/automations/filter", {})}
+
+
+def declared(name: str) -> dict[str, Any]:
+    """A deployment as ``prefect.yaml`` has it."""
+    told = yaml.safe_load((ROOT / "deployments/prefect.yaml").read_text())
+    [found] = [one for one in told["deployments"] if one["name"] == name]
+    return dict(found)
+
+
+def runs_of(prefect: PrefectApi, name: str) -> dict[str, Any]:
+    """A query for its newest flow runs that went well."""
+    deployment = prefect.send("GET", f"/deployments/name/{name}/{name}")["id"]
+    wanted = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["COMPLETED"]}}}
+    return {"flow_runs": wanted, "limit": 50, "sort": "START_TIME_DESC"}
+
+
+def operators_reports(marketplace: Any) -> list[str]:
+    """Links to the reports that the operator sees on the console, signed in with the service key."""
+    key = json.loads((marketplace.home / "secrets.json").read_text())["MP_SERVICE_KEY"]
+    with httpx.Client(base_url=marketplace.url, follow_redirects=True) as browser:
+        form = browser.get("/marketplace/login").text
+        [csrf] = set(re.findall(r'name="csrf" value="([^"]+)"', form))
+        from_there = {"Referer": f"{marketplace.url}/marketplace/login"}
+        page = browser.post("/marketplace/login", data={"api_key": key, "csrf": csrf}, headers=from_there).text
+    return re.findall(r'href="(/marketplace/operator/reports/[^"]+)"', page)
+
+
+def tell(prefect: PrefectApi, event: str, resource: dict[str, str]) -> None:
+    """An event of Prefect's own, as its server would send it."""
+    now = datetime.now(UTC).isoformat()
+    prefect.send("POST", "/events", [{"id": str(uuid4()), "event": event, "occurred": now, "resource": resource}])
 
 
 def test_ensure_changes_nothing_and_respects_the_switch(marketplace: Any, prefect: PrefectApi):
@@ -90,6 +127,63 @@ def test_published_round_is_reported_on(marketplace: Any, prefect: PrefectApi):
     key = f"mp://rounds/{published['round_id']}"
     until(lambda: key in [one["resource"]["prefect.resource.id"]
                           for one in prefect.send("POST", "/events/filter", asset)["events"]])  # fmt: skip
+
+
+def test_lost_worker_is_swept_for(prefect: PrefectApi):
+    """Prefect's own word that nobody polls the pool makes `maintain` due, for the first worker that comes back."""
+    pool = prefect.send("GET", "/work_pools/mp")
+    due = runs_of(prefect, "maintain")
+    before = {run["id"] for run in prefect.send("POST", "/flow_runs/filter", due)}
+    resource = {"prefect.resource.id": f"prefect.work-pool.{pool['id']}", "prefect.resource.name": pool["name"]}
+    tell(prefect, "prefect.work-pool.not-ready", resource)
+
+    def swept() -> list[dict[str, Any]]:
+        runs = prefect.send("POST", "/flow_runs/filter", due)
+        return [run for run in runs if run["id"] not in before]
+
+    [run] = until(swept)
+    assert "AUTOMATION" == run["created_by"]["type"]
+
+
+def test_silent_flow_run_crashes(prefect: PrefectApi, monkeypatch: pytest.MonkeyPatch):
+    """A flow run whose process beat once and never again is Crashed, with the reason; one that ended is left alone."""
+    monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "2")
+    automations.ensure(prefect)
+    flow = prefect.send("GET", "/deployments/name/maintain/maintain")["flow_id"]
+    state = {"type": "RUNNING", "name": "Running"}
+    silent, ended = (prefect.send("POST", "/flow_runs/", {"flow_id": flow, "state": state}) for _ in range(2))
+    for run in (silent, ended):
+        tell(prefect, "prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{run['id']}"})
+    done = {"state": {"type": "COMPLETED", "name": "Completed"}, "force": True}
+    prefect.send("POST", f"/flow_runs/{ended['id']}/set_state", done)
+
+    def state_of(run: dict[str, Any]) -> dict[str, Any]:
+        seen: dict[str, Any] = prefect.send("GET", f"/flow_runs/{run['id']}")["state"]
+        return seen
+
+    until(lambda: state_of(silent)["type"] == "CRASHED")
+    assert "no sign of life" in state_of(silent)["message"]
+    assert "COMPLETED" == state_of(ended)["type"]
+    monkeypatch.undo()
+    automations.ensure(prefect)
+
+
+def test_daily_report_by_its_schedule(marketplace: Any, prefect: PrefectApi):
+    """What prefect.yaml has for 06:15, each minute: Prefect makes it due, the worker runs it, the console shows it."""
+    [daily] = [one for one in declared("report")["schedules"] if one["slug"] == "daily"]
+    assert "15 6 * * *" == daily["cron"]
+    deployment = prefect.send("GET", "/deployments/name/report/report")["id"]
+    soon = {"schedule": {"cron": "* * * * *", "timezone": "UTC"}, "active": True}
+    [made] = prefect.send("POST", f"/deployments/{deployment}/schedules", [soon])
+    before = operators_reports(marketplace)
+
+    def reported() -> list[dict[str, Any]]:
+        runs = prefect.send("POST", "/flow_runs/filter", runs_of(prefect, "report"))
+        return [run for run in runs if run["auto_scheduled"]]
+
+    until(reported)
+    prefect.send("DELETE", f"/deployments/{deployment}/schedules/{made['id']}")
+    assert len(before) < len(operators_reports(marketplace))
 
 
 def test_failed_run_is_an_event(marketplace: Any, prefect: PrefectApi, url: str):

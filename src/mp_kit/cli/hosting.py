@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -80,7 +81,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - a command has as many options as its use
 
 
 def _model(market: Marketplace, name: str, image: str | None) -> OwnModel | None:
-    """The named model; without a name the only one that there is, unless an image brings its own."""
+    """The named model; without a name the project's own or the only one, unless an image brings its own."""
     if name:
         return market.models.find(name)
     if image is not None:
@@ -91,10 +92,12 @@ def _model(market: Marketplace, name: str, image: str | None) -> OwnModel | None
             "You have no model to deploy yet.",
             hint="Train and register one: mp train start --wait, mp register --name NAME --run-id RUN.",
         )
-    if len(found) > 1:
+    here = [one for one in found if one.name == Path.cwd().name]
+    if len(found) > 1 and not here:
         names = ", ".join(one.name for one in found[:5])
-        raise InvalidInputError(f"You have {len(found)} models: {names}.", hint="Name one: mp deploy --model NAME.")
-    return found[0]
+        hint = "Name one: mp deploy --model NAME. In a project's folder, the model of the folder's name is taken."
+        raise InvalidInputError(f"You have {len(found)} models: {names}.", hint=hint)
+    return (here or found)[0]
 
 
 def _until_running(market: Marketplace, deployment_id: str, seconds: float) -> DeploymentView:

@@ -22,6 +22,7 @@ RUN_FAILED = "mp.run.failed"
 
 _ROUND_PUBLISHED = "mp.round.published"
 _BEATS = 4
+_LEAST_SILENCE_SECONDS = 10  # Prefect takes no shorter one
 _BEAT_SECONDS = 180  # Prefect's own, where PREFECT_FLOWS_HEARTBEAT_FREQUENCY says nothing
 _SETTLE_SECONDS = 60
 _POOL = "mp"
@@ -141,7 +142,7 @@ def _silence() -> dict[str, Any]:
         "expect": ["prefect.flow-run.heartbeat", *_ENDS],
         "for_each": ["prefect.resource.id"],
         "threshold": 1,
-        "within": _BEATS * beat,
+        "within": max(_BEATS * beat, _LEAST_SILENCE_SECONDS),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +51,17 @@ def test_deploy_takes_the_only_model(mp: Any, run: str):
     said = mp("deploy", "--json")
     assert (5, "You have 2 models: other, trend.") == (said.code, said.error["message"])
     assert "trend:0.1.0" in mp("deploy", "--model", "trend:0.1.0", "--name", "again", "--dry-run").out
+
+
+def test_deploy_in_a_projects_folder_takes_its_model(
+    mp: Any, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """`mp init --name trend` made the folder; of several models the one of its name is meant."""
+    for name in ("trend", "other"):
+        assert 0 == mp("register", "--name", name, "--run-id", run).code
+    (tmp_path / "trend").mkdir()
+    monkeypatch.chdir(tmp_path / "trend")
+    assert "trend" == mp("deploy", "--json").data["name"]
 
 
 def test_deploy_waits_until_it_runs_or_cannot(mp: Any, fake: FakeMarketplace, run: str):

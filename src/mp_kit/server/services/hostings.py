@@ -100,7 +100,10 @@ def order(
 def _require_model(tx: Tx, version: Row[Any] | None) -> None:
     if version is None or version.run_id is None:
         said = "There is no model to run: the version must come from a training run here."
-        hint = "Register it with its run: mp register --name NAME --run-id RUN. Or bring an image of your own."
+        hint = (
+            "Train one (mp train start --wait), register it with its run (mp register --name NAME --run-id RUN); "
+            "or bring an image of your own."
+        )
         raise InvalidInputError(said, hint=hint, details=[{"loc": ["model_id"], "msg": said}])
     if missing := _FILES - {row.name for row in gate_rows.artifacts_of(tx, [version.run_id])}:
         said = f"Run {version.run_id} has no {', '.join(sorted(missing))} among its artifacts."
