@@ -1,12 +1,11 @@
 """The outermost layer of the edge: each exchange is counted, traced, and told in the access log, whatever answered it.
 
-What is told of a path is its route's template; the path itself stands only in the access log, without its query.
+What is told of a path is its route's template and our own ids: the path itself may be anything, a signed URL's, too.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
 
 access = logging.getLogger("mp_kit.access")
 
-_MAX_PATH = 200
 _PROBES = "/api/health"
-_PERSONAL = re.compile(r"(/files/).*")
-"""Paths that are half a secret: what follows a signed URL's route."""
 
 
 @dataclass(slots=True)
@@ -86,24 +82,23 @@ class Watched:
     def _close(self, scope: Scope, answer: _Answer, came_at: float, ids: trail.Trail, span: Span | None) -> None:
         """Tells the three of an exchange that is over."""
         state: dict[str, Any] = dict(scope)
-        route, method = state.get("path_template") or NO_ROUTE, state["method"]
+        route, method = _route(state), state["method"]
         seconds = (answer.began_at or time.perf_counter()) - came_at
         self._metrics.answered(route, method, answer.status, seconds)
         verb = method if method in METHODS else "OTHER"
         if span is not None:
             traces.finish(span, _attributes(route, verb, answer, ids), name=f"{verb} {route}", status=answer.status)
         if self._tell and not route.startswith(_PROBES):
-            self._log(route, verb, str(state["path"]), answer, seconds)
+            fields = {"method": verb, "route": route, "status": answer.status, "duration_ms": round(seconds * 1_000, 2)}
+            access.info("%s %s %s", verb, route, answer.status or "aborted", extra={FIELDS: fields})
 
-    def _log(self, route: str, verb: str, path: str, answer: _Answer, seconds: float) -> None:
-        fields = {
-            "method": verb,
-            "route": route,
-            "path": _PERSONAL.sub(r"\1…", path)[:_MAX_PATH],
-            "status": answer.status,
-            "duration_ms": round(seconds * 1_000, 2),
-        }
-        access.info("%s %s %s", verb, route, answer.status or "aborted", extra={FIELDS: fields})
+
+def _route(state: dict[str, Any]) -> str:
+    """The template of what answered; of a mount its path, for it has no template."""
+    if template := state.get("path_template"):
+        return str(template)
+    handler = state.get("route_handler")
+    return NO_ROUTE if handler is None else min(handler.paths, default=NO_ROUTE)
 
 
 def _attributes(route: str, verb: str, answer: _Answer, ids: trail.Trail) -> dict[str, str | int]:

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cache
 
@@ -67,7 +67,6 @@ class Readiness:
         self._keep_seconds = keep_seconds
         self._wait_seconds = wait_seconds
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="readiness")
         self._under_way: dict[str, Future[str]] = {}
         self._last: tuple[float, Ready] | None = None
 
@@ -84,7 +83,7 @@ class Readiness:
         parts: dict[str, Callable[[], str]] = {"database": self._revision, "store": self._reach_store}
         for name, part in parts.items():
             if name not in self._under_way or self._under_way[name].done():  # else it hangs since the last time
-                self._under_way[name] = self._pool.submit(part)
+                self._under_way[name] = _begin(part)
         wait(self._under_way.values(), self._wait_seconds)
         faults = {name: fault for name, future in self._under_way.items() if (fault := _fault(future))}
         schema = "" if "database" in faults else self._under_way["database"].result()
@@ -102,6 +101,20 @@ class Readiness:
         except NotFoundError:
             return "reached"
         return "reached"
+
+
+def _begin(part: Callable[[], str]) -> Future[str]:
+    """Asks a part in a thread that holds up no end of the process."""
+    future: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(part())
+        except Exception as error:  # noqa: BLE001 - told by whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="readiness", daemon=True).start()
+    return future
 
 
 def _fault(future: Future[str]) -> str:

@@ -48,7 +48,7 @@ class JsonFormatter(logging.Formatter):
         }
         if exception := _exception(self, record):
             line["exception"] = exception
-        return json.dumps(line, ensure_ascii=False, default=str).replace("\u2028", "\\u2028")
+        return json.dumps(line, default=str)
 
 
 class TextFormatter(logging.Formatter):

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields
 
 __all__ = ["IDS", "Trail", "current", "following", "note", "note_parameters"]
 
-_OUR_ID = re.compile(r"[a-z]{2,8}_[0-9a-z]{1,40}")
+_OUR_ID = re.compile(r"[a-z]{2,8}_[0-9a-hjkmnp-tv-z]{16}")
+"""As ``services/ids.py`` makes them."""
 
 
 @dataclass(slots=True)
