@@ -91,7 +91,7 @@ class Settings:
         store_env: Keys and endpoint of the object store, by their own names (AWS_…, CLOUDFLARE_R2_…).
         runpod_url: Root of RunPod's REST API, version 2 (MP_RUNPOD_URL).
         runpod_proxy_url: Public address of a pod's port, with {pod} and {port} in it (MP_RUNPOD_PROXY_URL).
-        allow_runpod: Vendors may train on their RunPod accounts; MP_RUNPOD=0 turns that off.
+        allow_runpod: Vendors may train on their RunPod accounts; 0 turns that off (MP_RUNPOD).
         runpod_settle_seconds: Below this age a pod that is not seen is not called absent (MP_RUNPOD_SETTLE_SECONDS).
         trainer_image: Docker image with mp-kit in it, for pods whose order names none (MP_TRAINER_IMAGE).
         huggingface_url: Root of the Hugging Face Hub (HF_ENDPOINT).
