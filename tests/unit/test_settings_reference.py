@@ -65,7 +65,7 @@ def test_files_are_fresh():
 
 def test_check_tells_a_stale_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """With the command that mends it; what people wrote in the page stays."""
-    (tmp_path / "settings.md").write_text(f"# Mine\n\n{reference.SECTION}\n\nold\n\n## Also mine\n\nkept\n")
+    (tmp_path / "settings.md").write_text(f"# Mine\n\n{reference.SECTION}\n\nworn out\n\n## Also mine\n\nkept\n")
     monkeypatch.setattr(reference, "ROOT", tmp_path)
     monkeypatch.setattr(reference, "PAGE", tmp_path / "settings.md")
     monkeypatch.setattr(reference, "ENV", tmp_path / ".env.example")
@@ -76,7 +76,7 @@ def test_check_tells_a_stale_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     said = (tmp_path / "settings.md").read_text()
     assert said.startswith("# Mine\n")
     assert said.endswith("\n## Also mine\n\nkept\n")
-    assert ("old" in said, "`MP_HOME`" in said) == (False, True)
+    assert ("worn out" in said, "`MP_HOME`" in said) == (False, True)
 
 
 def test_every_field_has_its_variable():
