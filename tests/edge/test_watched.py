@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import json
 import logging
+import os
 import re
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -335,3 +340,38 @@ def test_spans_of_a_request(edge: httpx.Client, edge_house: House, receiver: Rec
 def test_without_an_endpoint_there_is_no_tracing(house: House):
     """Nothing is made."""
     assert house.tracing is None
+
+
+@pytest.mark.slow
+def test_edge_as_a_process_tells_json_and_metrics(house: House):
+    """Uvicorn's own lines too; metrics on another port than the API's, and not on the API's."""
+    port, telling = free_port(), free_port()
+    env = {"MP_DATABASE_URL": house.settings.database_url, "MP_LOG_FORMAT": "json", "MP_METRICS_PORT": str(telling)}
+    command = [sys.executable, "-m", "mp_kit.server.serve", "--home", str(house.settings.home), "--port", str(port)]
+    with subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _await(f"http://127.0.0.1:{port}/api/health/live", process)
+            assert 200 == httpx.get(f"http://127.0.0.1:{port}/api/health/ready").status_code
+            assert 404 == httpx.get(f"http://127.0.0.1:{port}/metrics").status_code
+            with contextlib.closing(socket.create_connection(("127.0.0.1", port))) as raw:
+                raw.sendall(b"no HTTP at all\r\n\r\n")
+                assert raw.recv(100).startswith(b"HTTP/1.1 400")
+            assert 1 == read(f"http://127.0.0.1:{telling}/metrics")["mp_http_requests_total", "GET", "none", "404"]
+        finally:
+            process.terminate()
+        lines = [json.loads(line) for line in process.communicate()[1].splitlines()]
+    told = {line["logger"]: line for line in lines}
+    assert ("GET none 404", 404) == (told["mp_kit.access"]["message"], told["mp_kit.access"]["status"])
+    assert "Invalid HTTP request received." == told["uvicorn.error"]["message"]
+
+
+def _await(url: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(url).status_code == 200:
+                return
+        time.sleep(0.05)
+    message = "the edge did not start"
+    raise AssertionError(message)

@@ -26,7 +26,7 @@ __all__ = ["Readiness", "Ready"]
 log = logging.getLogger(__name__)
 
 _NO_OBJECT = "health/none"
-_WAIT_SECONDS = 4.0
+_WAIT_SECONDS = 2.5
 
 
 @dataclass(frozen=True)
