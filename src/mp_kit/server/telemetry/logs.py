@@ -43,8 +43,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": redaction.redact(record.getMessage()),
-            **_beside(record),
+            **_told(record),
         }
         if exception := _exception(self, record):
             line["exception"] = exception
@@ -57,9 +56,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback below it."""
         when = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        told = _CONTROLS.sub(_escape, redaction.redact(record.getMessage()))
-        beside = " ".join(f"{name}={_CONTROLS.sub(_escape, str(value))}" for name, value in _beside(record).items())
-        line = f"{when} {record.levelname:<7} {record.name}: {told}" + (f" [{beside}]" if beside else "")
+        told = {name: _CONTROLS.sub(_escape, str(value)) for name, value in _told(record).items()}
+        line = f"{when} {record.levelname:<7} {record.name}: {told.pop('message')}"
+        line += f" [{' '.join(f'{name}={value}' for name, value in told.items())}]" if told else ""
         exception = _exception(self, record)
         return line + (f"\n{_indented(exception)}" if exception else "")
 
@@ -99,14 +98,23 @@ def _formatter(form: LogFormat) -> logging.Formatter:
     return JsonFormatter() if form == "json" else TextFormatter()
 
 
-def _beside(record: logging.LogRecord) -> dict[str, Any]:
-    """Ids of the work at hand and the call's own fields, without what is empty; texts redacted."""
+def _told(record: logging.LogRecord) -> dict[str, Any]:
+    """The message, ids of the work at hand and the call's own fields, without what is empty; texts redacted."""
     at_hand = trail.current()
     found: dict[str, Any] = {} if at_hand is None else {name: getattr(at_hand, name) for name in trail.IDS}
     found |= {name: getattr(record, name, None) for name in _FLOW_IDS}
     found |= getattr(record, FIELDS, {})
     kept = {name: value for name, value in found.items() if value not in (None, "")}
-    return {name: redaction.redact(value) if isinstance(value, str) else value for name, value in kept.items()}
+    return _redacted({"message": record.getMessage(), **kept})
+
+
+def _redacted(values: dict[str, Any]) -> dict[str, Any]:
+    """Redacts all texts of a line at once: one pass of the patterns instead of one a value."""
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
+    parts = redaction.redact("\n".join(texts.values())).split("\n")
+    if len(parts) != len(texts):  # a text has lines of its own
+        parts = [redaction.redact(text) for text in texts.values()]
+    return values | dict(zip(texts, parts, strict=True))
 
 
 def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:
