@@ -24,10 +24,7 @@ from tests.support.gates import report
 
 BAR = "2026-01-05T10:00:00Z"
 JOB = "reports of a job: the trainer is tested at the edge, and a fake job would report to itself"
-PROBE = "for balancers and clusters: nobody balances a fake"
 DELIBERATE = {
-    "GET /api/health/live": PROBE,
-    "GET /api/health/ready": PROBE,
     "POST /api/training/runs/{run_id}/heartbeat": JOB,
     "POST /api/training/runs/{run_id}/logs": JOB,
     "POST /api/training/runs/{run_id}/artifacts": JOB,
