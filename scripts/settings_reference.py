@@ -140,6 +140,7 @@ def env_example() -> str:
 def _env_lines() -> Iterator[str]:
     yield f"# Variables of the marketplace's operator, written by `{MAKE}`; docs/settings.md says more."
     yield f"# Copy to .env. A line without # needs a value; secrets are made by: {strength.MAKE}"
+    yield "# In a shell it is read by: set -a; . ./.env; set +a"
     for each in variables():
         yield ""
         yield from textwrap.wrap(

@@ -335,6 +335,10 @@ def test_spans_of_a_request(edge: httpx.Client, edge_house: House, receiver: Rec
     assert {"transaction"} == {span.name for span in below}
     assert "postgresql" == attributes(below[0])["db.system.name"]
     assert "hidden" not in str(ours)
+    edge.get("/api/health", headers={"X-Request-Id": vendor.key})  # of a form that is echoed
+    edge_house.tracing._provider.force_flush()
+    assert "vk_***" in str(receiver.spans)
+    assert vendor.key[-20:] not in str(receiver.spans)
 
 
 def test_without_an_endpoint_there_is_no_tracing(house: House):

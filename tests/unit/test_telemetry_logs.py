@@ -7,7 +7,6 @@ import json
 import logging
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -174,8 +173,3 @@ def test_follow_gives_streams_json_only_where_it_is_wanted(handler: Told, out: i
         for each, formatter in others.items():
             each.setFormatter(formatter)
     assert "" == out.getvalue()
-
-
-def test_hook_of_threads_is_threadings_own_here():
-    """Only a process that configured its logs has ours."""
-    assert threading.excepthook is not logs._log_of_thread

@@ -91,8 +91,15 @@ def _own(settings: Settings) -> Mapping[str, str]:
 def _given(settings: Settings) -> Mapping[str, str]:
     """Secrets that others made: only an example's value is ours to refuse."""
     stores = {name: settings.store_env.get(name, "") for name in _GIVEN}
-    database = urlsplit(settings.database_url).password or ""
-    return {**stores, "MP_GITHUB_CLIENT_SECRET": settings.github_client_secret, "MP_DATABASE_URL": unquote(database)}
+    github = {"MP_GITHUB_CLIENT_SECRET": settings.github_client_secret}
+    return {**stores, **github, "MP_DATABASE_URL": _password(settings.database_url)}
+
+
+def _password(url: str) -> str:
+    try:
+        return unquote(urlsplit(url).password or "")
+    except ValueError:  # no URL: whoever connects says so
+        return ""
 
 
 def _bits(value: str) -> float:

@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
-from mp_kit.errors import MarketplaceError, NotFoundError, SetupError
+from mp_kit.errors import MarketplaceError, NotFoundError
 from mp_kit.server.storage import ObjectStore
 from mp_kit.server.store import migrate
 from mp_kit.server.store.engine import Database
@@ -25,6 +26,7 @@ __all__ = ["Readiness", "Ready"]
 
 log = logging.getLogger(__name__)
 
+_PARTS = ("database", "schema", "store")
 _NO_OBJECT = "health/none"
 _WAIT_SECONDS = 2.5
 
@@ -41,12 +43,10 @@ class Ready:
     faults: Mapping[str, str]
     schema: str = ""
 
-    PARTS = ("database", "schema", "store")
-
     @property
     def checks(self) -> dict[str, bool]:
         """Each part, and whether it is well."""
-        return {part: part not in self.faults for part in self.PARTS}
+        return {part: part not in self.faults for part in _PARTS}
 
 
 class Readiness:
@@ -96,10 +96,8 @@ class Readiness:
             return migrate.revision(tx) or ""
 
     def _reach_store(self) -> str:
-        try:
+        with suppress(NotFoundError):  # which took the store to say
             self._store.stat(_NO_OBJECT)
-        except NotFoundError:
-            return "reached"
         return "reached"
 
 
@@ -123,7 +121,7 @@ def _fault(future: Future[str]) -> str:
     error = future.exception()
     if error is None:
         return ""
-    return str(error) if isinstance(error, MarketplaceError | SetupError) else type(error).__name__
+    return str(error) if isinstance(error, MarketplaceError) else type(error).__name__
 
 
 def _behind(schema: str) -> str:

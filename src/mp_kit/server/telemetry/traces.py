@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
+from mp_kit.server import redaction
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
@@ -87,7 +89,8 @@ def fail(span: Span, kind: str) -> None:
 def finish(span: Span, attributes: Mapping[str, str | int], *, name: str, status: int | None) -> str:
     """Says of a request's span what is known at its end; returns the id of its trace."""
     span.update_name(name)
-    span.set_attributes({key: value for key, value in attributes.items() if value != ""})
+    told = {key: redaction.redact(value) if isinstance(value, str) else value for key, value in attributes.items()}
+    span.set_attributes({key: value for key, value in told.items() if value != ""})
     if status is None or status >= 500:  # noqa: PLR2004 - HTTP's own limit
         fail(span, "aborted" if status is None else str(status))
     return trace_id(span)
