@@ -15,6 +15,8 @@ from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings
 from mp_kit.server.storage import ObjectStore
 from mp_kit.server.store.engine import Database
+from mp_kit.server.telemetry.metrics import Metrics
+from mp_kit.server.telemetry.traces import Tracing
 from mp_kit.server.vault import Vault
 from mp_kit.signing import Signer
 
@@ -36,6 +38,8 @@ class House:
         mailer: Sends mails to the operator, where that is configured.
         hosts: Where deployments' servers run, by provider and kind.
         github: Where vendors sign in besides with a key; None where the operator has no OAuth app there.
+        metrics: Counts what this process does.
+        tracing: Sends traces, where that is configured.
         on_close: Gives back what else is held open.
     """
 
@@ -51,6 +55,8 @@ class House:
     mailer: Mailer | None = None
     hosts: Hosts = field(default_factory=dict)
     github: IdentityProvider | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing | None = None
     on_close: tuple[Callable[[], None], ...] = ()
 
     def close(self) -> None:

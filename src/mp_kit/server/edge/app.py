@@ -13,6 +13,7 @@ from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins.pydantic import PydanticPlugin
+from litestar.types import ASGIApp
 
 from mp_kit.contracts import CONTRACTS_VERSION
 from mp_kit.errors import DatabaseDownError
@@ -43,14 +44,16 @@ from mp_kit.server.edge.context import RequestContext
 from mp_kit.server.edge.errors import answer, translate
 from mp_kit.server.edge.log_streams import Streams
 from mp_kit.server.edge.parts import DEPENDENCIES
+from mp_kit.server.edge.watched import Watched
 from mp_kit.server.house import House
+from mp_kit.server.services.readiness import Readiness
 from mp_kit.server.services.tokens import REVOCATIONS
 
 _RELISTEN_SECONDS = 1.0
 _JSON_BYTES = 8 * 1024 * 1024  # a chunk of log lines is a MiB, and JSON writes some bytes as six
 
 
-def create_app(house: House) -> RequestContext:
+def create_app(house: House) -> ASGIApp:
     """The edge as an ASGI application over a house."""
     app = Litestar(
         # One router for all but bulk: handlers that share a path, registered one by one, are wrapped in threads twice.
@@ -66,18 +69,18 @@ def create_app(house: House) -> RequestContext:
         dependencies=DEPENDENCIES,
         exception_handlers={Exception: answer},
         plugins=[PydanticPlugin(exclude_none=True)],
-        state=State({"house": house, "streams": Streams()}),
+        state=State({"house": house, "streams": Streams(), "readiness": Readiness(house.db, house.store)}),
         lifespan=[_threads, _revocations],
         request_max_body_size=_JSON_BYTES,
         openapi_config=_openapi(),
         logging_config=None,
     )
-    return RequestContext(app)
+    return Watched(RequestContext(app), house)
 
 
 def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of handlers has no short name
     return [
-        health.health,
+        *health.HANDLERS,
         rounds.list_rounds,
         rounds.list_keys,
         rounds.get_round,
@@ -152,9 +155,12 @@ def _forget_revoked(house: House, stop: threading.Event) -> None:
         try:
             with house.db.listen(REVOCATIONS) as listener:
                 house.tokens.forget()  # what was revoked while nobody listened
+                house.metrics.heard()
                 while not stop.is_set():
                     if listener.wait(_RELISTEN_SECONDS):
                         house.tokens.forget()
+                    house.metrics.heard()
         except DatabaseDownError:
             house.tokens.forget()
+            house.metrics.deaf()
             stop.wait(_RELISTEN_SECONDS)
