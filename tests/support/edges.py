@@ -6,23 +6,34 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import uvicorn
 
 from mp_kit.server.edge.app import create_app
 from mp_kit.server.house import House
+from mp_kit.server.wiring import build_edge
+
+
+@contextlib.contextmanager
+def at_the_edge(house: House) -> Iterator[House]:
+    """The house as the edge has it, over the edge's role; tests hold the operator's, and share its other parts."""
+    edge = build_edge(house.settings)
+    yield replace(house, db=edge.db, providers=edge.providers, hosts=edge.hosts)
+    edge.close()
 
 
 @contextlib.contextmanager
 def serving(house: House, port: int | None = None) -> Iterator[None]:
     """Answers at the house's base URL, or at another port where something stands before it."""
     port = port or int(house.settings.base_url.rsplit(":", 1)[1])
-    server = uvicorn.Server(uvicorn.Config(create_app(house), port=port, log_level="critical"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the edge died while starting"
-        time.sleep(0.01)
-    yield
-    server.should_exit = True
-    thread.join(timeout=10)
+    with at_the_edge(house) as edge:
+        server = uvicorn.Server(uvicorn.Config(create_app(edge), port=port, log_level="critical"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive(), "the edge died while starting"
+            time.sleep(0.01)
+        yield
+        server.should_exit = True
+        thread.join(timeout=10)

@@ -23,6 +23,8 @@ from mp_kit.contracts import (
 )
 from mp_kit.errors import ContractsVersionError
 from mp_kit.server.telemetry import trail
+from mp_kit.server.services import audit
+from mp_kit.server.store import scope as scopes
 
 log = logging.getLogger(__name__)
 _SANE_ID = re.compile(rb"^[A-Za-z0-9._\-]{1,64}$")
@@ -43,6 +45,8 @@ class RequestContext:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        scopes.enter(scopes.PUBLIC)  # until a guard knows who it is; also after a request on the same connection
+        audit.come_from(scope["client"][0] if scope.get("client") else None)
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(REQUEST_ID_HEADER.lower().encode()))
         scope.setdefault("state", {})["request_id"] = request_id

@@ -134,10 +134,11 @@ def sign_in(tx: Tx, tokens: TokenBook, identity: Identity) -> SignIn:
     vendor = key_rows.lock_vendor(tx, row.vendor_id) if row is not None else None
     row = rows.find_account(tx, identity.provider, identity.subject)  # again, now that nobody else changes it
     if row is None or vendor is None or row.vendor_id != vendor.id:
-        audit.record(tx, who, "sign_in.refuse", identity.subject, why="unknown", **facts)
+        audit.record(tx, who, "sign_in.refuse", identity.subject, outcome="refused", why="unknown", **facts)
         return SignIn(refused="unknown")
     if vendor.status != "active":
-        audit.record(tx, who, "sign_in.refuse", row.id, why=vendor.status, vendor_id=vendor.id, **facts)
+        facts |= {"why": vendor.status, "vendor_id": vendor.id}
+        audit.record(tx, who, "sign_in.refuse", row.id, outcome="refused", **facts)
         return SignIn(refused=vendor.status)
     rows.note_use(tx, row.id, identity.login)
     audit.record(tx, f"vendor:{vendor.id}", "sign_in", row.id, account=identity.subject, **facts)
