@@ -90,7 +90,7 @@ def test_another_versions_deployment_opens_nothing(tx: Tx, house: House):
 
 @pytest.fixture
 def as_edge(tx: Tx) -> Callable[[Candidate], None]:
-    """Goes on as the edge's role in a vendor's scope; with every privilege, so that the gates alone stand in its way."""
+    """Goes on as the edge's role in a vendor's scope, with every privilege: the gates alone stand in its way."""
     tx.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO {EDGE_ROLE}"))
 
     def become(who: Candidate) -> None:

@@ -19,7 +19,7 @@ from mp_kit.server.wiring import build_edge
 def at_the_edge(house: House) -> Iterator[House]:
     """The house as the edge has it, over the edge's role; tests hold the operator's, and share its other parts."""
     edge = build_edge(house.settings)
-    yield replace(house, db=edge.db, providers=edge.providers, hosts=edge.hosts)
+    yield replace(house, db=edge.db, providers=edge.providers)
     edge.close()
 
 

@@ -199,8 +199,9 @@ GRANT INSERT ON
   vendor_keys, webhook_deliveries, webhook_endpoints, webhook_events TO mp_edge;
 GRANT UPDATE ON
   auth_codes, deployment_tokens, deployments, device_logins, hostings, marketplace_vendors, model_versions, models,
-  pollings, run_artifacts, signal_chains, signal_drops, training_runs, vendor_connections, vendor_data_keys,
-  vendor_identities, vendor_keys, webhook_deliveries, webhook_endpoints TO mp_edge;
+  pollings, run_artifacts, run_machines, signal_chains, signal_drops, training_runs, vendor_connections,
+  vendor_consensus_batches, vendor_data_keys, vendor_identities, vendor_keys, webhook_deliveries, webhook_endpoints
+  TO mp_edge;
 GRANT DELETE ON
   auth_codes, device_logins, sign_in_trips, vendor_connections, vendor_data_keys, vendor_identities,
   webhook_endpoints TO mp_edge;
