@@ -26,14 +26,20 @@ def at_the_edge(house: House) -> Iterator[House]:
 @contextlib.contextmanager
 def serving(house: House, port: int | None = None) -> Iterator[None]:
     """Answers at the house's base URL, or at another port where something stands before it."""
-    port = port or int(house.settings.base_url.rsplit(":", 1)[1])
-    with at_the_edge(house) as edge:
-        server = uvicorn.Server(uvicorn.Config(create_app(edge), port=port, log_level="critical"))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        while not server.started:
-            assert thread.is_alive(), "the edge died while starting"
-            time.sleep(0.01)
+    with at_the_edge(house) as edge, answering(edge, port):
         yield
-        server.should_exit = True
-        thread.join(timeout=10)
+
+
+@contextlib.contextmanager
+def answering(edge: House, port: int | None = None) -> Iterator[None]:
+    """As :func:`serving`, of a house that is the edge's already."""
+    port = port or int(edge.settings.base_url.rsplit(":", 1)[1])
+    server = uvicorn.Server(uvicorn.Config(create_app(edge), port=port, log_level="critical"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the edge died while starting"
+        time.sleep(0.01)
+    yield
+    server.should_exit = True
+    thread.join(timeout=10)

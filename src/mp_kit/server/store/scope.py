@@ -17,7 +17,19 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
-__all__ = ["EDGE_ROLE", "HOUSE", "NOBODY", "PUBLIC", "SIGN_IN", "Scope", "apply", "enter", "of_vendor", "within"]
+__all__ = [
+    "EDGE_ROLE",
+    "HOUSE",
+    "NOBODY",
+    "PUBLIC",
+    "SIGN_IN",
+    "Scope",
+    "apply",
+    "enter",
+    "of_vendor",
+    "present",
+    "within",
+]
 
 EDGE_ROLE = "mp_edge"
 """The database role of the edge and the console."""
@@ -52,6 +64,11 @@ def of_vendor(vendor_id: str | None) -> Scope:
     return Scope("vendor", vendor_id) if vendor_id else NOBODY
 
 
+def present() -> Scope:
+    """The scope of this request."""
+    return _present.get()
+
+
 def enter(scope: Scope) -> None:
     """Sets the scope of what follows in this request."""
     _present.set(scope)
@@ -69,5 +86,5 @@ def within(scope: Scope) -> Iterator[None]:
 
 def apply(tx: Connection) -> None:
     """Tells the database the present scope, until the transaction ends."""
-    scope = _present.get()
+    scope = present()
     tx.execute(_APPLY, {"kind": scope.kind, "vendor_id": scope.vendor_id})
