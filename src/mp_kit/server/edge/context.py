@@ -46,7 +46,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         scopes.enter(scopes.PUBLIC)  # until a guard knows who it is; also after a request on the same connection
-        audit.come_from(scope["client"][0] if scope.get("client") else None)
+        audit.come_from(client[0] if (client := scope.get("client")) else None)
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(REQUEST_ID_HEADER.lower().encode()))
         scope.setdefault("state", {})["request_id"] = request_id
