@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 from pydantic import SecretStr
@@ -17,6 +19,7 @@ from mp_kit.server import wiring
 from mp_kit.server.edge.app import create_app
 from mp_kit.server.house import House
 from mp_kit.server.services import audit, connections, webhook_events
+from mp_kit.server.store import embedded, migrate
 from mp_kit.server.store.engine import Database, Tx
 from mp_kit.server.store.scope import EDGE_ROLE, HOUSE, NOBODY, PUBLIC, SIGN_IN, Scope, of_vendor, within
 from tests.support.belongings import furnish_all
@@ -248,6 +251,37 @@ def test_a_login_without_the_role_is_told(create_database: Callable[[], str]):
         pass
     db.close()
     assert "mp admin migrate" in (caught.value.hint or "")
+
+
+@pytest.mark.hardening
+def test_a_managed_server_needs_no_superuser(tmp_path: Path):
+    """The owner makes the role and may take it; a login in the role has the walls around it; one without is refused."""
+    server = embedded.start(tmp_path, die_with_parent=True)
+    with psycopg.connect(server.url("postgres"), autocommit=True) as root:
+        root.execute("CREATE ROLE boss LOGIN CREATEROLE CREATEDB")
+    with psycopg.connect(server.url("postgres", "boss"), autocommit=True) as boss:
+        boss.execute("CREATE DATABASE managed")
+    owner = Database(server.url("managed", "boss"))
+    with owner.begin() as tx:
+        migrate.upgrade(tx)
+        furnish_all(tx, "zebra", 1)
+        tx.execute(text("CREATE ROLE edge_1 LOGIN IN ROLE mp_edge"))
+        tx.execute(text("CREATE ROLE stranger LOGIN"))
+    for login in ("boss", "edge_1", EDGE_ROLE):
+        db = Database(server.url("managed", login), role=EDGE_ROLE)
+        assert (0, 0) == seen(db, "models", of_vendor("okapi"), "zebra")
+        assert (1, 1) == seen(db, "models", of_vendor("zebra"), "zebra")
+        db.close()
+    db = Database(server.url("managed", "stranger"), role=EDGE_ROLE)
+    with pytest.raises(DatabaseDownError, match="act as its role"), db.begin():
+        pass
+    db.close()
+    with owner.begin() as tx:
+        migrate.downgrade(tx, "0015")
+        migrate.upgrade(tx)
+    assert (1, 1) == seen(owner, "models", NOBODY, "zebra")
+    owner.close()
+    embedded.stop(tmp_path)
 
 
 def test_the_edge_takes_no_operators_house(house: House):
