@@ -12,6 +12,7 @@ import httpx
 import pytest
 from desks import Visitor
 from edges import answering
+from litestar import Litestar
 from sqlalchemy import text
 
 from mp_kit.server.edge.app import create_app
@@ -59,8 +60,10 @@ class Walk:
 def vendors_routes(house: House) -> list[str]:
     """Paths that a vendor may GET: those whose guards let a vendor in."""
     app: Any = create_app(house)
+    while not isinstance(app, Litestar):  # below what wraps it
+        app = app._app
     found = set()
-    for route in app._app.routes:
+    for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
             if "GET" in getattr(handler, "http_methods", ()) and any(map(admits_vendors, handler.resolve_guards())):
                 found.add(re.sub(r":\w+}", "}", route.path))

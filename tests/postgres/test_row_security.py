@@ -18,6 +18,7 @@ from mp_kit.errors import DatabaseDownError, SetupError
 from mp_kit.server import wiring
 from mp_kit.server.edge.app import create_app
 from mp_kit.server.house import House
+from mp_kit.server.scrape import DatabaseFigures
 from mp_kit.server.services import audit, connections, webhook_events
 from mp_kit.server.store import embedded, migrate
 from mp_kit.server.store.engine import Database, Tx
@@ -251,6 +252,23 @@ def test_a_login_without_the_role_is_told(create_database: Callable[[], str]):
         pass
     db.close()
     assert "mp admin migrate" in (caught.value.hint or "")
+
+
+def test_figures_and_schema_are_read_by_the_edge(house_of_two: House, edge_db: Database):
+    """Metrics are about all vendors, and readiness about the revision, without the owner's connection."""
+    told = [
+        {
+            (one.name, *one.labels.values()): one.value
+            for metric in DatabaseFigures(db).collect()
+            for one in metric.samples
+        }
+        for db in (house_of_two.db, edge_db)
+    ]
+    assert told[0].keys() == told[1].keys()
+    assert (2, 0.0) == (told[1]["mp_deployments", "pending"], told[1]["mp_queue_waiting", "runs"])
+    assert told[0]["mp_queue_waiting", "webhooks"] == told[1]["mp_queue_waiting", "webhooks"] > 0
+    with edge_db.begin() as tx:
+        assert migrate.newest() == migrate.revision(tx)
 
 
 @pytest.mark.hardening

@@ -12,15 +12,17 @@ import uvicorn
 
 from mp_kit.server.edge.app import create_app
 from mp_kit.server.house import House
-from mp_kit.server.wiring import build_edge
+from mp_kit.server.store.engine import Database
+from mp_kit.server.store.scope import EDGE_ROLE
 
 
 @contextlib.contextmanager
 def at_the_edge(house: House) -> Iterator[House]:
     """The house as the edge has it, over the edge's role; tests hold the operator's, and share its other parts."""
-    edge = build_edge(house.settings)
-    yield replace(house, db=edge.db, providers=edge.providers)
-    edge.close()
+    own = house.db
+    db = Database(own._conninfo, pool_size=own._size, role=EDGE_ROLE, around=own._around)
+    yield replace(house, db=db)
+    db.close()
 
 
 @contextlib.contextmanager

@@ -373,6 +373,8 @@ def test_wrong_telling_is_refused(tmp_path: Path, name: str, value: str):
     """By the variable's name."""
     with pytest.raises(SetupError, match=name):
         load(tmp_path, ENV | {name: value})
+
+
 def test_the_edges_url(tmp_path: Path):
     """Its own from the environment; the home's only with the home's own database; else none."""
     state = {"database_url": "postgresql://home/mp", "edge_database_url": "postgresql://mp_edge@home/mp"}

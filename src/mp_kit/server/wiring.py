@@ -34,8 +34,8 @@ from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings, is_embedded, load
 from mp_kit.server.storage import open_store
 from mp_kit.server.store.engine import Database
-from mp_kit.server.telemetry import logs, traces
 from mp_kit.server.store.scope import EDGE_ROLE, of_vendor, within
+from mp_kit.server.telemetry import logs, traces
 from mp_kit.server.vault import Vault
 from mp_kit.signing import Signer
 

@@ -27,8 +27,8 @@ from litestar.handlers import BaseRouteHandler
 from mp_kit.errors import AuthError, ForbiddenError, InvalidInputError, MarketplaceError
 from mp_kit.server.house import House
 from mp_kit.server.services import vendors
-from mp_kit.server.telemetry import trail
 from mp_kit.server.store.scope import HOUSE, Scope, enter, of_vendor, within
+from mp_kit.server.telemetry import trail
 
 SESSION_COOKIE = "mp_session"
 NONCE_COOKIE = "mp_visit"

@@ -12,8 +12,8 @@ from litestar.types import Guard
 from mp_kit.errors import AuthError, ForbiddenError, NotFoundError
 from mp_kit.server.house import House
 from mp_kit.server.services.tokens import Kind, Principal
-from mp_kit.server.telemetry import trail
 from mp_kit.server.store import scope as scopes
+from mp_kit.server.telemetry import trail
 
 _SCHEME = "bearer "
 _MAX_TOKEN_CHARS = 4_096

@@ -22,9 +22,9 @@ from mp_kit.contracts import (
     render_failure,
 )
 from mp_kit.errors import ContractsVersionError
-from mp_kit.server.telemetry import trail
 from mp_kit.server.services import audit
 from mp_kit.server.store import scope as scopes
+from mp_kit.server.telemetry import trail
 
 log = logging.getLogger(__name__)
 _SANE_ID = re.compile(rb"^[A-Za-z0-9._\-]{1,64}$")

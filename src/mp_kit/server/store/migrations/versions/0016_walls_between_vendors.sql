@@ -164,7 +164,7 @@ BEGIN
     'consensus', 'deployment_heartbeats', 'deployments', 'hostings', 'marketplace_vendors', 'model_approvals', 'model_scores',
     'model_stage_history', 'model_validations', 'model_versions', 'models', 'reports', 'run_events', 'run_machines',
     'signal_batches', 'signal_chains', 'signal_drops', 'signal_receipts', 'signal_rollups', 'signals', 'training_runs',
-    'uncounted_batches', 'vendor_consensus', 'vendor_consensus_batches']
+    'uncounted_batches', 'vendor_consensus', 'vendor_consensus_batches', 'webhook_deliveries']
   LOOP
     EXECUTE format('CREATE POLICY house ON %I FOR SELECT TO mp_edge USING (%s)', one, house);
   END LOOP;
@@ -184,7 +184,7 @@ CREATE TRIGGER audit_log_stays BEFORE TRUNCATE ON audit_log FOR EACH STATEMENT E
 -- What the role may do at all. Partitions of signals have no grant: they are reached through their parent and its policies.
 GRANT USAGE ON SCHEMA public TO mp_edge;
 GRANT SELECT ON
-  audit_log, auth_codes, consensus, consensus_settings, dataset_grants, dataset_rounds, deployment_heartbeats,
+  alembic_version, audit_log, auth_codes, consensus, consensus_settings, dataset_grants, dataset_rounds, deployment_heartbeats,
   deployment_tokens, deployments, device_logins, hostings, marketplace_vendors, model_approvals, model_scores,
   model_stage_history, model_validations, model_versions, models, poll_budgets, pollings, polls, reports, run_artifacts,
   run_events, run_logs, run_machines, sign_in_trips, signal_batches, signal_chains, signal_drops, signal_receipts,
