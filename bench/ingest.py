@@ -10,7 +10,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mp_kit.server.services import signals
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store import embedded, migrate
 from mp_kit.server.store.engine import Database
+from mp_kit.server.store.scope import EDGE_ROLE, of_vendor, within
 from mp_kit.signing import Signer
 
 ROWS = 10_000
@@ -52,11 +53,15 @@ def run() -> list[Result]:
     settle_heap()  # as the edge does when it starts
     with (
         database() as db,
+        closing(Database(db._conninfo, role=EDGE_ROLE)) as walled,  # noqa: SLF001 - the same server, as the edge is there
         tempfile.TemporaryDirectory(prefix="mp-bench-") as home,
         ingest_http.serving(Path(home), db._conninfo) as edge,  # noqa: SLF001 - the same server, for the edge
     ):
         bulk = ingest_http.bulk(edge, fresh)
-        best = best_of(ROUNDS, {"copy": lambda: _copy(db), "service": lambda: _service(db), **bulk})
+        best = best_of(
+            ROUNDS,
+            {"copy": lambda: _copy(db), "service": lambda: _service(db), "walled": lambda: _walled(walled), **bulk},
+        )
         repeated = _again(db)
         felt = [*ingest_http.singles(edge), *ingest_http.mixed(edge), *_on_disk(db)]
     rates = {name: ROWS / seconds for name, seconds in best.items()}
@@ -69,6 +74,14 @@ def run() -> list[Result]:
         *(
             Result(f"ingest.{_NAMES[name]}", rates[name], "rows/s", against, rates[name] / limit, target)
             for name, target in wanted.items()
+        ),
+        Result(
+            "ingest.service_10k_walled",
+            rates["walled"],
+            "rows/s",
+            f"the same without policies, {rates['service']:,.0f} rows/s",
+            rates["walled"] / rates["service"],
+            ">= 0.95",
         ),
         *felt,
     ]
@@ -116,6 +129,11 @@ def _service(db: Database) -> float:
             assert signals.store(tx, WHO, batch, signer=SIGNER).accepted == ROWS
 
     return seconds_of(work)
+
+
+def _walled(db: Database) -> float:
+    with within(of_vendor("v")):
+        return _service(db)
 
 
 def _again(db: Database) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +14,9 @@ from mp_kit.errors import ConflictError, InvalidInputError, NotFoundError
 from mp_kit.server.house import House
 from mp_kit.server.services import gates, models
 from mp_kit.server.services.lineage import lineage
+from mp_kit.server.store import scope
 from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.scope import EDGE_ROLE, of_vendor, within
 from tests.support.gates import GATES, Candidate, approved, candidate, heard, open_all, report, scored, validated
 
 TO_PROD = text("UPDATE model_versions SET stage = 'prod' WHERE id = :id")
@@ -86,11 +89,16 @@ def test_another_versions_deployment_opens_nothing(tx: Tx, house: House):
 
 
 @pytest.fixture
-def edge_role(tx: Tx) -> str:
-    """A role that may read and write every table and owns none, as the edge's is meant to be."""
-    tx.execute(text("CREATE ROLE edge_of_a_test"))
-    tx.execute(text("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO edge_of_a_test"))
-    return "edge_of_a_test"
+def as_edge(tx: Tx) -> Callable[[Candidate], None]:
+    """Goes on as the edge's role in a vendor's scope, with every privilege: the gates alone stand in its way."""
+    tx.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO {EDGE_ROLE}"))
+
+    def become(who: Candidate) -> None:
+        tx.execute(text(f"SET LOCAL ROLE {EDGE_ROLE}"))
+        with within(of_vendor(who.vendor)):
+            scope.apply(tx)
+
+    return become
 
 
 def refused(tx: Tx, statement: object, who: Candidate) -> str:
@@ -100,28 +108,28 @@ def refused(tx: Tx, statement: object, who: Candidate) -> str:
     return str(caught.value.orig)
 
 
-def test_sql_of_the_edges_role_reaches_no_prod(tx: Tx, house: House, edge_role: str):
+def test_sql_of_the_edges_role_reaches_no_prod(tx: Tx, house: House, as_edge: Callable[[Candidate], None]):
     """Neither by the stage, nor by the history, nor by an approval of its own; with the operator's word it does."""
     who = candidate(tx, house)
     for meet in (validated, heard, scored):
         meet(tx, who)
-    tx.execute(text(f"SET LOCAL ROLE {edge_role}"))
+    as_edge(who)
     assert "not met: approval" in refused(tx, TO_PROD, who)
     assert "not met: approval" in refused(tx, CLAIM, who)
     assert "only the operator approves" in refused(tx, APPROVE, who)
     tx.execute(text("RESET ROLE"))
     approved(tx, who)
-    tx.execute(text(f"SET LOCAL ROLE {edge_role}"))
+    as_edge(who)
     tx.execute(TO_PROD, {"id": who.version})
     tx.execute(text("RESET ROLE"))
 
 
-def test_a_table_of_the_same_name_in_front_changes_nothing(tx: Tx, house: House, edge_role: str):
+def test_a_table_of_the_same_name_in_front_changes_nothing(tx: Tx, house: House, as_edge: Callable[[Candidate], None]):
     """A temporary table hides none of those that the gates read."""
     who = candidate(tx, house)
     for meet in (validated, heard, scored):
         meet(tx, who)
-    tx.execute(text(f"SET LOCAL ROLE {edge_role}"))
+    as_edge(who)
     tx.execute(text("CREATE TEMP TABLE model_approvals (version_id text, seq int, granted bool) ON COMMIT DROP"))
     tx.execute(text("INSERT INTO model_approvals VALUES (:id, 1, true)"), {"id": who.version})
     assert "not met: approval" in refused(tx, TO_PROD, who)
@@ -130,11 +138,11 @@ def test_a_table_of_the_same_name_in_front_changes_nothing(tx: Tx, house: House,
 
 @pytest.mark.parametrize("table", ["model_stage_history", "model_validations", "model_approvals"])
 @pytest.mark.parametrize("verb", ["UPDATE {} SET actor = 'x'", "DELETE FROM {}", "TRUNCATE {}"])
-def test_history_only_grows(tx: Tx, house: House, edge_role: str, table: str, verb: str):
+def test_history_only_grows(tx: Tx, house: House, as_edge: Callable[[Candidate], None], table: str, verb: str):
     """No edit, by no verb."""
     who = candidate(tx, house)
     open_all(tx, who)
-    tx.execute(text(f"SET LOCAL ROLE {edge_role}"))
+    as_edge(who)
     assert "can only grow" in refused(tx, text(verb.format(table)), who)
     tx.execute(text("RESET ROLE"))
 

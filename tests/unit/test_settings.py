@@ -225,6 +225,7 @@ def test_repr_shows_no_secret(tmp_path: Path):
     hidden = {field.name for field in dataclasses.fields(Settings) if not field.repr}
     assert {
         "database_url",
+        "edge_database_url",
         "retired_master_keys",
         "store_env",
         "github_client_secret",
@@ -372,3 +373,13 @@ def test_wrong_telling_is_refused(tmp_path: Path, name: str, value: str):
     """By the variable's name."""
     with pytest.raises(SetupError, match=name):
         load(tmp_path, ENV | {name: value})
+
+
+def test_the_edges_url(tmp_path: Path):
+    """Its own from the environment; the home's only with the home's own database; else none."""
+    state = {"database_url": "postgresql://home/mp", "edge_database_url": "postgresql://mp_edge@home/mp"}
+    write_home(tmp_path, SECRETS, state)
+    given = "postgresql://edge@elsewhere/mp"
+    assert "postgresql://mp_edge@home/mp" == load(tmp_path, {}).edge_database_url
+    assert "" == load(tmp_path, {"MP_DATABASE_URL": "postgresql://elsewhere/mp"}).edge_database_url
+    assert given == load(tmp_path, {"MP_EDGE_DATABASE_URL": given}).edge_database_url

@@ -1,4 +1,4 @@
-"""``mp admin audit``: who did what to what."""
+"""``mp admin audit``: who did what to what, when, from where, and what came of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mp_kit.cli.output import Json, emit, table
 
 if TYPE_CHECKING:
     from mp_kit.server.store.engine import Tx
+
+_COLUMNS = ["at", "actor", "action", "subject", "outcome", "address", "detail"]
 
 
 def audit(
@@ -34,7 +36,9 @@ def audit(
     emit(
         rows,
         as_json=json,
-        text=lambda: table([_told(row) for row in rows], ["at", "actor", "action", "subject", "detail"]),
+        text=lambda: table(
+            [_told(row) for row in rows], ["at", "actor", "action", "subject", "outcome", "address", "detail"]
+        ),
     )
 
 

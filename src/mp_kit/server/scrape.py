@@ -26,6 +26,7 @@ from mp_kit.server import clock
 from mp_kit.server.house import House
 from mp_kit.server.store import vitals
 from mp_kit.server.store.engine import Database
+from mp_kit.server.store.scope import HOUSE, within
 from mp_kit.version import __version__
 
 __all__ = ["DatabaseFigures", "ProcessFigures", "serve"]
@@ -64,7 +65,7 @@ class DatabaseFigures(Collector):
     """Figures that are rows, asked at a scrape.
 
     Args:
-        db: A pool of its own; it must see every vendor's rows.
+        db: A pool of its own; as the edge's role it reads in the operator's scope.
         keep_seconds: An answer is told again for so long.
     """
 
@@ -98,7 +99,7 @@ class DatabaseFigures(Collector):
         now = clock.now()
         today = now.replace(hour=0, minute=0, second=0, microsecond=0)
         try:
-            with self._db.begin() as tx:
+            with within(HOUSE), self._db.begin() as tx:
                 return time.monotonic(), now, vitals.read(tx, now=now, today=today, timeout_seconds=_STATEMENT_SECONDS)
         except (DatabaseDownError, SQLAlchemyError):  # away, or without our tables
             return None
@@ -147,8 +148,7 @@ def serve(house: House) -> Iterator[int | None]:
     if settings.metrics_port is None:
         yield None
         return
-    # All vendors' rows: the operator's connection, whatever role the edge itself has.
-    db = Database(settings.database_url, pool_size=1)
+    db = Database(settings.database_url, pool_size=1, role=house.db.role)
     registry = house.metrics.registry
     registry.register(ProcessFigures(house))
     registry.register(DatabaseFigures(db))

@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _serve(home: Path | None, host: str, port: int) -> None:
-    with open_house(home) as house:
+    with open_house(home, edge=True) as house:
         logs.configure(house.settings.log_format, house.settings.log_level)
         app = create_app(house)
         settle_heap()

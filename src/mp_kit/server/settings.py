@@ -74,7 +74,8 @@ class Settings:
 
     Args:
         home: Folder of the embedded marketplace's state; the user's data folder by default (MP_HOME).
-        database_url: ``postgresql://…`` of the marketplace's database (MP_DATABASE_URL); `mp up` brings its own.
+        database_url: ``postgresql://…`` of the marketplace's database, as its tables' owner (MP_DATABASE_URL); `mp up`
+            brings its own.
         base_url: Where outsiders reach the edge, without a trailing slash (INFRA_BASE_URL).
         store_url: Where objects lie: ``file://``, ``s3://`` or ``r2://``; the home's folder by default (MP_STORE_URL).
         token_pepper: Mixed into every token hash (INFRA_TOKEN_PEPPER).
@@ -115,6 +116,8 @@ class Settings:
         metrics_host: Address on which they are served; whoever reaches it reads them (MP_METRICS_HOST).
         otel_endpoint: Root of an OTLP receiver that gets traces over HTTP, such as ``http://127.0.0.1:4318``; none
             where it is empty (OTEL_EXPORTER_OTLP_ENDPOINT).
+        edge_database_url: The same database for the edge and the console, with a login in the role ``mp_edge``
+            (MP_EDGE_DATABASE_URL); MP_DATABASE_URL's own where left out, which then must be allowed to take that role.
     """
 
     home: Path
@@ -156,6 +159,7 @@ class Settings:
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
     otel_endpoint: str = ""
+    edge_database_url: str = field(default="", repr=False)
 
     @property
     def signing_seed_bytes(self) -> bytes:
@@ -232,6 +236,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         report_email_to=tuple(env.get("MP_REPORT_EMAIL_TO", "").replace(",", " ").split()),
         report_email_from=env.get("MP_REPORT_EMAIL_FROM", ""),
         **_telling(env),
+        edge_database_url=env.get("MP_EDGE_DATABASE_URL") or _homes_edge(env, state),
     )
 
 
@@ -277,6 +282,11 @@ def _read(path: Path) -> dict[str, str]:
     if not isinstance(document, dict):
         raise SetupError(f"{path} must hold a JSON object.")
     return {str(key): str(value) for key, value in document.items()}
+
+
+def _homes_edge(env: Mapping[str, str], state: Mapping[str, str]) -> str:
+    """The home's note is about the home's own database."""
+    return "" if env.get("MP_DATABASE_URL") else state.get("edge_database_url", "")
 
 
 def _github(env: Mapping[str, str]) -> dict[str, Any]:

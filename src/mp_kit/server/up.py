@@ -30,6 +30,7 @@ from mp_kit.server.spawning import tail
 from mp_kit.server.store import embedded, migrate
 from mp_kit.server.store.embedded import Server
 from mp_kit.server.store.engine import Database
+from mp_kit.server.store.scope import EDGE_ROLE
 
 __all__ = ["HOST", "Place", "children", "prefect_environment", "run"]
 
@@ -321,6 +322,7 @@ def _prepare(server: Server, place: Place) -> None:
     url = server.url("marketplace")
     state = {
         "database_url": url,
+        "edge_database_url": server.url("marketplace", EDGE_ROLE),
         "base_url": place.base_url,
         "prefect_api_url": place.prefect_api_url,
         "allow_local": "1",

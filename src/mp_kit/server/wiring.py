@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -33,13 +34,19 @@ from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings, is_embedded, load
 from mp_kit.server.storage import open_store
 from mp_kit.server.store.engine import Database
+from mp_kit.server.store.scope import EDGE_ROLE, of_vendor, within
 from mp_kit.server.telemetry import logs, traces
 from mp_kit.server.vault import Vault
 from mp_kit.signing import Signer
 
 
-def build(settings: Settings) -> House:
-    """Builds a house from settings."""
+def build_edge(settings: Settings) -> House:
+    """Builds the house of the edge and the console: its transactions see what their scope names, and nothing else."""
+    return build(replace(settings, database_url=settings.edge_database_url or settings.database_url), role=EDGE_ROLE)
+
+
+def build(settings: Settings, *, role: str | None = None) -> House:
+    """Builds a house from settings: the operator's, unless a role is named that its transactions act as."""
     _hide_secrets(settings)
     store = open_store(settings.store_url, base_url=settings.base_url, url_key=settings.url_key, env=settings.store_env)
     providers: dict[str, Provider] = {}
@@ -47,7 +54,7 @@ def build(settings: Settings) -> House:
         providers["local"] = LocalProvider(settings.home / "runs")
     tracing = traces.make(settings.otel_endpoint)
     around = tracing.transaction if tracing else nullcontext
-    db = Database(settings.database_url, pool_size=settings.edge_threads, around=around)
+    db = Database(settings.database_url, pool_size=settings.edge_threads, role=role, around=around)
     providers["byoc"] = ByocProvider(_ears(db))
     vault = Vault(settings.master_key, settings.retired_master_keys)
     signer = Signer(settings.signing_seed_bytes)
@@ -167,7 +174,7 @@ def runpod_keys(db: Database, vault: Vault) -> Callable[[str], str]:
     """
 
     def key_of(vendor_id: str) -> str:
-        with db.begin() as tx:
+        with within(of_vendor(vendor_id)), db.begin() as tx:
             name = ConnectionName.RUNPOD
             return connections.secret(tx, vault, vendor_id, name, purpose="A machine at RunPod").get_secret_value()
 
@@ -196,8 +203,12 @@ def _hide_secrets(settings: Settings) -> None:
 
 
 @contextmanager
-def open_house(home: Path | None = None) -> Iterator[House]:
+def open_house(home: Path | None = None, *, edge: bool = False) -> Iterator[House]:
     """A house for the length of a block: the marketplace of the environment, or of ``home``.
+
+    Args:
+        home: The embedded marketplace's folder.
+        edge: It is the edge's, not the operator's.
 
     Raises:
         SetupError: No marketplace is found, its settings do not do, or its secrets are weak; those of `mp up`, which
@@ -207,7 +218,7 @@ def open_house(home: Path | None = None) -> Iterator[House]:
     if not is_embedded(settings.home):
         strength.refuse_weak(settings)
     logs.follow(settings.log_format)
-    house = build(settings)
+    house = build_edge(settings) if edge else build(settings)
     try:
         yield house
     finally:

@@ -38,6 +38,7 @@ from mp_kit.server.providers.github import CALLBACK
 from mp_kit.server.providers.identity import Identity, IdentityProvider
 from mp_kit.server.services import identities, trips, vendors
 from mp_kit.server.services.trips import Trip
+from mp_kit.server.store.scope import SIGN_IN, of_vendor, within
 
 KEYS = "/marketplace/vendor/keys"
 _OURS = frozenset({"same-origin", "none"})
@@ -96,7 +97,7 @@ def leave(
     if request.headers.get("sec-fetch-site", "none") not in _OURS:
         return redirect(visit, f"{LOGIN}?next={quote(target, safe='')}")
     browser = nonce_of(request) or visit.nonce or new_nonce()
-    with house.db.begin() as tx:
+    with within(SIGN_IN), house.db.begin() as tx:
         departure = trips.begin_login(tx, house.tokens, browser=browser, target=target)
     url = github.authorize_url(departure.state, departure.challenge, choose=choose is not None)
     return away(visit, url, cookies=(cookie(visit, NONCE_COOKIE, browser),))
@@ -107,7 +108,7 @@ def come_back(house: TheHouse, visit: TheVisit, request: AnyRequest) -> Response
     """Takes GitHub's answer: signs in, or links, or says why not."""
     github, session = github_of(house), request.cookies.get(SESSION_COOKIE, "")
     state, code, error = (request.query_params.get(name, "") for name in ("state", "code", "error"))
-    with house.db.begin() as tx:
+    with within(SIGN_IN), house.db.begin() as tx:
         trip = trips.come_back(tx, house.tokens, state, browser=nonce_of(request), session=session)
     if trip is None or not (code or error):
         return _failed(visit, trip, _LOST)
@@ -123,7 +124,7 @@ def come_back(house: TheHouse, visit: TheVisit, request: AnyRequest) -> Response
 
 
 def _sign_in(house: House, visit: Visit, trip: Trip, identity: Identity) -> Response[bytes]:
-    with house.db.begin() as tx:
+    with within(SIGN_IN), house.db.begin() as tx:
         done = identities.sign_in(tx, house.tokens, identity)
     if done.session is None:
         return _failed(visit, trip, _refused(done.refused, identity))
@@ -135,7 +136,7 @@ def _sign_in(house: House, visit: Visit, trip: Trip, identity: Identity) -> Resp
 def _link(house: House, visit: Visit, trip: Trip, identity: Identity, session: str) -> Response[bytes]:
     try:
         who = house.tokens.authenticate(session, house.db.begin)
-        with house.db.begin() as tx:
+        with within(of_vendor(who.vendor_id)), house.db.begin() as tx:
             is_new = identities.link(tx, who, trip, identity)
     except AuthError:
         told = "Your session ended on the way to GitHub and back."

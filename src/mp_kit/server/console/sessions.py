@@ -29,6 +29,7 @@ from mp_kit.server.console.visits import (
 )
 from mp_kit.server.house import House
 from mp_kit.server.services import audit, vendors
+from mp_kit.server.store.scope import of_vendor, within
 
 _AFTER_LOGIN = HOME
 _MAX_KEY_CHARS = 200
@@ -94,7 +95,7 @@ def _open(house: House, api_key: str) -> str:
         who = house.tokens.authenticate(api_key, house.db.begin)
     except AuthError as error:
         raise AuthError("This key is not known, or it has ended.") from error
-    with house.db.begin() as tx:
+    with within(of_vendor(who.vendor_id)), house.db.begin() as tx:
         return vendors.open_session(tx, house.tokens, who.vendor_id or "", who.token_id).token
 
 

@@ -27,6 +27,7 @@ from litestar.handlers import BaseRouteHandler
 from mp_kit.errors import AuthError, ForbiddenError, InvalidInputError, MarketplaceError
 from mp_kit.server.house import House
 from mp_kit.server.services import vendors
+from mp_kit.server.store.scope import HOUSE, Scope, enter, of_vendor, within
 from mp_kit.server.telemetry import trail
 
 SESSION_COOKIE = "mp_session"
@@ -101,6 +102,7 @@ async def open_visit(connection: Connection, _: BaseRouteHandler) -> None:
     connection.scope["state"]["visit"] = visit
     trail.note_parameters(connection.path_params)
     trail.note(vendor_id=visit.vendor_id)
+    enter(Scope("public", visit.vendor_id or ""))
     if connection.scope["method"] not in _SAFE_METHODS:  # type: ignore[typeddict-item] # an HTTP scope
         await _check_form(connection, visit)
 
@@ -115,6 +117,7 @@ async def signed_in(connection: Connection, _: BaseRouteHandler) -> None:
     visit = visit_of(connection)
     if visit.vendor_id is None:
         raise visit.refused or AuthError("Sign in to see this page.")
+    enter(of_vendor(visit.vendor_id))
 
 
 async def operator_only(connection: Connection, _: BaseRouteHandler) -> None:
@@ -129,6 +132,7 @@ async def operator_only(connection: Connection, _: BaseRouteHandler) -> None:
         raise ForbiddenError("This page is the operator's.")
     if not visit.is_operator:
         raise AuthError("Sign in with the operator's key to see this page.")
+    enter(HOUSE)
 
 
 def visit_of(connection: Connection) -> Visit:
@@ -222,7 +226,7 @@ def _who(house: House, token: str) -> tuple[str | None, str, MarketplaceError | 
         who = house.tokens.authenticate(token, house.db.begin)
         if who.kind != "vendor" or who.vendor_id is None:
             return None, "", AuthError("This is no session.")
-        with house.db.begin() as tx:
+        with within(of_vendor(who.vendor_id)), house.db.begin() as tx:
             return who.vendor_id, vendors.me(tx, who.vendor_id).name, None
     except (AuthError, ForbiddenError) as error:
         return None, "", error

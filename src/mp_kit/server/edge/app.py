@@ -16,7 +16,7 @@ from litestar.plugins.pydantic import PydanticPlugin
 from litestar.types import ASGIApp
 
 from mp_kit.contracts import CONTRACTS_VERSION
-from mp_kit.errors import DatabaseDownError
+from mp_kit.errors import DatabaseDownError, SetupError
 from mp_kit.server.console.routes import routes as console_routes
 from mp_kit.server.edge import (
     connections,
@@ -54,7 +54,13 @@ _JSON_BYTES = 8 * 1024 * 1024  # a chunk of log lines is a MiB, and JSON writes 
 
 
 def create_app(house: House) -> ASGIApp:
-    """The edge as an ASGI application over a house."""
+    """The edge as an ASGI application over the edge's house (:func:`mp_kit.server.wiring.build_edge`).
+
+    Raises:
+        SetupError: It is the operator's house: its transactions would see every vendor's rows.
+    """
+    if house.db.role is None:
+        raise SetupError("The edge takes a house of its own, never the operator's.", hint="wiring.build_edge makes it.")
     app = Litestar(
         # One router for all but bulk: handlers that share a path, registered one by one, are wrapped in threads twice.
         route_handlers=[

@@ -12,6 +12,7 @@ from litestar.types import Guard
 from mp_kit.errors import AuthError, ForbiddenError, NotFoundError
 from mp_kit.server.house import House
 from mp_kit.server.services.tokens import Kind, Principal
+from mp_kit.server.store import scope as scopes
 from mp_kit.server.telemetry import trail
 
 _SCHEME = "bearer "
@@ -62,6 +63,7 @@ def allow(*kinds: Kind, route: str | None = None) -> Guard:
         connection.scope["state"]["who"] = principal
         trail.note_parameters(connection.path_params)
         trail.note(vendor_id=principal.vendor_id, deployment_id=principal.deployment_id, run_id=principal.run_id)
+        scopes.enter(scopes.HOUSE if principal.kind == "operator" else scopes.of_vendor(principal.vendor_id))
 
     return guard
 

@@ -22,6 +22,8 @@ from mp_kit.contracts import (
     render_failure,
 )
 from mp_kit.errors import ContractsVersionError
+from mp_kit.server.services import audit
+from mp_kit.server.store import scope as scopes
 from mp_kit.server.telemetry import trail
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,8 @@ class RequestContext:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        scopes.enter(scopes.PUBLIC)  # until a guard knows who it is; also after a request on the same connection
+        audit.come_from(client[0] if (client := scope.get("client")) else None)
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(REQUEST_ID_HEADER.lower().encode()))
         scope.setdefault("state", {})["request_id"] = request_id

@@ -8,6 +8,7 @@ from litestar.params import JSONBody
 from mp_kit.contracts import DeviceAnswer, DeviceCode, DevicePoll, DeviceRequest, ExchangeRequest, IssuedKey, Success
 from mp_kit.server.edge.parts import AnyRequest, TheHouse, ok, require_json
 from mp_kit.server.services import sign_in
+from mp_kit.server.store.scope import SIGN_IN, within
 
 PAGE = "/marketplace/device"
 
@@ -29,7 +30,7 @@ def begin(house: TheHouse, request: AnyRequest, data: JSONBody[DeviceRequest]) -
     """A program without a key asks to be signed in: a code to show, and one to ask with (after RFC 8628)."""
     address = request.client.host if request.client is not None else "unknown"
     page = f"{house.settings.base_url}{PAGE}"
-    with house.db.begin() as tx:
+    with within(SIGN_IN), house.db.begin() as tx:
         return ok(sign_in.begin_device(tx, house.tokens, client=data.client, address=address, page=page))
 
 

@@ -12,6 +12,7 @@ from mp_kit.server.edge.parts import Caller, TheHouse, ok, require_json
 from mp_kit.server.house import House
 from mp_kit.server.services import vendors
 from mp_kit.server.services.tokens import Principal
+from mp_kit.server.store.scope import enter, of_vendor
 
 
 @get(
@@ -73,4 +74,5 @@ def _by_key(house: House, api_key: str) -> Principal:
     who = house.tokens.authenticate(api_key, house.db.begin)
     if who.kind != "vendor" or not who.token_id:
         raise AuthError("This is no vendor API key (vk_…).")
+    enter(of_vendor(who.vendor_id))
     return who

@@ -21,7 +21,7 @@ from mp_kit.server.services import hosting_keeper, supervisor, webhook_delivery
 from mp_kit.server.settings import ensure_secrets, load
 from mp_kit.server.store import embedded, migrate, movable
 from mp_kit.server.store.embedded import Server
-from mp_kit.server.wiring import build
+from mp_kit.server.wiring import build, build_edge
 from mp_kit.testing.fake_runpod import Clock, FakeRunPod
 
 __all__ = ["RUNPOD_KEY", "Parts", "opened"]
@@ -84,7 +84,9 @@ def opened(home: Path, start: datetime) -> Iterator[Parts]:
         with house.db.begin() as tx:
             migrate.upgrade(tx)
             movable.adopt(tx)
-        stack.enter_context(_answering(house, listener))
+        edge = build_edge(house.settings)
+        stack.callback(edge.close)
+        stack.enter_context(_answering(edge, listener))
         stack.enter_context(_at_work(house))
         yield Parts(house, fake)
 

@@ -1,9 +1,10 @@
-"""The audit log: who did what to what. It can only grow."""
+"""The audit log: who did what to what, when, from where, and what came of it. It can only grow."""
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Row, text
 
@@ -12,8 +13,17 @@ from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.queries import named
 from mp_kit.server.store.tables import audit_log
 
+_address: ContextVar[str | None] = ContextVar("mp_audit_address", default=None)
 
-def record(tx: Tx, actor: str, action: str, subject: str, **detail: Any) -> None:
+
+def come_from(address: str | None) -> None:
+    """Notes the network address that the present request came from: what it does is recorded with it."""
+    _address.set(address)
+
+
+def record(
+    tx: Tx, actor: str, action: str, subject: str, *, outcome: Literal["done", "refused"] = "done", **detail: Any
+) -> None:
     """Writes one entry in the caller's transaction: it stands if, and only if, the deed does.
 
     Args:
@@ -21,15 +31,17 @@ def record(tx: Tx, actor: str, action: str, subject: str, **detail: Any) -> None
         actor: Who, such as ``vendor:ven_…`` or ``operator:service``.
         action: Noun and verb, such as ``vendor.create``.
         subject: Id of the thing.
+        outcome: Whether it was done, or refused to somebody who asked.
         **detail: Facts that help later; never a secret.
     """
-    tx.execute(audit_log.insert().values(id=new_id("aud"), actor=actor, action=action, subject=subject, detail=detail))
+    said = {"actor": actor, "action": action, "subject": subject, "detail": detail}
+    tx.execute(audit_log.insert().values(id=new_id("aud"), address=_address.get(), outcome=outcome, **said))
 
 
 def newest(
     tx: Tx, since: datetime, *, about: str | None = None, action: str = "", limit: int = 1_000
 ) -> list[Row[Any]]:
-    """Entries since an instant, newest first: ``at``, ``actor``, ``action``, ``subject``, ``detail``.
+    """Entries since an instant, newest first: at, actor, action, subject, detail, address, outcome.
 
     Args:
         tx: A transaction.

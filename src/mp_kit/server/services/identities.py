@@ -128,16 +128,17 @@ def unlink(tx: Tx, vendor_id: str, named: str, *, actor: str, force: bool = Fals
 
 def sign_in(tx: Tx, tokens: TokenBook, identity: Identity) -> SignIn:
     """Opens a session for whoever proved to be that account; a refusal is a result, so that the audit log has it."""
-    facts = {"provider": identity.provider, "login": identity.login}
+    facts: dict[str, Any] = {"provider": identity.provider, "login": identity.login}
     who = f"account:{identity.subject}"
     row = rows.find_account(tx, identity.provider, identity.subject)
     vendor = key_rows.lock_vendor(tx, row.vendor_id) if row is not None else None
     row = rows.find_account(tx, identity.provider, identity.subject)  # again, now that nobody else changes it
     if row is None or vendor is None or row.vendor_id != vendor.id:
-        audit.record(tx, who, "sign_in.refuse", identity.subject, why="unknown", **facts)
+        audit.record(tx, who, "sign_in.refuse", identity.subject, outcome="refused", why="unknown", **facts)
         return SignIn(refused="unknown")
     if vendor.status != "active":
-        audit.record(tx, who, "sign_in.refuse", row.id, why=vendor.status, vendor_id=vendor.id, **facts)
+        facts |= {"why": vendor.status, "vendor_id": vendor.id}
+        audit.record(tx, who, "sign_in.refuse", row.id, outcome="refused", **facts)
         return SignIn(refused=vendor.status)
     rows.note_use(tx, row.id, identity.login)
     audit.record(tx, f"vendor:{vendor.id}", "sign_in", row.id, account=identity.subject, **facts)
@@ -151,7 +152,7 @@ def _link(tx: Tx, vendor_id: str, identity: Identity, *, actor: str) -> bool:
         return False
     if len(rows.list_of(tx, vendor_id)) >= _MOST:
         raise ConflictError(f"There are {_MOST} linked accounts.", hint="Unlink one that nobody uses.")
-    facts = {"provider": identity.provider, "subject": identity.subject, "login": identity.login}
+    facts: dict[str, Any] = {"provider": identity.provider, "subject": identity.subject, "login": identity.login}
     row = {"id": new_id("idn"), "vendor_id": vendor_id, "linked_by": actor, **facts}
     try:
         rows.insert(tx, row)

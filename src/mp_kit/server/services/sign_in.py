@@ -29,6 +29,7 @@ from mp_kit.server.services.tokens import Principal, TokenBook, code_id
 from mp_kit.server.store import keys as key_rows
 from mp_kit.server.store import sign_in as rows
 from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.scope import SIGN_IN, of_vendor, within
 
 CODE_LIFE = timedelta(minutes=5)
 DEVICE_LIFE = timedelta(minutes=10)
@@ -90,11 +91,11 @@ def exchange(begin: Callable[[], AbstractContextManager[Tx]], tokens: TokenBook,
         ForbiddenError: Its vendor may not act.
     """
     wanted = code_id(code)
-    with begin() as tx:
+    with within(SIGN_IN), begin() as tx:
         found = rows.find_code(tx, wanted) if wanted is not None else None
     if wanted is None or found is None or not tokens.proves(code, found.token_hash):
         raise AuthError(_SPENT, hint=_AGAIN)
-    with begin() as tx:
+    with within(of_vendor(found.vendor_id)), begin() as tx:
         vendor = key_rows.lock_vendor(tx, found.vendor_id)
         taken = rows.take_code(tx, wanted)
         if vendor is None or taken is None:
@@ -144,14 +145,14 @@ def poll(begin: Callable[[], AbstractContextManager[Tx]], tokens: TokenBook, dev
     The question and the code are two transactions: the vendor's row is locked first wherever codes change.
     """
     digest = tokens.digest(device_code)
-    with begin() as tx:
+    with within(SIGN_IN), begin() as tx:
         row = rows.poll(tx, digest, slack=_SLACK, step=_STEP, longest=_LONGEST)
     if row is None or row.expired or row.state == "exchanged":
         return DeviceAnswer(status=DeviceStatus.EXPIRED, interval=INTERVAL_SECONDS)
     if row.too_soon:
         return DeviceAnswer(status=DeviceStatus.SLOW_DOWN, interval=row.interval_seconds)
     if row.state == "approved":
-        with begin() as tx:
+        with within(of_vendor(row.vendor_id)), begin() as tx:
             return _approved(tx, tokens, row)
     status = DeviceStatus.DENIED if row.state == "denied" else DeviceStatus.PENDING
     return DeviceAnswer(status=status, interval=row.interval_seconds)

@@ -33,6 +33,7 @@ from mp_kit.server import clock
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.store import tokens as rows
 from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.scope import SIGN_IN, within
 
 Kind = Literal["vendor", "deployment", "run", "operator"]
 VENDOR_KEY_DAYS = 90
@@ -142,10 +143,11 @@ class TokenBook:
         remembered = self._recall(digest)
         if remembered is not None:
             return remembered
-        if token.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
-            return self._read_jwt(token, begin)
         seen = self._forgets
-        principal = self._verify(token, begin)
+        with within(SIGN_IN):
+            if token.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
+                return self._read_jwt(token, begin)
+            principal = self._verify(token, begin)
         self._remember(digest, principal, seen)
         return principal
 

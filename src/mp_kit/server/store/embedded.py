@@ -82,16 +82,17 @@ class Server:
     socket_dir: Path
     pid: int
 
-    def url(self, database: str) -> str:
+    def url(self, database: str, user: str = "postgres") -> str:
         """The connection URL of one database; it holds no secret.
 
         Args:
             database: The database's name.
+            user: The role to log in as.
 
         Returns:
             A libpq URL, which SQLAlchemy reads too once a driver is put into its scheme.
         """
-        return f"postgresql://postgres@/{quote(database, safe='')}?host={quote(str(self.socket_dir))}"
+        return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?host={quote(str(self.socket_dir))}"
 
 
 def start(folder: Path, *, die_with_parent: bool = False, namespaces: bool = True) -> Server:

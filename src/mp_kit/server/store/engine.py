@@ -19,6 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError, StatementErr
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from mp_kit.errors import DatabaseDownError, InvalidInputError
+from mp_kit.server.store import scope
 
 Tx: TypeAlias = Connection
 """An open transaction."""
@@ -48,11 +49,18 @@ class Database:
     Args:
         url: ``postgresql://…``; a password in it never shows in a repr or an error.
         pool_size: Connections held open at most.
+        role: The role to act as, whoever logs in; its transactions are bound to the present scope
+            (:mod:`mp_kit.server.store.scope`). None: as whom the URL names, bound to nothing.
         around: Opened around each transaction, from the wait for a connection to the commit: a trace's span.
     """
 
     def __init__(
-        self, url: str, *, pool_size: int = 8, around: Callable[[], AbstractContextManager[object]] = nullcontext
+        self,
+        url: str,
+        *,
+        pool_size: int = 8,
+        role: str | None = None,
+        around: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._around = around
         self._size = pool_size
@@ -61,6 +69,8 @@ class Database:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
         self._safe_url = parsed.render_as_string(hide_password=True)
         self._conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+        self.role = role
+        options = "-c timezone=UTC" + (f" -c role={role}" if role else "")
         self._engine = create_engine(
             parsed,
             pool_size=pool_size,
@@ -68,7 +78,7 @@ class Database:
             pool_timeout=POOL_WAIT_SECONDS,
             pool_pre_ping=True,
             hide_parameters=True,  # errors are logged, and parameters hold hashes and vendors' texts
-            connect_args={"connect_timeout": 5, "application_name": "mp-kit", "options": "-c timezone=UTC"},
+            connect_args={"connect_timeout": 5, "application_name": "mp-kit", "options": options},
         )
 
     def __repr__(self) -> str:
@@ -84,6 +94,8 @@ class Database:
         """
         try:
             with self._around(), self._counted(), self._engine.begin() as tx:
+                if self.role is not None:
+                    scope.apply(tx)
                 yield tx
         except PoolTimeoutError as error:
             raise DatabaseDownError("All database connections are busy.", retry_after=1) from error
@@ -172,6 +184,11 @@ def violated(error: DBAPIError) -> str | None:
 
 
 def _translate(error: BaseException | None) -> Exception:
+    if 'role "' in str(error):  # at connecting there is no sqlstate, only the server's words
+        return DatabaseDownError(
+            "The database does not let the edge act as its role.",
+            hint=f"`mp admin migrate` makes it; then: GRANT {scope.EDGE_ROLE} TO the login of the edge's URL.",
+        )
     state = getattr(error, "sqlstate", None)
     if state in {"40P01", "40001"}:
         return DatabaseDownError("The database gave way to another transaction.", retry_after=0.1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, any_, delete, func, literal, select, text, update
+from sqlalchemy import Row, delete, func, select, text, update
 
 from mp_kit.server.store.engine import Tx, driver
 from mp_kit.server.store.queries import named
@@ -25,14 +25,13 @@ def emit(tx: Tx, event: Mapping[str, Any], *, house_only: bool = False) -> int:
     """
     with driver(tx).cursor() as cursor:
         cursor.execute(named("emit_webhook").encode(), {**event, "house_only": house_only}, prepare=True)
-        return cursor.rowcount
+        told = cursor.fetchone()
+    return int(told[0]) if told else 0
 
 
 def wanting(tx: Tx, kind: str) -> frozenset[str]:
     """Vendors with an enabled endpoint that wants this kind of event."""
-    table = webhook_endpoints.c
-    wanted = (table.status == "enabled", literal(kind) == any_(table.events), table.vendor_id.is_not(None))
-    return frozenset(tx.execute(select(table.vendor_id).where(*wanted).distinct()).scalars())
+    return frozenset(tx.execute(text("SELECT mp_wanting(:kind)"), {"kind": kind}).scalars())
 
 
 def wake(tx: Tx) -> None:

@@ -1,18 +1,6 @@
 -- name: emit_webhook
--- Writes an event and its deliveries to the enabled endpoints that want it; where none does, nothing at all.
-WITH wanting AS (
-    SELECT id FROM webhook_endpoints
-    WHERE status = 'enabled' AND %(type)s = ANY (events)
-      AND (%(vendor_id)s::text IS NULL OR vendor_id = %(vendor_id)s)
-      AND (NOT %(house_only)s OR vendor_id IS NULL)
-    FOR KEY SHARE -- one that is being removed is waited for, and then not there: the deed must not fail by it
-), event AS (
-    INSERT INTO webhook_events (id, type, vendor_id, body)
-    SELECT %(id)s, %(type)s, %(vendor_id)s, %(body)s WHERE EXISTS (SELECT FROM wanting)
-    RETURNING id
-)
-INSERT INTO webhook_deliveries (id, event_id, endpoint_id)
-SELECT 'whd_' || left(md5(event.id || wanting.id), 20), event.id, wanting.id FROM event, wanting;
+-- Writes an event and its deliveries to the enabled endpoints that want it, whosever they are; tells how many do.
+SELECT mp_emit_webhook(%(id)s, %(type)s, %(vendor_id)s, %(body)s, %(house_only)s);
 
 -- name: claim_webhooks
 -- Takes due deliveries of endpoints that are not busy, a few of each, and holds each for the length of a lease.

@@ -38,5 +38,8 @@ audit_log = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
     json("detail"),
+    Column("address", Text),  # of who asked the edge for it; none: the operator's own processes
+    Column("outcome", Text, nullable=False, server_default="done"),
+    one_of("outcome", "done", "refused"),
     Index(None, "subject", "at"),
 )
