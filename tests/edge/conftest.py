@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,17 +10,16 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-import uvicorn
 from desks import Visitor
 from github_visits import Person, Persons
 from oauth_server import OAuthServer, github
 
 from mp_kit.contracts import DeploymentRequest
-from mp_kit.server.edge.app import create_app
 from mp_kit.server.house import House
 from mp_kit.server.processes import free_port
 from mp_kit.server.services import deployments, vendors
 from mp_kit.server.wiring import build
+from tests.support.edges import serving
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +33,8 @@ def edge_house(house: House) -> Iterator[House]:
 @pytest.fixture(scope="module")
 def edge(edge_house: House) -> Iterator[httpx.Client]:
     """A client of the running edge."""
-    base = edge_house.settings.base_url
-    port = int(base.rsplit(":", 1)[1])
-    server = uvicorn.Server(uvicorn.Config(create_app(edge_house), port=port, log_level="critical"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the edge died while starting"
-        time.sleep(0.01)
-    with httpx.Client(base_url=base, timeout=30) as client:
+    with serving(edge_house), httpx.Client(base_url=edge_house.settings.base_url, timeout=30) as client:
         yield client
-    server.should_exit = True
-    thread.join(timeout=10)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def sign_in(house: House, number: int, provider: str = HUB) -> SignIn:
 def test_racing_answers_have_one_winner(house: House):
     """Eight come back with the same state; one gets the trip."""
     with house.db.begin() as tx:
-        departure = trips.begin_login(tx, house.tokens, browser="b" * 43, target="/marketplace")
+        departure = trips.begin_login(tx, house.tokens, browser="b" * 43, target="/marketplace", address="192.0.2.1")
 
     def back() -> Trip | None:
         with house.db.begin() as tx:
@@ -47,7 +47,7 @@ def test_racing_answers_have_one_winner(house: House):
 def test_trip_of_nobody_is_nobodys(house: House):
     """Whoever has neither cookie gets none, even one that was begun without."""
     with house.db.begin() as tx:
-        departure = trips.begin_login(tx, house.tokens, browser="", target="/marketplace")
+        departure = trips.begin_login(tx, house.tokens, browser="", target="/marketplace", address="192.0.2.1")
         assert trips.come_back(tx, house.tokens, departure.state, browser="", session="") is None
 
 

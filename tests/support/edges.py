@@ -17,7 +17,7 @@ from mp_kit.server.house import House
 def serving(house: House, port: int | None = None) -> Iterator[None]:
     """Answers at the house's base URL, or at another port where something stands before it."""
     port = port or int(house.settings.base_url.rsplit(":", 1)[1])
-    server = uvicorn.Server(uvicorn.Config(create_app(house), port=port, log_level="critical"))
+    server = uvicorn.Server(uvicorn.Config(create_app(house), port=port, log_level="critical", proxy_headers=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ HOUR = timedelta(hours=1)
 
 def make_book(**changes: str) -> TokenBook:
     """A book with made-up secrets."""
-    return TokenBook(**{"pepper": "a made-up pepper", "jwt_secret": JWT_SECRET, "service_key": SERVICE_KEY, **changes})
+    book = TokenBook(**{"pepper": "a made-up pepper", "jwt_secret": JWT_SECRET, "service_key": SERVICE_KEY, **changes})
+    book.trust(math.inf)
+    return book
 
 
 class Rows:

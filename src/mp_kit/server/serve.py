@@ -61,6 +61,8 @@ def main() -> None:
             server_header=False,
             timeout_graceful_shutdown=5,
             log_level="warning",
+            proxy_headers=bool(house.settings.trusted_proxies),
+            forwarded_allow_ips=list(house.settings.trusted_proxies),
         )
 
 

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import os
 import secrets
@@ -23,6 +24,7 @@ import platformdirs
 
 from mp_kit.errors import SetupError
 from mp_kit.server.providers.mail import check_url
+from mp_kit.server.rates import DEFAULTS, Limit, parse
 
 SECRETS_FILE = "secrets.json"
 STATE_FILE = "state.json"
@@ -63,6 +65,8 @@ NOTED_NAMES = (
     "WANDB_BASE_URL",
     "MP_WEBHOOK_ALLOW_PRIVATE",
     "MP_GITHUB_URL",
+    "MP_LIMITS",
+    "MP_TRUSTED_PROXIES",
 )
 """No secrets: what `mp up` notes in its home, so that the operator's commands over that home mean the same places."""
 
@@ -107,6 +111,9 @@ class Settings:
         smtp_url: ``smtp(s)://[user:password@]host[:port]``, where mails leave (MP_SMTP_URL).
         report_email_to: Who gets reports and news of failed runs (MP_REPORT_EMAIL_TO, several with commas between).
         report_email_from: The sender of mails (MP_REPORT_EMAIL_FROM); made of MP_SMTP_URL where left out.
+        limits: How often somebody may ask, by name (MP_LIMITS: ``off``, or changes such as ``writes=600/min``).
+        trusted_proxies: Addresses and networks whose X-Forwarded-For is believed (MP_TRUSTED_PROXIES, several with
+            commas between).
     """
 
     home: Path
@@ -142,6 +149,8 @@ class Settings:
     smtp_url: str = field(default="", repr=False)
     report_email_to: tuple[str, ...] = ()
     report_email_from: str = ""
+    limits: Mapping[str, Limit] = field(default_factory=lambda: dict(DEFAULTS))
+    trusted_proxies: tuple[str, ...] = ()
 
     @property
     def signing_seed_bytes(self) -> bytes:
@@ -217,6 +226,8 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         smtp_url=check_url(env["MP_SMTP_URL"]) if env.get("MP_SMTP_URL") else "",
         report_email_to=tuple(env.get("MP_REPORT_EMAIL_TO", "").replace(",", " ").split()),
         report_email_from=env.get("MP_REPORT_EMAIL_FROM", ""),
+        limits=parse(env.get("MP_LIMITS", "")),
+        trusted_proxies=_networks("MP_TRUSTED_PROXIES", env),
     )
 
 
@@ -273,6 +284,19 @@ def _count(name: str, env: Mapping[str, str], default: int) -> int:
     if not value.isascii() or not value.isdecimal() or int(value) < 1:
         raise SetupError(f"{name} must be a whole number of at least 1.")
     return int(value)
+
+
+def _networks(name: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    listed = tuple(env.get(name, "").replace(",", " ").split())
+    for one in listed:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError as error:
+            raise SetupError(
+                f"{name} has {one[:50]!r}, which is no address or network.",
+                hint="List addresses such as 10.0.0.7 and networks such as 10.0.0.0/8, with their host bits zero.",
+            ) from error
+    return listed
 
 
 def _url(name: str, env: Mapping[str, str], default: str) -> str:

@@ -11,6 +11,7 @@ from litestar.response import ServerSentEvent
 from mp_kit.server.console.vendor.training import TRAINING
 from mp_kit.server.console.visits import open_visit, signed_in, vendor_of, visit_of
 from mp_kit.server.edge import log_streams
+from mp_kit.server.edge.limits import by_visit
 from mp_kit.server.edge.parts import AnyRequest, TheHouse
 from mp_kit.server.services import runs
 
@@ -19,7 +20,8 @@ _MAX_DIGITS = 12
 
 @get(
     f"{TRAINING}/{{run_id:str}}/stream",
-    guards=[open_visit, signed_in],
+    guards=[open_visit, by_visit, signed_in],
+    opt={"limit": "visit"},
     sync_to_thread=True,
     include_in_schema=False,
 )

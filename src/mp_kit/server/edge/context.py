@@ -22,6 +22,7 @@ from mp_kit.contracts import (
     render_failure,
 )
 from mp_kit.errors import ContractsVersionError
+from mp_kit.server.edge import limits
 
 log = logging.getLogger(__name__)
 _SANE_ID = re.compile(rb"^[A-Za-z0-9._\-]{1,64}$")
@@ -52,7 +53,7 @@ class RequestContext:
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *marks]
+                message["headers"] = [*message["headers"], *marks, *limits.headers(scope["state"])]
             await send(message)
 
         version = headers.get(CONTRACTS_VERSION_HEADER.lower().encode())

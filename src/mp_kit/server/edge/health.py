@@ -8,11 +8,18 @@ from sqlalchemy import text
 from mp_kit.contracts import ServiceHealth
 from mp_kit.errors import DatabaseDownError
 from mp_kit.server import clock
+from mp_kit.server.edge.limits import FREE
 from mp_kit.server.edge.parts import TheHouse
 from mp_kit.version import __version__
 
 
-@get("/api/health", sync_to_thread=True, summary="Is the marketplace there, and its database?", tags=["system"])
+@get(
+    "/api/health",
+    opt=FREE,  # a probe that is refused takes a healthy edge away
+    sync_to_thread=True,
+    summary="Is the marketplace there, and its database?",
+    tags=["system"],
+)
 def health(house: TheHouse) -> Response[ServiceHealth]:
     """200 when the database answers, 503 when it does not."""
     try:
