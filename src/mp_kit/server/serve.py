@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -13,6 +15,7 @@ import uvicorn
 from mp_kit.errors import MarketplaceError
 from mp_kit.server import redaction
 from mp_kit.server.edge.app import create_app
+from mp_kit.server.house import House
 from mp_kit.server.storage import ObjectStore
 from mp_kit.server.wiring import open_house
 
@@ -40,6 +43,21 @@ def ensure_lifecycle(store: ObjectStore) -> None:
     log.log(logging.WARNING if found.state == "refused" else logging.INFO, "%s", found.detail)
 
 
+def configured(house: House, host: str, port: int) -> uvicorn.Config:
+    """How the edge is served; X-Forwarded-For is believed of the operator's own proxies and of nobody else."""
+    return uvicorn.Config(
+        create_app(house),
+        host=host,
+        port=port,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        log_level="warning",
+        proxy_headers=bool(house.settings.trusted_proxies),
+        forwarded_allow_ips=list(house.settings.trusted_proxies),
+    )
+
+
 def main() -> None:
     """Serves until it is told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -49,21 +67,15 @@ def main() -> None:
     chosen = parser.parse_args()
     redaction.install()
     with open_house(chosen.home) as house:
-        app = create_app(house)
+        config = configured(house, chosen.host, chosen.port)
         settle_heap()
         # Beside the start: a store that does not answer must not hold up what needs no store.
         threading.Thread(target=ensure_lifecycle, args=(house.store,), name="store-rules", daemon=True).start()
-        uvicorn.run(
-            app,
-            host=chosen.host,
-            port=chosen.port,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-            log_level="warning",
-            proxy_headers=bool(house.settings.trusted_proxies),
-            forwarded_allow_ips=list(house.settings.trusted_proxies),
-        )
+        server = uvicorn.Server(config)
+        with suppress(KeyboardInterrupt):
+            server.run()
+    if not server.started:
+        sys.exit(3)  # as uvicorn does
 
 
 if __name__ == "__main__":
