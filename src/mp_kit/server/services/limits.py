@@ -3,6 +3,7 @@
 1. The truth is a row per bucket in Postgres, by Postgres's clock. A process leases tokens from it in blocks (what it
    needs now and an eighth of the rest) and spends them without asking: most requests cost a look into a dict.
 2. One thread asks for all requests that wait, in one statement: none of them holds a handler or a pooled connection.
+   Whoever has a token left waits for nobody: the next block comes at a tick, with those of others.
 3. Nothing is admitted beyond the bucket, but a leased token may be spent up to :data:`HOLD_SECONDS` later: in any
    window a process admits at most an eighth of a burst more than the bucket alone would. What it has not spent by then
    it gives back.
@@ -32,7 +33,8 @@ HOLD_SECONDS = 5.0
 """A leased token that nobody wanted for so long goes back."""
 SHARE = 8
 """The part of what a bucket has that is leased beside what is needed: one of so many."""
-_TIDY_SECONDS, _SWEEP_SECONDS, _AGAIN_SECONDS = 60.0, 1.0, 1.0
+_TIDY_SECONDS, _SWEEP_SECONDS, _AGAIN_SECONDS, _TICK_SECONDS = 60.0, 1.0, 1.0, 0.1
+_LOW = 2
 _AT_ONCE = 64
 _MOST_PURSES = 50_000
 
@@ -110,7 +112,7 @@ class Limiter:
         self._due: dict[str, int] = {}  # buckets to ask about, and the tokens that go back to them
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._closed = self._hurry = False
         self._alone: dict[str, float] = {}
         self._down_until = 0.0
 
@@ -135,14 +137,16 @@ class Limiter:
             purse.used_at = now
             if purse.tokens:
                 purse.tokens -= 1
-                if purse.tokens == 1 and purse.free(now) >= 2 * SHARE:
-                    self._ask(key)  # the next block comes before this one is spent
+                if purse.tokens == _LOW and purse.free(now) >= 2 * SHARE:
+                    self._ask(key)  # the next block comes before this one is spent, at the next tick and with others
                 return purse.standing(now, admitted=True)
             if now < purse.empty_until:
                 return purse.standing(now, admitted=False)
             future: Future[Standing] = Future()
             purse.waiting.append(future)
+            self._hurry = True
             self._ask(key)
+            self._changed.notify()
             return future
 
     def refused(self, name: str, subject: str) -> Standing | None:
@@ -165,19 +169,19 @@ class Limiter:
         if self._thread is None:  # a process that serves nobody has no such thread
             self._thread = threading.Thread(target=self._work, name="limits", daemon=True)
             self._thread.start()
-        self._changed.notify()
 
     def _work(self) -> None:
         swept = tidied = self._clock()
         while True:
             with self._changed:
-                if not self._due and not self._closed:
-                    self._changed.wait(_SWEEP_SECONDS)
+                if not self._hurry and not self._closed:
+                    self._changed.wait(_TICK_SECONDS)
                 now = self._clock()
                 if now - swept >= _SWEEP_SECONDS or self._closed:
                     swept = now
                     self._sweep(now)
                 asks = self._collect(now)
+                self._hurry = bool(self._due)
             if asks:
                 self._settle(asks, self._lease(asks))
             elif self._closed:
@@ -193,7 +197,7 @@ class Limiter:
         for key in list(self._due)[:_AT_ONCE]:
             purse, back = self._purses[key], self._due.pop(key)
             need = len(purse.waiting)
-            wants = need > 0 or (not back and purse.tokens <= 1)
+            wants = need > 0 or (not back and purse.tokens <= _LOW)
             if wants or back:
                 share = int(wants and now >= purse.empty_until)
                 asks.append(Ask(key, purse.limit.step, purse.limit.burst, need, share, back))
@@ -250,6 +254,7 @@ class Limiter:
                 told += [(one, purse.standing(now, admitted=n < served)) for n, one in enumerate(waiting[: ask.need])]
                 if purse.waiting:
                     self._ask(ask.key)
+                    self._hurry = True
         for future, standing in told:
             if future.set_running_or_notify_cancel():
                 future.set_result(standing)
