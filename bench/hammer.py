@@ -6,6 +6,7 @@ import re
 import selectors
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -70,12 +71,12 @@ def hammer(
         rate: Requests a second, evenly; as many as are answered where left out.
     """
     heard, selector, began = Heard(), selectors.DefaultSelector(), time.perf_counter()
-    idle = [_Line(_connect(port, selector)) for _ in range(connections)]
+    idle = deque(_Line(_connect(port, selector)) for _ in range(connections))
     sent, ends = 0, began + seconds
     while True:
         now = time.perf_counter()
         while idle and now < ends and (rate is None or began + sent / rate <= now):
-            line = idle.pop()
+            line = idle.popleft()  # in turn: a server closes what is silent for long
             line.due, line.received = (now if rate is None else began + sent / rate), b""
             selector.modify(line.sock, selectors.EVENT_READ, line)
             line.sock.sendall(requests[sent % len(requests)])
