@@ -29,3 +29,11 @@ CREATE TRIGGER deployments_told AFTER UPDATE OF model_id ON deployments
   FOR EACH ROW EXECUTE FUNCTION tell_changed_tokens();
 CREATE TRIGGER marketplace_vendors_told AFTER DELETE OR UPDATE OF status ON marketplace_vendors
   FOR EACH ROW EXECUTE FUNCTION tell_changed_tokens();
+
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'mp_edge') THEN
+    GRANT SELECT, INSERT, UPDATE, DELETE ON rate_buckets TO mp_edge;
+  END IF;
+END
+$$;
