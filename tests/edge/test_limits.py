@@ -206,19 +206,23 @@ def test_an_outbox_loses_nothing_to_a_limit(
     for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     base_url = f"http://127.0.0.1:{free_port()}"
-    wide = build(replace(house.settings, base_url=base_url, limits=parse("writes=120/min:3")))
-    with serving(wide):
-        with Marketplace(base_url, vendor.key, patience=Patience(attempts=1)) as hasty:
-            for number in range(6):
-                hasty.signals.push([signal(number)], token=deployment.token, deployment_id=deployment.id)
-            assert 3 == len(hasty.signals.pending())
-        with Marketplace(base_url, vendor.key) as patient:
-            patient.signals.push([signal(6)], token=deployment.token, deployment_id=deployment.id)
-            assert (0, 0) == (len(patient.signals.pending()), len(patient.signals.rejected()))
+    narrow, wide = (
+        build(replace(house.settings, base_url=base_url, limits=parse(f"writes={rate}:3")))
+        for rate in ("6/h", "60/min")
+    )
+    push = {"token": deployment.token, "deployment_id": deployment.id}
+    with serving(narrow), Marketplace(base_url, vendor.key, patience=Patience(attempts=1)) as hasty:
+        for number in range(6):
+            hasty.signals.push([signal(number)], **push)
+        assert 3 == len(hasty.signals.pending())
+    with serving(wide), Marketplace(base_url, vendor.key) as patient:
+        patient.signals.push([signal(6)], **push)
+        assert (0, 0) == (len(patient.signals.pending()), len(patient.signals.rejected()))
     with wide.db.begin() as tx:
         count = text("SELECT count(*), count(DISTINCT event_time) FROM signals WHERE deployment_id = :id")
         assert (7, 7) == tuple(tx.execute(count, {"id": deployment.id}).one())
-    wide.close()
+    for built in (narrow, wide):
+        built.close()
 
 
 def test_a_trusted_proxy_says_whose_request_it_is(house: House):

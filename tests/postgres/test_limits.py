@@ -121,6 +121,7 @@ def test_what_is_not_spent_goes_back(process: Callable[[], Limiter]):
     take(first, "slow", "left")
     first.close()
     assert SLOW.burst - 1 == admitted(second, "slow", "left", SLOW.burst + 5)
+    assert not take(first, "slow", "left").admitted  # and it can be asked again
 
 
 def test_what_nobody_wants_goes_back(db: Database):

@@ -67,7 +67,7 @@ def create_app(house: House) -> RequestContext:
         plugins=[PydanticPlugin(exclude_none=True)],
         guards=[limits.by_address],
         state=State({"house": house, "streams": Streams(), "checks": Checks()}),
-        lifespan=[_threads, revocations.listening],
+        lifespan=[_threads, revocations.listening, limits.leases],
         request_max_body_size=_JSON_BYTES,
         openapi_config=_openapi(),
         logging_config=None,

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from math import ceil
 from typing import Any
 
+from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
@@ -23,13 +26,20 @@ from mp_kit.server.services.doors import too_many
 from mp_kit.server.services.limits import Standing
 from mp_kit.server.services.tokens import Principal
 
-__all__ = ["FREE", "by_address", "by_caller", "by_visit", "charge", "failed", "headers", "peer"]
+__all__ = ["FREE", "by_address", "by_caller", "by_visit", "charge", "failed", "headers", "leases", "peer"]
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 FREE = {"limit": "none"}
 """A handler's ``opt`` that takes it out of all limits."""
 _WRITES = {"signals:store": "writes", "consensus:store": "writes", "heartbeats:write": "heartbeats"}
 _STANDING = "standing"
+
+
+@asynccontextmanager
+async def leases(app: Litestar) -> AsyncIterator[None]:
+    """Gives back what an edge has leased and not spent when it ends."""
+    yield
+    app.state.house.limiter.close()
 
 
 async def by_address(connection: Connection, handler: BaseRouteHandler) -> None:

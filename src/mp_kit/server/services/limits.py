@@ -157,12 +157,14 @@ class Limiter:
         return purse.standing(now, admitted=False)
 
     def close(self) -> None:
-        """Gives leased tokens back and ends the thread."""
+        """Gives leased tokens back and ends the thread; whoever asks afterwards has it begin anew."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(timeout=3)
+        with self._changed:
+            self._thread, self._closed = None, False
 
     def _ask(self, key: str, back: int = 0) -> None:
         self._due[key] = self._due.get(key, 0) + back
