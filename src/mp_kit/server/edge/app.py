@@ -72,7 +72,7 @@ def create_app(house: House) -> RequestContext:
         openapi_config=_openapi(),
         logging_config=None,
     )
-    return RequestContext(app)
+    return RequestContext(app, house)
 
 
 def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of handlers has no short name

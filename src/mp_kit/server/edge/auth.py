@@ -19,7 +19,6 @@ from mp_kit.server.services.tokens import Kind, Principal
 
 _SCHEME = "bearer "
 _MAX_TOKEN_CHARS = 4_096
-_JWT_DOTS = 2
 _CHECKERS, _MOST_WAITING = 2, 100
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -79,7 +78,7 @@ async def identify(connection: Connection) -> Principal:
     if remembered is not None:
         return remembered
     try:
-        if token.count(".") == _JWT_DOTS or house.tokens.proved(token):  # no Argon2: as quick as any handler
+        if token.count(".") == limits.JWT_DOTS or house.tokens.proved(token):  # no Argon2: as quick as any handler
             return await sync_to_thread(house.tokens.authenticate, token, house.db.begin)
         house.doors.admit(limits.peer(connection))
         checks: Checks = connection.app.state.checks

@@ -18,8 +18,9 @@ from math import ceil
 from mp_kit.errors import AuthError, ForbiddenError, RateLimitedError, UnavailableError
 from mp_kit.server.services.limits import Limiter, Standing
 
-__all__ = ["Doors", "address_of", "too_many"]
+__all__ = ["CLOSED", "Doors", "address_of", "too_many"]
 
+CLOSED = "Too many wrong keys, tokens or codes came from your address"
 _NAME = "failures"
 _UNKNOWN = "unknown"
 _PREFIX = 64
@@ -67,9 +68,13 @@ class Doors:
         Raises:
             RateLimitedError: It has.
         """
-        standing = self._limiter.refused(_NAME, address)
+        standing = self.closed(address)
         if standing is not None:
-            raise too_many(standing, "Too many wrong keys, tokens or codes came from your address")
+            raise too_many(standing, CLOSED)
+
+    def closed(self, address: str) -> Standing | None:
+        """How the limit of an address stands that has shown too many wrong secrets; None of any other."""
+        return self._limiter.refused(_NAME, address)
 
     def failed(self, address: str) -> Standing | Future[Standing] | None:
         """Counts a wrong secret."""

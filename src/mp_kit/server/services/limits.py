@@ -33,7 +33,7 @@ HOLD_SECONDS = 5.0
 """A leased token that nobody wanted for so long goes back."""
 SHARE = 8
 """The part of what a bucket has that is leased beside what is needed: one of so many."""
-_TIDY_SECONDS, _SWEEP_SECONDS, _AGAIN_SECONDS, _TICK_SECONDS = 60.0, 1.0, 1.0, 0.1
+_TIDY_SECONDS, _SWEEP_SECONDS, _AGAIN_SECONDS, _TICK_SECONDS = 60.0, 1.0, 1.0, 0.25
 _LOW = 2
 _AT_ONCE = 64
 _MOST_PURSES = 50_000
