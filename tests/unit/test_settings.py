@@ -332,3 +332,43 @@ def test_mail_settings(tmp_path: Path):
     with pytest.raises(SetupError, match="MP_SMTP_URL") as raised:
         load(tmp_path, {**ENV, "MP_SMTP_URL": "me:secret-word@host"})
     assert "secret-word" not in str(raised.value)
+
+
+TELLING = [
+    ({}, ("text", "info", False, None, "127.0.0.1", "")),
+    ({"MP_LOG_FORMAT": "JSON"}, ("json", "info", True, None, "127.0.0.1", "")),
+    ({"MP_LOG_FORMAT": "json", "MP_ACCESS_LOG": "0"}, ("json", "info", False, None, "127.0.0.1", "")),
+    (
+        {"MP_LOG_LEVEL": "debug", "MP_ACCESS_LOG": "1", "MP_METRICS_PORT": "9464", "MP_METRICS_HOST": "0.0.0.0"},  # noqa: S104
+        ("text", "debug", True, 9464, "0.0.0.0", ""),  # noqa: S104
+    ),
+    (
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318/"},
+        ("text", "info", False, None, "127.0.0.1", "http://127.0.0.1:4318"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("env", "wanted"), TELLING, ids=range(len(TELLING)))
+def test_what_is_told_to_the_operator(tmp_path: Path, env: dict[str, str], wanted: tuple[object, ...]):
+    """Text and no metrics, unless they are wanted; lines of access where logs are for machines."""
+    found = load(tmp_path, ENV | env)
+    names = ("log_format", "log_level", "access_log", "metrics_port", "metrics_host", "otel_endpoint")
+    assert wanted == tuple(getattr(found, name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MP_LOG_FORMAT", "xml"),
+        ("MP_LOG_LEVEL", "loud"),
+        ("MP_ACCESS_LOG", "maybe"),
+        ("MP_METRICS_PORT", "0"),
+        ("MP_METRICS_PORT", "65536"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+    ],
+)
+def test_wrong_telling_is_refused(tmp_path: Path, name: str, value: str):
+    """By the variable's name."""
+    with pytest.raises(SetupError, match=name):
+        load(tmp_path, ENV | {name: value})

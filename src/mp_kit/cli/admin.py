@@ -11,6 +11,7 @@ import typer
 
 from mp_kit.cli import (
     admin_audit,
+    admin_check,
     admin_consensus,
     admin_identities,
     admin_keys,
@@ -40,6 +41,7 @@ app.add_typer(admin_models.app, name="model")
 app.add_typer(admin_reports.app, name="report")
 app.command("sweep")(admin_money.sweep)
 app.command("audit")(admin_audit.audit)
+app.command("check")(admin_check.check)
 vendor.command("ceiling")(admin_money.ceiling)
 vendor.command("code")(admin_keys.code)
 vendor.command("revoke-keys")(admin_keys.revoke_keys)

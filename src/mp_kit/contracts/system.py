@@ -6,6 +6,8 @@ from typing import Literal
 
 from mp_kit.contracts.common import Instant, Model
 
+Check = Literal["ok", "failing"]
+
 
 class ServiceHealth(Model):
     """GET /api/health; the one answer that is not in the envelope's ``data``."""
@@ -15,3 +17,15 @@ class ServiceHealth(Model):
     version: str
     timestamp: Instant
     status: Literal["healthy", "unhealthy"]
+
+
+class ServiceReadiness(ServiceHealth):
+    """GET /api/health/ready: whether this process can do its work, and what it needs for it.
+
+    Args:
+        checks: ``database``, ``store`` and ``schema``, each ``ok`` or ``failing``; why is in the process's log.
+        versions: ``package``, ``contracts``, and ``schema``, the database's, where that can be read.
+    """
+
+    checks: dict[str, Check]
+    versions: dict[str, str]

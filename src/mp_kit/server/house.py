@@ -17,6 +17,8 @@ from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings
 from mp_kit.server.storage import ObjectStore
 from mp_kit.server.store.engine import Database
+from mp_kit.server.telemetry.metrics import Metrics
+from mp_kit.server.telemetry.traces import Tracing
 from mp_kit.server.vault import Vault
 from mp_kit.signing import Signer
 
@@ -40,6 +42,8 @@ class House:
         github: Where vendors sign in besides with a key; None where the operator has no OAuth app there.
         limiter: Lets requests pass, or not; without limits unless given others.
         doors: Bounds checks of secrets.
+        metrics: Counts what this process does.
+        tracing: Sends traces, where that is configured.
         on_close: Gives back what else is held open.
     """
 
@@ -57,6 +61,8 @@ class House:
     github: IdentityProvider | None = None
     limiter: Limiter = field(default_factory=lambda: Limiter(None, {}))
     doors: Doors = field(default_factory=lambda: Doors(Limiter(None, {}), 4))
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing | None = None
     on_close: tuple[Callable[[], None], ...] = ()
 
     def close(self) -> None:

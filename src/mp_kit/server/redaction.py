@@ -1,7 +1,9 @@
 """Keeps secrets out of logs: our tokens, JWTs, the signatures of presigned URLs, and every value that it was told.
 
 1. It works on the finished text of a record, so that arguments and tracebacks are covered too.
-2. It sits on handlers as well as on loggers: a record that a child logger passes up meets the handler's filter.
+2. It sits on the loggers below and on every handler of the process, whosever it is: a record that a child logger
+   passes up meets the handler's filter. Handlers that come later do not have it yet, so that records are redacted
+   when they are made, too.
 3. What is replaced keeps its prefix, so that a reader sees which kind of secret stood there.
 4. A value that has no shape of its own is remembered when it passes through the process, by whoever holds it then
    (:mod:`mp_kit.server.vault`, the composition root), and goes whole.
@@ -12,11 +14,13 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 from mp_kit.masking import mask
 
-__all__ = ["LOGGERS", "RedactionFilter", "install", "redact", "remember"]
+__all__ = ["LOGGERS", "RedactionFilter", "handlers", "install", "redact", "remember"]
 
 LOGGERS = ("", "mp_kit", "prefect", "prefect.flow_runs", "prefect.task_runs", "uvicorn", "uvicorn.error", "litestar")
 """The loggers whose records pass the filter; the empty name is the root."""
@@ -92,20 +96,45 @@ class RedactionFilter(logging.Filter):
     """Rewrites a record's message and traceback; it lets every record pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Redacts in place."""
+        """Redacts in place, once: a record passes a maker, a logger and a handler."""
+        state = (record.msg, record.args, record.exc_info, record.stack_info)
+        if getattr(record, _DONE, None) == state:
+            return True
         record.msg, record.args = redact(_message(record)), None
         if record.exc_info and record.exc_info[0] is not None:
             record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip())
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+        setattr(record, _DONE, (record.msg, record.args, record.exc_info, record.stack_info))
         return True
 
 
 def install() -> None:
-    """Puts the filter on the loggers of this process and on their handlers; again is harmless."""
-    for name in LOGGERS:
-        logger = logging.getLogger(name or None)
-        for target in (logger, *logger.handlers):
-            if not any(isinstance(found, RedactionFilter) for found in target.filters):
-                target.addFilter(_FILTER)
+    """Puts the filter on loggers and handlers of this process, and on what is logged later; again is harmless."""
+    for target in (*map(logging.getLogger, LOGGERS), *handlers()):
+        if not any(isinstance(found, RedactionFilter) for found in target.filters):
+            target.addFilter(_FILTER)
+    make = logging.getLogRecordFactory()
+    if not isinstance(make, _RedactedRecords):
+        logging.setLogRecordFactory(_RedactedRecords(make))
+
+
+def handlers() -> list[logging.Handler]:
+    """Every handler of this process, each once: the root's, and those of all loggers that there are."""
+    known = [each for each in logging.Logger.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    return list(dict.fromkeys(handler for logger in (logging.getLogger(), *known) for handler in logger.handlers))
+
+
+class _RedactedRecords:
+    """Makes records as they were made before, and redacts them."""
+
+    def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
+        self._make = make
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = self._make(*args, **kwargs)
+        _FILTER.filter(record)
+        return record
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -115,5 +144,7 @@ def _message(record: logging.LogRecord) -> str:
         return f"{record.msg} {record.args!r}"
 
 
+_DONE = "mp_redacted"
+"""A record's attribute: what it held when it was redacted."""
 _FILTER = RedactionFilter()
 _KNOWN = _Known()

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import uvicorn
 
-from mp_kit.errors import MarketplaceError
-from mp_kit.server import redaction
+from mp_kit.errors import MarketplaceError, SetupError
+from mp_kit.server import redaction, scrape
 from mp_kit.server.edge.app import create_app
 from mp_kit.server.house import House
 from mp_kit.server.storage import ObjectStore
+from mp_kit.server.telemetry import logs
 from mp_kit.server.wiring import open_house
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ def configured(house: House, host: str, port: int) -> uvicorn.Config:
         create_app(house),
         host=host,
         port=port,
-        access_log=False,
+        access_log=False,  # ours has routes and ids, and no queries
+        log_config=None,  # its loggers pass up to the root's handler
         server_header=False,
         timeout_graceful_shutdown=5,
         log_level="warning",
@@ -66,13 +68,20 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=3010)
     chosen = parser.parse_args()
     redaction.install()
-    with open_house(chosen.home) as house:
-        config = configured(house, chosen.host, chosen.port)
+    try:
+        _serve(chosen.home, chosen.host, chosen.port)
+    except SetupError as error:  # a sentence for the operator, not a traceback
+        sys.exit("\n".join(filter(None, (f"The edge does not start: {error}", error.hint))))
+
+
+def _serve(home: Path | None, host: str, port: int) -> None:
+    with open_house(home) as house:
+        logs.configure(house.settings.log_format, house.settings.log_level)
+        server = uvicorn.Server(configured(house, host, port))
         settle_heap()
         # Beside the start: a store that does not answer must not hold up what needs no store.
         threading.Thread(target=ensure_lifecycle, args=(house.store,), name="store-rules", daemon=True).start()
-        server = uvicorn.Server(config)
-        with suppress(KeyboardInterrupt):
+        with scrape.serve(house), suppress(KeyboardInterrupt):
             server.run()
     if not server.started:
         sys.exit(3)  # as uvicorn does

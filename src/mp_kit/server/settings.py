@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -30,6 +30,7 @@ SECRETS_FILE = "secrets.json"
 STATE_FILE = "state.json"
 _SECRET_BYTES = 32
 _MIN_SECRET_CHARS = 16
+_MAX_PORT = 65_535
 
 SECRET_NAMES = (
     "INFRA_TOKEN_PEPPER",
@@ -76,10 +77,10 @@ class Settings:
     """Everything configurable about the operator's side.
 
     Args:
-        home: Folder of the embedded marketplace's state.
-        database_url: ``postgresql://…`` of the marketplace's database.
-        base_url: Where outsiders reach the edge, without a trailing slash.
-        store_url: Where objects lie: ``file://``, ``s3://`` or ``r2://``.
+        home: Folder of the embedded marketplace's state; the user's data folder by default (MP_HOME).
+        database_url: ``postgresql://…`` of the marketplace's database (MP_DATABASE_URL); `mp up` brings its own.
+        base_url: Where outsiders reach the edge, without a trailing slash (INFRA_BASE_URL).
+        store_url: Where objects lie: ``file://``, ``s3://`` or ``r2://``; the home's folder by default (MP_STORE_URL).
         token_pepper: Mixed into every token hash (INFRA_TOKEN_PEPPER).
         jwt_secret: Signs run tokens and sessions (MP_JWT_SECRET).
         signing_seed: Base64 of the 32 bytes that sign manifests (MP_SIGNING_SEED).
@@ -87,14 +88,14 @@ class Settings:
         service_key: The operator's own bearer token (MP_SERVICE_KEY).
         master_key: Wraps vendors' credentials (MP_MASTER_KEY).
         retired_master_keys: Former ones, which still unwrap (MP_MASTER_KEY_RETIRED, several with spaces between).
-        edge_threads: Handlers that run at once, and database connections of the edge.
-        allow_local: Vendors may train on the operator's machine (`mp up`, rehearsals).
+        edge_threads: Handlers that run at once, and database connections of the edge (MP_EDGE_THREADS).
+        allow_local: Vendors may train on the operator's machine, as `mp up` has it (MP_ALLOW_LOCAL).
         max_body_bytes: Largest body that the edge reads.
         late_grace_seconds: A signal older than its bar's end by more than this is late.
-        store_env: Keys and endpoint of the object store, by their names in the environment.
+        store_env: Keys and endpoint of the object store, by their own names (AWS_…, CLOUDFLARE_R2_…).
         runpod_url: Root of RunPod's REST API, version 2 (MP_RUNPOD_URL).
         runpod_proxy_url: Public address of a pod's port, with {pod} and {port} in it (MP_RUNPOD_PROXY_URL).
-        allow_runpod: Vendors may train on their RunPod accounts; MP_RUNPOD=0 turns that off.
+        allow_runpod: Vendors may train on their RunPod accounts; 0 turns that off (MP_RUNPOD).
         runpod_settle_seconds: Below this age a pod that is not seen is not called absent (MP_RUNPOD_SETTLE_SECONDS).
         trainer_image: Docker image with mp-kit in it, for pods whose order names none (MP_TRAINER_IMAGE).
         huggingface_url: Root of the Hugging Face Hub (HF_ENDPOINT).
@@ -111,9 +112,17 @@ class Settings:
         smtp_url: ``smtp(s)://[user:password@]host[:port]``, where mails leave (MP_SMTP_URL).
         report_email_to: Who gets reports and news of failed runs (MP_REPORT_EMAIL_TO, several with commas between).
         report_email_from: The sender of mails (MP_REPORT_EMAIL_FROM); made of MP_SMTP_URL where left out.
-        limits: How often somebody may ask, by name (MP_LIMITS: ``off``, or changes such as ``writes=600/min``).
+        limits: How often somebody may ask, by name: ``off``, or changes such as ``writes=600/min, public=off``; else
+            those of docs/wire.md hold (MP_LIMITS).
         trusted_proxies: Addresses and networks whose X-Forwarded-For is believed (MP_TRUSTED_PROXIES, several with
             commas between).
+        log_format: ``text`` for terminals, ``json`` for machines: one object a line (MP_LOG_FORMAT).
+        log_level: What mp-kit's own loggers tell of: debug, info, warning, error (MP_LOG_LEVEL).
+        access_log: The edge logs a line a request; 0 or 1, by default 1 where logs are JSON (MP_ACCESS_LOG).
+        metrics_port: Port of the edge's Prometheus metrics; none where it is empty (MP_METRICS_PORT).
+        metrics_host: Address on which they are served; whoever reaches it reads them (MP_METRICS_HOST).
+        otel_endpoint: Root of an OTLP receiver that gets traces over HTTP, such as ``http://127.0.0.1:4318``; none
+            where it is empty (OTEL_EXPORTER_OTLP_ENDPOINT).
     """
 
     home: Path
@@ -151,6 +160,12 @@ class Settings:
     report_email_from: str = ""
     limits: Mapping[str, Limit] = field(default_factory=lambda: dict(DEFAULTS))
     trusted_proxies: tuple[str, ...] = ()
+    log_format: Literal["json", "text"] = "text"
+    log_level: str = "info"
+    access_log: bool = False
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+    otel_endpoint: str = ""
 
     @property
     def signing_seed_bytes(self) -> bytes:
@@ -228,7 +243,18 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         report_email_from=env.get("MP_REPORT_EMAIL_FROM", ""),
         limits=parse(env.get("MP_LIMITS", "")),
         trusted_proxies=_networks("MP_TRUSTED_PROXIES", env),
+        **_telling(env),
     )
+
+
+def is_embedded(home: Path, env: Mapping[str, str] | None = None) -> bool:
+    """Whether the marketplace over a home is one that `mp up` runs: it notes there where its Prefect is.
+
+    Raises:
+        SetupError: The home's state cannot be read.
+    """
+    env = os.environ if env is None else env
+    return not env.get("MP_DATABASE_URL") and "prefect_api_url" in _read(home / STATE_FILE)
 
 
 def ensure_secrets(home: Path) -> None:
@@ -277,6 +303,28 @@ def _github(env: Mapping[str, str]) -> dict[str, Any]:
         "github_url": url,
         "github_api_url": _url("MP_GITHUB_API_URL", env, default),
     }
+
+
+def _telling(env: Mapping[str, str]) -> dict[str, Any]:
+    form = _word("MP_LOG_FORMAT", env, Settings.log_format, ("text", "json"))
+    port = _count("MP_METRICS_PORT", env, 1) if env.get("MP_METRICS_PORT") else None
+    if port is not None and port > _MAX_PORT:
+        raise SetupError(f"MP_METRICS_PORT must be a port, at most {_MAX_PORT}.")
+    return {
+        "log_format": form,
+        "log_level": _word("MP_LOG_LEVEL", env, Settings.log_level, ("debug", "info", "warning", "error")),
+        "access_log": _word("MP_ACCESS_LOG", env, "1" if form == "json" else "0", ("0", "1")) == "1",
+        "metrics_port": port,
+        "metrics_host": env.get("MP_METRICS_HOST") or Settings.metrics_host,
+        "otel_endpoint": _url("OTEL_EXPORTER_OTLP_ENDPOINT", env, "") if env.get("OTEL_EXPORTER_OTLP_ENDPOINT") else "",
+    }
+
+
+def _word(name: str, env: Mapping[str, str], default: str, known: tuple[str, ...]) -> str:
+    value = (env.get(name) or default).lower()
+    if value not in known:
+        raise SetupError(f"{name} must be one of: {', '.join(known)}.")
+    return value
 
 
 def _count(name: str, env: Mapping[str, str], default: int) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mp_kit.contracts import ConnectionName
-from mp_kit.server import clock, leftovers, redaction
+from mp_kit.server import clock, leftovers, redaction, strength
 from mp_kit.server.house import House
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Provider
@@ -32,10 +32,11 @@ from mp_kit.server.services.limits import Limiter
 from mp_kit.server.services.poll_calls import Budget, Terms
 from mp_kit.server.services.poller import Poller
 from mp_kit.server.services.tokens import TokenBook
-from mp_kit.server.settings import Settings, load
+from mp_kit.server.settings import Settings, is_embedded, load
 from mp_kit.server.storage import open_store
 from mp_kit.server.store.engine import Database
 from mp_kit.server.store.limits import Buckets
+from mp_kit.server.telemetry import logs, traces
 from mp_kit.server.vault import Vault
 from mp_kit.signing import Signer
 
@@ -47,7 +48,9 @@ def build(settings: Settings) -> House:
     providers: dict[str, Provider] = {}
     if settings.allow_local:
         providers["local"] = LocalProvider(settings.home / "runs")
-    db = Database(settings.database_url, pool_size=settings.edge_threads)
+    tracing = traces.make(settings.otel_endpoint)
+    around = tracing.transaction if tracing else nullcontext
+    db = Database(settings.database_url, pool_size=settings.edge_threads, around=around)
     providers["byoc"] = ByocProvider(_ears(db))
     vault = Vault(settings.master_key, settings.retired_master_keys)
     signer = Signer(settings.signing_seed_bytes)
@@ -79,7 +82,8 @@ def build(settings: Settings) -> House:
         github=_github(settings) if settings.github_client_id else None,
         limiter=limiter,
         doors=Doors(limiter, settings.edge_threads // 2),
-        on_close=(runpod.close, endpoints.close, pods.close, limiter.close),
+        tracing=tracing,
+        on_close=(runpod.close, endpoints.close, pods.close, limiter.close, *([tracing.close] if tracing else [])),
     )
 
 
@@ -202,9 +206,14 @@ def open_house(home: Path | None = None) -> Iterator[House]:
     """A house for the length of a block: the marketplace of the environment, or of ``home``.
 
     Raises:
-        SetupError: No marketplace is found, or its settings do not do.
+        SetupError: No marketplace is found, its settings do not do, or its secrets are weak; those of `mp up`, which
+            listens to this machine alone, may be anything.
     """
-    house = build(load(home))
+    settings = load(home)
+    if not is_embedded(settings.home):
+        strength.refuse_weak(settings)
+    logs.follow(settings.log_format)
+    house = build(settings)
     try:
         yield house
     finally:

@@ -103,10 +103,10 @@ class FakeMarketplace:
         """Answers the next requests whose path begins with ``path`` with this error."""
         self._failures += [(path, error)] * times
 
-    def health(self) -> httpx.Response:
-        """The one answer without ``data``."""
+    def health(self, **more: Any) -> httpx.Response:
+        """The one answer without ``data``; ``more`` is what readiness says besides."""
         body = {"service": "fake", "version": "0", "timestamp": self._now().isoformat(), "status": "healthy"}
-        return httpx.Response(200, json={"success": True, **body})
+        return httpx.Response(200, json={"success": True, **body, **more})
 
     def catalog(self) -> httpx.Response:
         """What is not measured is null here, never absent."""

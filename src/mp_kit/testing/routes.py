@@ -70,6 +70,8 @@ def _public(m: FakeMarketplace) -> list[Route]:
     everybody = functools.partial(Route, who=Who.EVERYBODY)
     return [
         everybody("GET", "/api/health", lambda _: m.health()),
+        everybody("GET", "/api/health/live", lambda _: m.health()),
+        everybody("GET", "/api/health/ready", lambda _: m.health(checks={}, versions={})),
         everybody("GET", "/api/catalog", lambda _: m.catalog()),
         everybody("GET", "/api/leaderboard", lambda a: m.scores.board(a.query("timeframe"), _limit(a))),
         Route("GET", "/api/vendors/scores", lambda a: m.scores.own(a.query("timeframe"), _limit(a))),

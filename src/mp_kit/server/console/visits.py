@@ -28,6 +28,7 @@ from mp_kit.errors import AuthError, ForbiddenError, InvalidInputError, Marketpl
 from mp_kit.server.house import House
 from mp_kit.server.services import vendors
 from mp_kit.server.services.doors import address_of
+from mp_kit.server.telemetry import trail
 
 SESSION_COOKIE = "mp_session"
 NONCE_COOKIE = "mp_visit"
@@ -99,6 +100,8 @@ async def open_visit(connection: Connection, _: BaseRouteHandler) -> None:
     """
     visit = await sync_to_thread(_read, connection)
     connection.scope["state"]["visit"] = visit
+    trail.note_parameters(connection.path_params)
+    trail.note(vendor_id=visit.vendor_id)
     if connection.scope["method"] not in _SAFE_METHODS:  # type: ignore[typeddict-item] # an HTTP scope
         await _check_form(connection, visit)
 

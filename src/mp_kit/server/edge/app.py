@@ -12,6 +12,7 @@ from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins.pydantic import PydanticPlugin
+from litestar.types import ASGIApp
 
 from mp_kit.contracts import CONTRACTS_VERSION
 from mp_kit.server.console.routes import routes as console_routes
@@ -44,12 +45,14 @@ from mp_kit.server.edge.context import RequestContext
 from mp_kit.server.edge.errors import answer, translate
 from mp_kit.server.edge.log_streams import Streams
 from mp_kit.server.edge.parts import DEPENDENCIES
+from mp_kit.server.edge.watched import Watched
 from mp_kit.server.house import House
+from mp_kit.server.services.readiness import Readiness
 
 _JSON_BYTES = 8 * 1024 * 1024  # a chunk of log lines is a MiB, and JSON writes some bytes as six
 
 
-def create_app(house: House) -> RequestContext:
+def create_app(house: House) -> ASGIApp:
     """The edge as an ASGI application over a house."""
     app = Litestar(
         # One router for all but bulk: handlers that share a path, registered one by one, are wrapped in threads twice.
@@ -66,18 +69,25 @@ def create_app(house: House) -> RequestContext:
         exception_handlers={Exception: answer},
         plugins=[PydanticPlugin(exclude_none=True)],
         guards=[limits.by_address],
-        state=State({"house": house, "streams": Streams(), "checks": Checks()}),
+        state=State(
+            {
+                "house": house,
+                "streams": Streams(),
+                "checks": Checks(),
+                "readiness": Readiness(house.db, house.store),
+            }
+        ),
         lifespan=[_threads, revocations.listening, limits.leases],
         request_max_body_size=_JSON_BYTES,
         openapi_config=_openapi(),
         logging_config=None,
     )
-    return RequestContext(app, house)
+    return Watched(RequestContext(app, house), house)
 
 
 def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of handlers has no short name
     return [
-        health.health,
+        *health.HANDLERS,
         rounds.list_rounds,
         rounds.list_keys,
         rounds.get_round,

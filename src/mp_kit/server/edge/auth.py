@@ -16,6 +16,7 @@ from mp_kit.errors import AuthError, ForbiddenError, NotFoundError, UnavailableE
 from mp_kit.server.edge import limits
 from mp_kit.server.house import House
 from mp_kit.server.services.tokens import Kind, Principal
+from mp_kit.server.telemetry import trail
 
 _SCHEME = "bearer "
 _MAX_TOKEN_CHARS = 4_096
@@ -105,6 +106,8 @@ def allow(*kinds: Kind, route: str | None = None) -> Guard:
         if principal.kind == "deployment" and route is not None and route not in principal.scope.get("routes", ()):
             raise ForbiddenError("This token's scope does not cover this route.")
         connection.scope["state"]["who"] = principal
+        trail.note_parameters(connection.path_params)
+        trail.note(vendor_id=principal.vendor_id, deployment_id=principal.deployment_id, run_id=principal.run_id)
 
     guard.names_caller = True  # type: ignore[attr-defined] # so that its limit is the caller's, and not the address's
     return guard

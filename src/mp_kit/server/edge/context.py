@@ -25,6 +25,7 @@ from mp_kit.contracts import (
 from mp_kit.errors import ContractsVersionError, MarketplaceError
 from mp_kit.server.edge import limits
 from mp_kit.server.house import House
+from mp_kit.server.telemetry import trail
 
 log = logging.getLogger(__name__)
 _SANE_ID = re.compile(rb"^[A-Za-z0-9._\-]{1,64}$")
@@ -50,6 +51,7 @@ class RequestContext:
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(REQUEST_ID_HEADER.lower().encode()))
         scope.setdefault("state", {})["request_id"] = request_id
+        trail.note(request_id=request_id)
         marks = [
             (REQUEST_ID_HEADER.lower().encode(), request_id.encode()),
             (CONTRACTS_VERSION_HEADER.lower().encode(), CONTRACTS_VERSION.encode()),

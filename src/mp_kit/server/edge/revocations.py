@@ -42,11 +42,14 @@ def _listen(house: House, stop: threading.Event) -> None:
         try:
             with house.db.listen(REVOCATIONS) as listener:
                 house.tokens.forget()  # what was revoked while nobody listened
+                house.metrics.heard()
                 while not stop.is_set():
                     told = listener.told(_EAR_SECONDS)
                     for named in told.payloads:
                         house.tokens.forget(named)
                     house.tokens.trust(told.asked_at + DEAF_SECONDS)
+                    house.metrics.heard()
         except DatabaseDownError:
+            house.metrics.deaf()
             log.warning("revocations are not heard: every token is looked up until they are")
             stop.wait(_AGAIN_SECONDS)

@@ -132,7 +132,7 @@ def _complete(path: str, method: str, operation: Document, *, private: bool) -> 
 
 
 def _statuses(path: str, method: str, operation: Document, *, private: bool) -> list[str]:
-    statuses = ["503"] if path == _HEALTH else ["429", "503"]
+    statuses = ["503"] if path.startswith(_HEALTH) else ["429", "503"]
     if private:
         statuses += ["401", "403"]
     if "{" in path or path.endswith("latest"):

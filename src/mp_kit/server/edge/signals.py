@@ -43,10 +43,13 @@ def store(
         atomic=atomic,
     )
     grace = timedelta(seconds=house.settings.late_grace_seconds)
+    dry_run = request.headers.get(DRY_RUN_HEADER.lower(), "").lower() in {"1", "true", "yes"}
     with house.db.begin() as tx, tx.begin_nested() as trial:
         outcome = signals.store(tx, who, batch, signer=house.signer, grace=grace)
-        if request.headers.get(DRY_RUN_HEADER.lower(), "").lower() in {"1", "true", "yes"}:
+        if dry_run:
             trial.rollback()
+    if not dry_run:
+        house.metrics.ingested(outcome.by_status)
     answer: Any = f'{{"success":true,"data":{outcome.json()}}}'.encode()  # as it is: the types are for the docs
     return Response(answer, media_type="application/json")
 

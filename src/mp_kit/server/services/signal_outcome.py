@@ -63,6 +63,11 @@ class Outcome:
         return found
 
     @property
+    def by_status(self) -> dict[str, int]:
+        """Rows per status, by its word."""
+        return {status.value: count for status, count in zip(_STATUSES, self.counts, strict=True)}
+
+    @property
     def accepted(self) -> int:
         """Rows that are new."""
         return self.counts[ACCEPTED]

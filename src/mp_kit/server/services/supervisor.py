@@ -25,6 +25,7 @@ from mp_kit.server.services.runs_claims import Claimed
 from mp_kit.server.services.runs_looks import MAX_ATTEMPTS, Desk, look, now, paced
 from mp_kit.server.services.runs_states import Act, decide
 from mp_kit.server.store import runs as rows
+from mp_kit.server.telemetry import trail
 
 __all__ = ["MAX_ATTEMPTS", "Desk", "cycle", "watch"]
 
@@ -145,7 +146,7 @@ def _cycle(desk: Desk, crew: _Crew) -> int:
     accounts: dict[tuple[str, str], list[Claimed]] = defaultdict(list)
     for run in claimed:
         if run.handle is None:
-            crew.do(partial(look, desk, run, None))
+            crew.do(partial(_look, desk, run, None))
         else:
             accounts[run.provider, run.vendor_id].append(run)
     for (provider, _), group in accounts.items():
@@ -163,10 +164,15 @@ def _look_at(desk: Desk, crew: _Crew, name: str, group: Sequence[Claimed]) -> No
         if step.act is Act.WAIT and step.letter is None:
             quiet[paced(run, step.look_in)].append(run)
         else:
-            crew.do(partial(look, desk, run, observed))
+            crew.do(partial(_look, desk, run, observed))
     with desk.db.begin() as tx:
         for look_in, runs in quiet.items():
             claims.release_all(tx, runs, look_in)
+
+
+def _look(desk: Desk, run: Claimed, observed: Observed | None) -> None:
+    with trail.following(run_id=run.run_id, vendor_id=run.vendor_id):
+        look(desk, run, observed)
 
 
 def _ask(name: str, provider: Provider, group: Sequence[Claimed]) -> Mapping[str, Observed]:

@@ -6,9 +6,11 @@ A transaction (``Tx``) is a SQLAlchemy connection inside ``BEGIN``; whoever open
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
@@ -26,15 +28,37 @@ POOL_WAIT_SECONDS = 5.0
 """How long a caller waits for a free connection before it hears that the database is busy."""
 
 
+@dataclass(frozen=True)
+class PoolUse:
+    """How a pool stands at one moment.
+
+    Attributes:
+        size: Connections that it may have.
+        used: Those in use.
+        waiting: Callers that wait for one.
+    """
+
+    size: int
+    used: int
+    waiting: int
+
+
 class Database:
     """A pool of connections to one database.
 
     Args:
         url: ``postgresql://…``; a password in it never shows in a repr or an error.
         pool_size: Connections held open at most.
+        around: Opened around each transaction, from the wait for a connection to the commit: a trace's span.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 8, around: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        self._around = around
+        self._size = pool_size
+        self._callers = 0
+        self._lock = threading.Lock()
         parsed = make_url(url).set(drivername="postgresql+psycopg")
         self._safe_url = parsed.render_as_string(hide_password=True)
         self._conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -60,7 +84,7 @@ class Database:
             InvalidInputError: A value cannot be stored: a NUL character, a number out of range, too deep a nesting.
         """
         try:
-            with self._engine.begin() as tx:
+            with self._around(), self._counted(), self._engine.begin() as tx:
                 yield tx
         except PoolTimeoutError as error:
             raise DatabaseDownError("All database connections are busy.", retry_after=1) from error
@@ -78,6 +102,22 @@ class Database:
             if isinstance(error.orig, RecursionError | ValueError):  # what JSON can hold and we cannot write
                 raise _unstorable() from error
             raise
+
+    def pool_use(self) -> PoolUse:
+        """How the pool stands."""
+        used: int = self._engine.pool.checkedout()  # type: ignore[attr-defined] # of QueuePool, which it is
+        return PoolUse(self._size, used, max(self._callers - used, 0))
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts who is inside :meth:`begin`: those without a connection wait for one."""
+        with self._lock:
+            self._callers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._callers -= 1
 
     @contextmanager
     def listen(self, *channels: str) -> Iterator[Listener]:

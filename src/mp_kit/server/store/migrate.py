@@ -61,3 +61,9 @@ def newest() -> str:
         msg = "no migration is packaged"
         raise RuntimeError(msg)
     return head
+
+
+def known() -> tuple[str, ...]:
+    """Every revision that this code has, the oldest first."""
+    scripts = ScriptDirectory(str(Path(__file__).parent / "migrations")).walk_revisions()
+    return tuple(reversed([script.revision for script in scripts]))

@@ -1,0 +1,1 @@
+"""What a running marketplace tells its operator: logs, metrics, traces. Nothing here knows a service or a table."""
