@@ -29,6 +29,10 @@ NAMES = (
     "pages",
     "sandbox",
     "signal-chaos",
+    "handlers",
+    "limiter",
+    "auth-flood",
+    "vendors",
     "capacity",
 )
 

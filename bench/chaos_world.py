@@ -20,6 +20,7 @@ from typing import IO, Any
 from pydantic import SecretStr
 
 from bench.chaos_parts import Rules
+from bench.edge_world import WIDE
 from mp_kit.contracts import ManifestFile
 from mp_kit.server import settings
 from mp_kit.server.house import House
@@ -152,6 +153,7 @@ def _set_up(made: World) -> None:
         "INFRA_BASE_URL": made.url,
         "MP_RUNPOD_URL": _line(made.processes["runpod"].stdout).strip(),
         "MP_TRAINER_IMAGE": "mp-trainer:1",
+        "MP_LIMITS": WIDE,
     }
     _furnish(made)
 

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from bench.edge_world import WIDE
 from bench.results import Result
 from mp_kit.contracts import DeploymentRequest
 from mp_kit.server import settings as settings_module
@@ -86,7 +87,7 @@ class Client:
 def serving(home: Path, database_url: str) -> Iterator[Edge]:
     """An edge process over a database, with 64 vendors."""
     settings_module.ensure_secrets(home)
-    env = {"MP_DATABASE_URL": database_url}
+    env = {"MP_DATABASE_URL": database_url, "MP_LIMITS": WIDE}
     house = build(settings_module.load(home, env))
     tokens = []
     for number in range(VENDORS):

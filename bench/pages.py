@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from bench import pages_world as world
+from bench.edge_world import WIDE
 from bench.results import Result
 from mp_kit.server import settings as settings_module
 from mp_kit.server.processes import free_port
@@ -94,7 +95,7 @@ def serving() -> Iterator[tuple[int, str]]:
             embedded.ensure_database(server, "bench")
             home = Path(folder) / "home"
             settings_module.ensure_secrets(home)
-            env = {"MP_DATABASE_URL": server.url("bench")}
+            env = {"MP_DATABASE_URL": server.url("bench"), "MP_LIMITS": WIDE}
             house = build(settings_module.load(home, env))
             with house.db.begin() as tx:
                 migrate.upgrade(tx)

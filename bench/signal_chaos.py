@@ -23,6 +23,7 @@ from sqlalchemy import text
 
 from bench.chaos_parts import Rules
 from bench.chaos_world import World
+from bench.edge_world import WIDE
 from bench.results import Result
 from bench.signal_chaos_parts import STOP, entries, journal_of
 from bench.signal_chaos_plan import VERSIONS, Plan, Pusher, seats
@@ -200,6 +201,7 @@ def _set_up(made: SignalWorld, storm: Storm) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MP_", "INFRA_"))}
     own = {f"XDG_{name}_HOME": str(made.folder / name.lower()) for name in ("CONFIG", "STATE", "CACHE")}
     made.env = kept | own | {"MP_HOME": str(home), "MP_DATABASE_URL": server.url("mp"), "INFRA_BASE_URL": made.url}
+    made.env["MP_LIMITS"] = WIDE
     with made.house() as house:
         with house.db.begin() as tx:
             migrate.upgrade(tx)

@@ -204,7 +204,7 @@ def marketplace(folder: Path, console: Console) -> Iterator[Mapping[str, Who]]:
     command.insert(command.index("--keys") + 2, f"{spare}=25")
     home = ["--home", str(story.home), "--port", "0", "--source", "none"]
     with running(story, "runpod", command) as url:
-        env = dict(os.environ) | {"MP_RUNPOD_URL": url, "MP_TRAINER_IMAGE": "mp-kit/trainer:docs"}
+        env = dict(os.environ) | {"MP_RUNPOD_URL": url, "MP_TRAINER_IMAGE": "mp-kit/trainer:docs", "MP_LIMITS": "off"}
         with running(story, "up", [str(Path(sys.executable).with_name("mp")), "up", *home], env) as api_url:
             story.operator(
                 "round", "publish", "--direct", *(word for one in story.symbols for word in ("--symbols", one))

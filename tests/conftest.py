@@ -125,7 +125,7 @@ def house(migrated_url: Callable[[], str], tmp_path_factory: pytest.TempPathFact
 
     home = tmp_path_factory.mktemp("home")
     settings_module.ensure_secrets(home)
-    env = {"MP_DATABASE_URL": migrated_url(), "MP_ALLOW_LOCAL": "1"}
+    env = {"MP_DATABASE_URL": migrated_url(), "MP_ALLOW_LOCAL": "1", "MP_LIMITS": "off"}
     built = build(settings_module.load(home, env))
     yield built
     built.close()

@@ -133,7 +133,7 @@ def test_openapi_says_who_may_call_and_what_errors_look_like(edge: httpx.Client)
     assert [{"bearer": []}] == paths["/api/training/runs"]["post"]["security"]
     assert [] == paths["/api/catalog"]["get"]["security"]
     answers = paths["/api/training/runs"]["post"]["responses"]
-    assert {"200", "400", "401", "403", "404", "409", "413", "415", "422", "503"} == set(answers)
+    assert {"200", "400", "401", "403", "404", "409", "413", "415", "422", "429", "503"} == set(answers)
     assert "Failure" in answers["422"]["content"]["application/json"]["schema"]["$ref"]
     assert "SignalWrite" in str(paths["/api/signals/store"]["post"]["requestBody"])
     assert "ConsensusWrite" in str(paths["/api/consensus/store"]["post"]["requestBody"])

@@ -19,11 +19,12 @@ import pytest
 from sqlalchemy import text
 
 from mp_kit.client.marketplace import Marketplace
+from mp_kit.contracts import VendorStatus
 from mp_kit.contracts.training import LogChunk, LogChunkLine, RunHeartbeat, RunOutcome, TrainingRequest
 from mp_kit.server.edge import log_streams
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Handle
-from mp_kit.server.services import runs, runs_claims
+from mp_kit.server.services import runs, runs_claims, vendors
 from mp_kit.server.services.runs_states import Step
 from mp_kit.server.store.engine import Tx
 
@@ -145,6 +146,19 @@ def test_stream_resumes_and_ends(edge: httpx.Client, edge_house: House, vendor: 
 
 def ids(body: str) -> list[str]:
     return [found.removeprefix("id: ") for found in body.split("\r\n") if found.startswith("id: ")]
+
+
+def test_a_suspended_vendors_stream_ends(edge: httpx.Client, edge_house: House, vendor: SimpleNamespace, run_id: str):
+    """Not ten minutes later, and without the run's end; coming back is refused."""
+    path, headers = f"/api/training/runs/{run_id}/logs", vendor.headers | STREAM
+    with edge.stream("GET", path, headers=headers, timeout=10) as stream:
+        lines = stream.iter_lines()
+        while next(lines) != "id: 2":  # both lines are there: the stream waits for more
+            pass
+        with edge_house.db.begin() as tx:
+            vendors.set_status(tx, vendor.id, VendorStatus.SUSPENDED, actor="test")
+        assert "event: end" not in list(lines)
+    assert 403 == edge.get(path, headers=headers).status_code
 
 
 def test_streams_are_bounded(edge: httpx.Client, vendor: SimpleNamespace, run_id: str):

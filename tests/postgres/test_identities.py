@@ -7,9 +7,10 @@ from itertools import count
 
 import pytest
 from signing_in import bearer, new_vendor, raced, run
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from mp_kit.errors import AuthError, ConflictError, NotFoundError
+from mp_kit.errors import AuthError, ConflictError, NotFoundError, RateLimitedError
 from mp_kit.server.house import House
 from mp_kit.server.providers.identity import Identity
 from mp_kit.server.services import identities, keys, trips
@@ -35,7 +36,7 @@ def sign_in(house: House, number: int, provider: str = HUB) -> SignIn:
 def test_racing_answers_have_one_winner(house: House):
     """Eight come back with the same state; one gets the trip."""
     with house.db.begin() as tx:
-        departure = trips.begin_login(tx, house.tokens, browser="b" * 43, target="/marketplace")
+        departure = trips.begin_login(tx, house.tokens, browser="b" * 43, target="/marketplace", address="192.0.2.1")
 
     def back() -> Trip | None:
         with house.db.begin() as tx:
@@ -47,7 +48,7 @@ def test_racing_answers_have_one_winner(house: House):
 def test_trip_of_nobody_is_nobodys(house: House):
     """Whoever has neither cookie gets none, even one that was begun without."""
     with house.db.begin() as tx:
-        departure = trips.begin_login(tx, house.tokens, browser="", target="/marketplace")
+        departure = trips.begin_login(tx, house.tokens, browser="", target="/marketplace", address="192.0.2.1")
         assert trips.come_back(tx, house.tokens, departure.state, browser="", session="") is None
 
 
@@ -138,3 +139,20 @@ def test_session_of_another_vendor_links_nothing(house: House):
     trip = Trip("/marketplace", "", made.vendor_id, session_epoch=0)
     with pytest.raises(AuthError), house.db.begin() as tx:
         identities.link(tx, bearer(house, other), trip, Identity(HUB, str(next(numbers)), "ann"))
+
+
+def test_trips_that_do_not_come_back_are_capped(house: House):
+    """Per address: the fifty-first is refused, another address is not, and an old one makes room."""
+
+    def begin(address: str) -> None:
+        with house.db.begin() as tx:
+            trips.begin_login(tx, house.tokens, browser="b" * 43, target="/marketplace", address=address)
+
+    for _ in range(50):
+        begin("198.51.100.9")
+    with pytest.raises(RateLimitedError, match="not finished"):
+        begin("198.51.100.9")
+    begin("198.51.100.10")
+    with house.db.begin() as tx:
+        tx.execute(text("UPDATE sign_in_trips SET expires_at = now() WHERE address = '198.51.100.9'"))
+    begin("198.51.100.9")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ HOUR = timedelta(hours=1)
 
 def make_book(**changes: str) -> TokenBook:
     """A book with made-up secrets."""
-    return TokenBook(**{"pepper": "a made-up pepper", "jwt_secret": JWT_SECRET, "service_key": SERVICE_KEY, **changes})
+    book = TokenBook(**{"pepper": "a made-up pepper", "jwt_secret": JWT_SECRET, "service_key": SERVICE_KEY, **changes})
+    book.trust(math.inf)
+    return book
 
 
 class Rows:
@@ -258,6 +261,57 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, clock: list[float]):
         book._remember(tokens._digest(name), Principal("vendor", token_id=name), 0)
         assert len(book._cache) <= 3
     assert book.recall("h") is not None
+
+
+def test_a_secret_is_proved_once(key: Minted, monkeypatch: pytest.MonkeyPatch):
+    """What is forgotten costs its row again, and no Argon2 run; a row with another hash proves nothing."""
+    book, rows = make_book(), Rows({key.token_id: row(key)})
+    assert not book.proved(key.token)
+    book.authenticate(key.token, rows.begin)
+    book.forget()
+    monkeypatch.setattr(book, "_matches", lambda *_: False)
+    assert book.proved(key.token)
+    assert "ven_1" == book.authenticate(key.token, rows.begin).vendor_id
+    book.forget()
+    rows.rows[key.token_id] = row(key, token_hash="another")
+    with pytest.raises(AuthError):
+        book.authenticate(key.token, rows.begin)
+
+
+def test_a_revoked_token_is_refused_though_it_was_proved(key: Minted):
+    """Its row says so."""
+    book, rows = make_book(), Rows({key.token_id: row(key)})
+    book.authenticate(key.token, rows.begin)
+    book.forget(key.token_id)
+    rows.rows[key.token_id] = row(key, revoked_at=datetime.now(UTC) - HOUR)
+    with pytest.raises(AuthError, match="revoked"):
+        book.authenticate(key.token, rows.begin)
+
+
+def test_a_deaf_book_remembers_nothing(key: Minted, clock: list[float]):
+    """Memory is gone by so long as somebody vouches for it; it is there again when somebody does."""
+    book, rows = make_book(), Rows({key.token_id: row(key)})
+    book.trust(clock[0] + tokens.DEAF_SECONDS)
+    book.authenticate(key.token, rows.begin)
+    assert book.recall(key.token) is not None
+    clock[0] += tokens.DEAF_SECONDS + 0.01
+    assert book.recall(key.token) is None
+    book.trust(clock[0] + tokens.DEAF_SECONDS)
+    assert book.recall(key.token) is not None
+    unheard = TokenBook(pepper="a made-up pepper", jwt_secret=JWT_SECRET, service_key=SERVICE_KEY)
+    unheard.authenticate(key.token, rows.begin)
+    assert unheard.recall(key.token) is None
+
+
+def test_forget_drops_what_is_about_an_id(key: Minted):
+    """A token's, a vendor's or a deployment's."""
+    book, rows = make_book(), Rows({key.token_id: row(key)})
+    for named in (key.token_id, "ven_1"):
+        book.authenticate(key.token, rows.begin)
+        book.forget("ven_2")
+        assert book.recall(key.token) is not None
+        book.forget(named)
+        assert book.recall(key.token) is None
 
 
 def test_forget_drops_one_or_all():

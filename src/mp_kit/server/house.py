@@ -11,6 +11,8 @@ from mp_kit.server.providers.identity import IdentityProvider
 from mp_kit.server.providers.mail import Mailer
 from mp_kit.server.providers.probes import Probes
 from mp_kit.server.providers.webhook_post import Poster
+from mp_kit.server.services.doors import Doors
+from mp_kit.server.services.limits import Limiter
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings
 from mp_kit.server.storage import ObjectStore
@@ -38,6 +40,8 @@ class House:
         mailer: Sends mails to the operator, where that is configured.
         hosts: Where deployments' servers run, by provider and kind.
         github: Where vendors sign in besides with a key; None where the operator has no OAuth app there.
+        limiter: Lets requests pass, or not; without limits unless given others.
+        doors: Bounds checks of secrets.
         metrics: Counts what this process does.
         tracing: Sends traces, where that is configured.
         on_close: Gives back what else is held open.
@@ -55,6 +59,8 @@ class House:
     mailer: Mailer | None = None
     hosts: Hosts = field(default_factory=dict)
     github: IdentityProvider | None = None
+    limiter: Limiter = field(default_factory=lambda: Limiter(None, {}))
+    doors: Doors = field(default_factory=lambda: Doors(Limiter(None, {}), 4))
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing | None = None
     on_close: tuple[Callable[[], None], ...] = ()

@@ -7,6 +7,7 @@ import gc
 import logging
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -14,6 +15,7 @@ import uvicorn
 from mp_kit.errors import MarketplaceError, SetupError
 from mp_kit.server import redaction, scrape
 from mp_kit.server.edge.app import create_app
+from mp_kit.server.house import House
 from mp_kit.server.storage import ObjectStore
 from mp_kit.server.telemetry import logs
 from mp_kit.server.wiring import open_house
@@ -42,6 +44,22 @@ def ensure_lifecycle(store: ObjectStore) -> None:
     log.log(logging.WARNING if found.state == "refused" else logging.INFO, "%s", found.detail)
 
 
+def configured(house: House, host: str, port: int) -> uvicorn.Config:
+    """How the edge is served; X-Forwarded-For is believed of the operator's own proxies and of nobody else."""
+    return uvicorn.Config(
+        create_app(house),
+        host=host,
+        port=port,
+        access_log=False,  # ours has routes and ids, and no queries
+        log_config=None,  # its loggers pass up to the root's handler
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        log_level="warning",
+        proxy_headers=bool(house.settings.trusted_proxies),
+        forwarded_allow_ips=list(house.settings.trusted_proxies),
+    )
+
+
 def main() -> None:
     """Serves until it is told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -59,21 +77,14 @@ def main() -> None:
 def _serve(home: Path | None, host: str, port: int) -> None:
     with open_house(home, edge=True) as house:
         logs.configure(house.settings.log_format, house.settings.log_level)
-        app = create_app(house)
+        server = uvicorn.Server(configured(house, host, port))
         settle_heap()
         # Beside the start: a store that does not answer must not hold up what needs no store.
         threading.Thread(target=ensure_lifecycle, args=(house.store,), name="store-rules", daemon=True).start()
-        with scrape.serve(house):
-            uvicorn.run(
-                app,
-                host=host,
-                port=port,
-                access_log=False,  # ours has routes and ids, and no queries
-                log_config=None,  # its loggers pass up to the root's handler
-                server_header=False,
-                timeout_graceful_shutdown=5,
-                log_level="warning",
-            )
+        with scrape.serve(house), suppress(KeyboardInterrupt):
+            server.run()
+    if not server.started:
+        sys.exit(3)  # as uvicorn does
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import os
 import secrets
@@ -23,6 +24,7 @@ import platformdirs
 
 from mp_kit.errors import SetupError
 from mp_kit.server.providers.mail import check_url
+from mp_kit.server.rates import DEFAULTS, Limit, parse
 
 SECRETS_FILE = "secrets.json"
 STATE_FILE = "state.json"
@@ -64,6 +66,8 @@ NOTED_NAMES = (
     "WANDB_BASE_URL",
     "MP_WEBHOOK_ALLOW_PRIVATE",
     "MP_GITHUB_URL",
+    "MP_LIMITS",
+    "MP_TRUSTED_PROXIES",
 )
 """No secrets: what `mp up` notes in its home, so that the operator's commands over that home mean the same places."""
 
@@ -109,6 +113,10 @@ class Settings:
         smtp_url: ``smtp(s)://[user:password@]host[:port]``, where mails leave (MP_SMTP_URL).
         report_email_to: Who gets reports and news of failed runs (MP_REPORT_EMAIL_TO, several with commas between).
         report_email_from: The sender of mails (MP_REPORT_EMAIL_FROM); made of MP_SMTP_URL where left out.
+        limits: How often somebody may ask, by name: ``off``, or changes such as ``writes=600/min, public=off``; else
+            those of docs/wire.md hold (MP_LIMITS).
+        trusted_proxies: Addresses and networks whose X-Forwarded-For is believed (MP_TRUSTED_PROXIES, several with
+            commas between).
         log_format: ``text`` for terminals, ``json`` for machines: one object a line (MP_LOG_FORMAT).
         log_level: What mp-kit's own loggers tell of: debug, info, warning, error (MP_LOG_LEVEL).
         access_log: The edge logs a line a request; 0 or 1, by default 1 where logs are JSON (MP_ACCESS_LOG).
@@ -153,6 +161,8 @@ class Settings:
     smtp_url: str = field(default="", repr=False)
     report_email_to: tuple[str, ...] = ()
     report_email_from: str = ""
+    limits: Mapping[str, Limit] = field(default_factory=lambda: dict(DEFAULTS))
+    trusted_proxies: tuple[str, ...] = ()
     log_format: Literal["json", "text"] = "text"
     log_level: str = "info"
     access_log: bool = False
@@ -235,6 +245,8 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         smtp_url=check_url(env["MP_SMTP_URL"]) if env.get("MP_SMTP_URL") else "",
         report_email_to=tuple(env.get("MP_REPORT_EMAIL_TO", "").replace(",", " ").split()),
         report_email_from=env.get("MP_REPORT_EMAIL_FROM", ""),
+        limits=parse(env.get("MP_LIMITS", "")),
+        trusted_proxies=_networks("MP_TRUSTED_PROXIES", env),
         **_telling(env),
         edge_database_url=env.get("MP_EDGE_DATABASE_URL") or _homes_edge(env, state),
     )
@@ -330,6 +342,19 @@ def _count(name: str, env: Mapping[str, str], default: int) -> int:
     if not value.isascii() or not value.isdecimal() or int(value) < 1:
         raise SetupError(f"{name} must be a whole number of at least 1.")
     return int(value)
+
+
+def _networks(name: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    listed = tuple(env.get(name, "").replace(",", " ").split())
+    for one in listed:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError as error:
+            raise SetupError(
+                f"{name} has {one[:50]!r}, which is no address or network.",
+                hint="List addresses such as 10.0.0.7 and networks such as 10.0.0.0/8, with their host bits zero.",
+            ) from error
+    return listed
 
 
 def _url(name: str, env: Mapping[str, str], default: str) -> str:

@@ -28,12 +28,15 @@ from mp_kit.server.providers.runpod_hosting import RunPodHost
 from mp_kit.server.providers.runpod_pod_hosting import PodHost
 from mp_kit.server.providers.webhook_post import Poster
 from mp_kit.server.services import connections, runs_environment
+from mp_kit.server.services.doors import Doors
+from mp_kit.server.services.limits import Limiter
 from mp_kit.server.services.poll_calls import Budget, Terms
 from mp_kit.server.services.poller import Poller
 from mp_kit.server.services.tokens import TokenBook
 from mp_kit.server.settings import Settings, is_embedded, load
 from mp_kit.server.storage import open_store
 from mp_kit.server.store.engine import Database
+from mp_kit.server.store.limits import Buckets
 from mp_kit.server.store.scope import EDGE_ROLE, of_vendor, within
 from mp_kit.server.telemetry import logs, traces
 from mp_kit.server.vault import Vault
@@ -68,6 +71,7 @@ def build(settings: Settings, *, role: str | None = None) -> House:
     endpoints, pods = _runpod_hosts(settings, prefix, runpod_keys(db, vault))
     if settings.allow_runpod:
         hosts |= {("runpod", "endpoint"): endpoints, ("runpod", "pod"): pods}
+    limiter = Limiter(Buckets(db), settings.limits)
     return House(
         settings=settings,
         db=db,
@@ -83,8 +87,10 @@ def build(settings: Settings, *, role: str | None = None) -> House:
         mailer=_mailer(settings),
         hosts=hosts,
         github=_github(settings) if settings.github_client_id else None,
+        limiter=limiter,
+        doors=Doors(limiter, settings.edge_threads // 2),
         tracing=tracing,
-        on_close=(runpod.close, endpoints.close, pods.close, *([tracing.close] if tracing else [])),
+        on_close=(runpod.close, endpoints.close, pods.close, limiter.close, *([tracing.close] if tracing else [])),
     )
 
 

@@ -31,6 +31,7 @@ from mp_kit.server.console.visits import (
     cookie,
     new_nonce,
     nonce_of,
+    peer,
     safe_path,
 )
 from mp_kit.server.house import House
@@ -98,7 +99,7 @@ def leave(
         return redirect(visit, f"{LOGIN}?next={quote(target, safe='')}")
     browser = nonce_of(request) or visit.nonce or new_nonce()
     with within(SIGN_IN), house.db.begin() as tx:
-        departure = trips.begin_login(tx, house.tokens, browser=browser, target=target)
+        departure = trips.begin_login(tx, house.tokens, browser=browser, target=target, address=peer(request))
     url = github.authorize_url(departure.state, departure.challenge, choose=choose is not None)
     return away(visit, url, cookies=(cookie(visit, NONCE_COOKIE, browser),))
 

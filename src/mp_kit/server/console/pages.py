@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -130,7 +131,7 @@ def failure(visit: Visit, told: MarketplaceError, request_id: str = "") -> Respo
         is_method=isinstance(told, MethodNotAllowedError),
     )  # fmt: skip
     if told.http in {429, 503}:
-        answer.headers["Retry-After"] = str(max(1, round(told.retry_after or 2)))
+        answer.headers["Retry-After"] = str(max(1, ceil(told.retry_after or 2)))
     return answer
 
 

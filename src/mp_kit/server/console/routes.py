@@ -8,6 +8,7 @@ from collections.abc import Callable
 from litestar import Response, Router, get
 from litestar.di import Provide
 from litestar.params import FromPath
+from litestar.types import Guard
 
 from mp_kit.errors import MarketplaceError, RouteNotFoundError
 from mp_kit.server.console import catalog, consensus, devices, docs, github, leaderboard, reports, sessions, vendor
@@ -19,15 +20,17 @@ log = logging.getLogger(__name__)
 _FORM_BYTES = 256 * 1024
 
 
-def routes(translate: Callable[[Exception], MarketplaceError]) -> list[Router]:
+def routes(translate: Callable[[Exception], MarketplaceError], limit: Guard) -> list[Router]:
     """All pages.
 
     Args:
         translate: Finds the error of our tree for any exception, as the edge does for its own routes.
+        limit: Refuses who looks at too many.
     """
     pages = Router(
         path="/",
-        guards=[open_visit],
+        guards=[open_visit, limit],
+        opt={"limit": "visit"},
         dependencies={
             "visit": Provide(provide_visit, sync_to_thread=False),
             "form": Provide(provide_form, sync_to_thread=False),
@@ -48,7 +51,7 @@ def routes(translate: Callable[[Exception], MarketplaceError]) -> list[Router]:
             *devices.HANDLERS,
         ],
     )
-    return [pages, Router(path="/", route_handlers=[static])]
+    return [pages, Router(path="/", opt={"limit": "none"}, route_handlers=[static])]
 
 
 @get("/", sync_to_thread=False, include_in_schema=False)

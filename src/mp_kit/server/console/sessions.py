@@ -18,11 +18,13 @@ from mp_kit.server.console.visits import (
     LOGIN,
     OPERATOR,
     SESSION_COOKIE,
+    AnyRequest,
     TheForm,
     TheHouse,
     TheVisit,
     Visit,
     cookie,
+    peer,
     safe_path,
     signed_in,
     vendor_of,
@@ -50,13 +52,14 @@ def login_form(
 
 
 @post(LOGIN, sync_to_thread=True, include_in_schema=False, status_code=200)
-def login(house: TheHouse, visit: TheVisit, form: TheForm) -> Response[bytes]:
+def login(house: TheHouse, visit: TheVisit, request: AnyRequest, form: TheForm) -> Response[bytes]:
     """Trades a key for a session in a cookie, and keeps it nowhere; the service key is the operator's."""
     target, key = safe_path(form.get("next"), _AFTER_LOGIN), form.get("api_key", "").strip()
     if house.tokens.is_service_key(key):
         return _operator(house, visit, target if target != _AFTER_LOGIN else OPERATOR)
     try:
-        session = _open(house, key)
+        with house.doors.checking(peer(request)):
+            session = _open(house, key)
     except (AuthError, ForbiddenError) as error:
         return _form(house, visit, target, problem=error.message, status=error.http)
     seconds = vendors.SESSION_HOURS * 3_600

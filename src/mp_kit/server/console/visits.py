@@ -27,6 +27,7 @@ from litestar.handlers import BaseRouteHandler
 from mp_kit.errors import AuthError, ForbiddenError, InvalidInputError, MarketplaceError
 from mp_kit.server.house import House
 from mp_kit.server.services import vendors
+from mp_kit.server.services.doors import address_of
 from mp_kit.server.store.scope import HOUSE, Scope, enter, of_vendor, within
 from mp_kit.server.telemetry import trail
 
@@ -185,6 +186,11 @@ def cookie(visit: Visit, name: str, value: str, *, seconds: int | None = None) -
     """A cookie that scripts and other sites do not get; an empty value removes it."""
     age = seconds if value else 0
     return Cookie(key=name, value=value, path="/", max_age=age, httponly=True, samesite="lax", secure=visit.secure)
+
+
+def peer(connection: Connection) -> str:
+    """Whose address a visit comes from."""
+    return address_of(connection.client.host if connection.client is not None else None)
 
 
 def nonce_of(connection: Connection) -> str:

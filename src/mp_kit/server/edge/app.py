@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -16,7 +15,7 @@ from litestar.plugins.pydantic import PydanticPlugin
 from litestar.types import ASGIApp
 
 from mp_kit.contracts import CONTRACTS_VERSION
-from mp_kit.errors import DatabaseDownError, SetupError
+from mp_kit.errors import SetupError
 from mp_kit.server.console.routes import routes as console_routes
 from mp_kit.server.edge import (
     connections,
@@ -29,8 +28,10 @@ from mp_kit.server.edge import (
     files,
     health,
     keys,
+    limits,
     models,
     receipts,
+    revocations,
     rounds,
     scores,
     sign_in,
@@ -40,6 +41,7 @@ from mp_kit.server.edge import (
     vendors,
     webhooks,
 )
+from mp_kit.server.edge.auth import Checks
 from mp_kit.server.edge.context import RequestContext
 from mp_kit.server.edge.errors import answer, translate
 from mp_kit.server.edge.log_streams import Streams
@@ -47,9 +49,7 @@ from mp_kit.server.edge.parts import DEPENDENCIES
 from mp_kit.server.edge.watched import Watched
 from mp_kit.server.house import House
 from mp_kit.server.services.readiness import Readiness
-from mp_kit.server.services.tokens import REVOCATIONS
 
-_RELISTEN_SECONDS = 1.0
 _JSON_BYTES = 8 * 1024 * 1024  # a chunk of log lines is a MiB, and JSON writes some bytes as six
 
 
@@ -70,18 +70,26 @@ def create_app(house: House) -> ASGIApp:
                 route_handlers=[signals.store, consensus.store],
                 request_max_body_size=house.settings.max_body_bytes,
             ),
-            *console_routes(translate),
+            *console_routes(translate, limits.by_visit),
         ],
         dependencies=DEPENDENCIES,
         exception_handlers={Exception: answer},
         plugins=[PydanticPlugin(exclude_none=True)],
-        state=State({"house": house, "streams": Streams(), "readiness": Readiness(house.db, house.store)}),
-        lifespan=[_threads, _revocations],
+        guards=[limits.by_address],
+        state=State(
+            {
+                "house": house,
+                "streams": Streams(),
+                "checks": Checks(),
+                "readiness": Readiness(house.db, house.store),
+            }
+        ),
+        lifespan=[_threads, revocations.listening, limits.leases],
         request_max_body_size=_JSON_BYTES,
         openapi_config=_openapi(),
         logging_config=None,
     )
-    return Watched(RequestContext(app), house)
+    return Watched(RequestContext(app, house), house)
 
 
 def _handlers() -> list:  # type: ignore[type-arg] # Litestar's own union of handlers has no short name
@@ -142,31 +150,4 @@ async def _threads(app: Litestar) -> AsyncIterator[None]:
     with ThreadPoolExecutor(app.state.house.settings.edge_threads, thread_name_prefix="handler") as pool:
         asyncio.get_running_loop().set_default_executor(pool)
         yield
-
-
-@asynccontextmanager
-async def _revocations(app: Litestar) -> AsyncIterator[None]:
-    """Forgets revoked tokens the moment that any process revokes them."""
-    stop = threading.Event()
-    thread = threading.Thread(target=_forget_revoked, args=(app.state.house, stop), name="revocations", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-
-
-def _forget_revoked(house: House, stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            with house.db.listen(REVOCATIONS) as listener:
-                house.tokens.forget()  # what was revoked while nobody listened
-                house.metrics.heard()
-                while not stop.is_set():
-                    if listener.wait(_RELISTEN_SECONDS):
-                        house.tokens.forget()
-                    house.metrics.heard()
-        except DatabaseDownError:
-            house.tokens.forget()
-            house.metrics.deaf()
-            stop.wait(_RELISTEN_SECONDS)
+        app.state.checks.close()

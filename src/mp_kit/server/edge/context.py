@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import uuid
+from math import ceil
 from typing import Any
 
 from litestar.enums import ScopeType
@@ -21,7 +22,9 @@ from mp_kit.contracts import (
     negotiate,
     render_failure,
 )
-from mp_kit.errors import ContractsVersionError
+from mp_kit.errors import ContractsVersionError, MarketplaceError
+from mp_kit.server.edge import limits
+from mp_kit.server.house import House
 from mp_kit.server.services import audit
 from mp_kit.server.store import scope as scopes
 from mp_kit.server.telemetry import trail
@@ -35,10 +38,12 @@ class RequestContext:
 
     Args:
         app: The framework's application.
+        house: For who is refused at once.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, house: House) -> None:
         self._app = app
+        self._house = house
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one exchange."""
@@ -58,7 +63,7 @@ class RequestContext:
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *marks]
+                message["headers"] = [*message["headers"], *marks, *limits.headers(scope["state"])]
             await send(message)
 
         version = headers.get(CONTRACTS_VERSION_HEADER.lower().encode())
@@ -67,6 +72,10 @@ class RequestContext:
                 log.debug("request %s names no contracts version", request_id)
         except ContractsVersionError as error:
             await _refuse(send_marked, error, request_id)
+            return
+        refused = limits.closed(self._house, scope, headers.get(b"authorization"))
+        if refused is not None:
+            await _refuse(send_marked, refused, request_id)
             return
         await self._app(scope, receive, send_marked)
 
@@ -77,8 +86,10 @@ def _request_id(sent: bytes | None) -> str:
     return f"req_{uuid.uuid4().hex[:20]}"
 
 
-async def _refuse(send: Any, error: ContractsVersionError, request_id: str) -> None:
+async def _refuse(send: Any, error: MarketplaceError, request_id: str) -> None:
     body = json.dumps(render_failure(error, request_id)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after))))
     await send({"type": "http.response.start", "status": error.http, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

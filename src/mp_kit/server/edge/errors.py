@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import ceil
 from typing import Any
 
 from litestar import Request, Response
@@ -72,7 +73,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 def _headers(told: MarketplaceError) -> dict[str, str]:
     headers = {}
     if told.retry_after is not None or told.http in {429, 503}:
-        headers["Retry-After"] = str(max(1, round(told.retry_after or 1)))
+        headers["Retry-After"] = str(max(1, ceil(told.retry_after or 1)))
     if told.http == AuthError.http:
         headers["WWW-Authenticate"] = "Bearer"
     return headers

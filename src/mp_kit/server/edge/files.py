@@ -21,6 +21,7 @@ from litestar.types import Receive, Scope, Send
 
 from mp_kit.errors import InvalidInputError, MethodNotAllowedError, RouteNotFoundError
 from mp_kit.server import clock
+from mp_kit.server.edge.limits import FREE
 from mp_kit.server.house import House
 from mp_kit.server.storage import FILES_ROUTE, LocalStore, ObjectInfo
 
@@ -30,7 +31,7 @@ _RANGE = re.compile(r"^bytes=(\d{0,19})-(\d{0,19})$")
 Headers = list[tuple[bytes, bytes]]
 
 
-@asgi(FILES_ROUTE, is_mount=True, copy_scope=True)
+@asgi(FILES_ROUTE, is_mount=True, copy_scope=True, opt=FREE)
 async def files(scope: Scope, receive: Receive, send: Send) -> None:
     """Serves and takes files by signed URL."""
     house: House = scope["litestar_app"].state.house

@@ -10,6 +10,7 @@ from mp_kit.contracts import CONTRACTS_VERSION, ServiceHealth
 from mp_kit.contracts.system import ServiceReadiness
 from mp_kit.errors import DatabaseDownError
 from mp_kit.server import clock
+from mp_kit.server.edge.limits import FREE
 from mp_kit.server.edge.parts import TheHouse
 from mp_kit.server.services.readiness import Readiness
 from mp_kit.version import __version__
@@ -17,7 +18,13 @@ from mp_kit.version import __version__
 _AGAIN = {"Retry-After": "2"}
 
 
-@get("/api/health", sync_to_thread=True, summary="Is the marketplace there, and its database?", tags=["system"])
+@get(
+    "/api/health",
+    opt=FREE,  # a probe that is refused takes a healthy edge away
+    sync_to_thread=True,
+    summary="Is the marketplace there, and its database?",
+    tags=["system"],
+)
 def health(house: TheHouse) -> Response[ServiceHealth]:
     """200 when the database answers, 503 when it does not."""
     try:
@@ -29,13 +36,13 @@ def health(house: TheHouse) -> Response[ServiceHealth]:
     return Response(_said(healthy), status_code=200 if healthy else 503, headers={} if healthy else _AGAIN)
 
 
-@get("/api/health/live", sync_to_thread=False, summary="Does the process answer?", tags=["system"])
+@get("/api/health/live", opt=FREE, sync_to_thread=False, summary="Does the process answer?", tags=["system"])
 def live() -> ServiceHealth:
     """200 as long as the process serves at all; it asks nobody. Restart a process that does not answer this."""
     return _said(healthy=True)
 
 
-@get("/api/health/ready", sync_to_thread=True, summary="Can the process do its work?", tags=["system"])
+@get("/api/health/ready", opt=FREE, sync_to_thread=True, summary="Can the process do its work?", tags=["system"])
 def ready(state: State) -> Response[ServiceReadiness]:
     """503 while the database, its schema or the object store is not as the process needs it; no reason is given."""
     readiness: Readiness = state.readiness

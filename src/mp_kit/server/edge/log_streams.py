@@ -1,8 +1,8 @@
 """Live logs: server-sent events out of a run's rows.
 
 1. A stream holds no thread and no database connection while it waits; each look is one small statement.
-2. Streams are bounded, in all and per vendor; one lives ten minutes at most, then its client resumes where it was, and
-   its token is checked again.
+2. Streams are bounded, in all and per vendor; one lives ten minutes at most, then its client resumes where it was. Its
+   token is looked at with each look at the log: a revocation ends the stream.
 3. Every line bears the number that resumes after it as its id; the end is an event of its own, so that a cut is no end.
 """
 
@@ -19,7 +19,7 @@ from litestar.concurrency import sync_to_thread
 from litestar.response import ServerSentEventMessage
 
 from mp_kit.contracts import RunLogs
-from mp_kit.errors import RateLimitedError, UnavailableError
+from mp_kit.errors import AuthError, ForbiddenError, RateLimitedError, UnavailableError
 from mp_kit.server.house import House
 from mp_kit.server.services import runs
 
@@ -80,7 +80,7 @@ class Streams:
 
 
 async def follow(
-    house: House, streams: Streams, vendor_id: str, run_id: str, after: int
+    house: House, streams: Streams, vendor_id: str, run_id: str, after: int, token: str
 ) -> AsyncIterator[ServerSentEventMessage]:
     """The log from line ``after`` on, as it grows, until the run is over.
 
@@ -90,6 +90,7 @@ async def follow(
         vendor_id: Whose run.
         run_id: The run.
         after: The number of the first line that is wanted.
+        token: What opened the stream; revoked, it ends it.
     """
     with streams.seat(vendor_id) as free:
         if not free:
@@ -98,9 +99,9 @@ async def follow(
         began = spoke = time.monotonic()
         while (now := time.monotonic()) - began < LONGEST_SECONDS:
             try:
-                head, page = await sync_to_thread(_news, house, vendor_id, run_id, after)
-            except UnavailableError:
-                return  # the client resumes; by then the database may be back
+                head, page = await sync_to_thread(_news, house, vendor_id, run_id, after, token)
+            except (UnavailableError, AuthError, ForbiddenError):
+                return  # the client resumes: by then the database may be back, and who may not is told so
             for line in page.lines if page else ():
                 yield ServerSentEventMessage(event="log", id=line.seq + 1, data=line.model_dump_json())
             if page:
@@ -115,8 +116,9 @@ async def follow(
                 await anyio.sleep(POLL_SECONDS)
 
 
-def _news(house: House, vendor_id: str, run_id: str, after: int) -> tuple[runs.LogHead, RunLogs | None]:
-    """How far the log is, and a page of it if there is something new."""
+def _news(house: House, vendor_id: str, run_id: str, after: int, token: str) -> tuple[runs.LogHead, RunLogs | None]:
+    """How far the log is, and a page of it if there is something new; for whoever may still see it."""
+    house.tokens.authenticate(token, house.db.begin)
     with house.db.begin() as tx:
         head = runs.log_head(tx, vendor_id, run_id)
         return head, runs.logs(tx, vendor_id, run_id, after=after) if head.next > after else None

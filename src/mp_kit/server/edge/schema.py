@@ -14,7 +14,15 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from pydantic.json_schema import models_json_schema
 
-from mp_kit.contracts import ConsensusWrite, Failure, Manifest, SignalWrite
+from mp_kit.contracts import (
+    RATE_LIMIT_HEADER,
+    RATE_REMAINING_HEADER,
+    RATE_RESET_HEADER,
+    ConsensusWrite,
+    Failure,
+    Manifest,
+    SignalWrite,
+)
 from mp_kit.server.edge.bodies import ARROW, NDJSON
 
 Document = dict[str, Any]
@@ -28,20 +36,28 @@ _SAID = {
     "413": "The body is too large.",
     "415": "The route does not take this content type.",
     "422": "The request does not fit the contract; `details` says where.",
-    "429": "Too many at once; `Retry-After` says when to come back.",
+    "429": "Too often, or too many at once; `Retry-After` says when to come back.",
     "501": "The contract names this route; this release does not have it yet.",
     "502": "What is stored does not open any more; the hint says what mends it.",
     "503": "A dependency is down; `Retry-After` says when to come back.",
 }
+_LIMITED = {
+    name: {"description": said, "schema": {"type": "integer", "minimum": 0}}
+    for name, said in {
+        "Retry-After": "Seconds after which the next request passes.",
+        RATE_LIMIT_HEADER: "Requests that the limit has.",
+        RATE_REMAINING_HEADER: "Requests that still pass at once.",
+        RATE_RESET_HEADER: "Unix time at which all of the limit is there again.",
+    }.items()
+}
 _METHODS_WITH_BODY = {"post", "put", "patch"}
+_HEALTH = "/api/health"
 _SIGNALS = "/api/signals/store"
 _CONSENSUS = "/api/consensus/store"
 _MANIFEST = "/api/rounds/{round_id}/manifest"
 _ALSO = {  # what only these routes answer
     ("put", "/api/vendors/connections/{name}"): ["502"],
-    ("post", "/api/vendors/connections/{name}/test"): ["429", "502"],
-    ("post", "/api/vendors/device"): ["429"],
-    ("post", "/api/vendors/webhooks"): ["429"],
+    ("post", "/api/vendors/connections/{name}/test"): ["502"],
     ("delete", "/api/vendors/keys"): ["409"],
     ("delete", "/api/vendors/keys/{key_id}"): ["409"],
     ("post", "/api/vendors/webhooks/{webhook_id}/rotate"): ["502"],
@@ -109,12 +125,14 @@ def _complete(path: str, method: str, operation: Document, *, private: bool) -> 
             "description": _SAID[status],
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
         }
+    if "429" in responses:
+        responses["429"]["headers"] = _LIMITED
     operation["security"] = [{"bearer": []}] if private else []
     operation["operationId"] = "_".join([method, *re.findall(r"\w+", path.removeprefix("/api"))])
 
 
 def _statuses(path: str, method: str, operation: Document, *, private: bool) -> list[str]:
-    statuses = ["503"]
+    statuses = ["503"] if path.startswith(_HEALTH) else ["429", "503"]
     if private:
         statuses += ["401", "403"]
     if "{" in path or path.endswith("latest"):

@@ -28,7 +28,7 @@ from mp_kit.contracts import (
 )
 from mp_kit.server import clock
 from mp_kit.server.edge import log_streams
-from mp_kit.server.edge.auth import allow, own_run
+from mp_kit.server.edge.auth import allow, bearer, own_run
 from mp_kit.server.edge.parts import AnyRequest, Caller, TheHouse, listing, ok, require_json
 from mp_kit.server.house import House
 from mp_kit.server.services import runs, runs_environment, runs_reports
@@ -124,7 +124,7 @@ def logs(
         runs.log_head(tx, vendor_id, run_id)  # an unknown run is a 404, not a stream that dies
     last = request.headers.get("last-event-id", "")[:_MAX_ID_CHARS]
     start = int(last) if last.isascii() and last.isdigit() else after
-    return ServerSentEvent(log_streams.follow(house, streams, vendor_id, run_id, start))
+    return ServerSentEvent(log_streams.follow(house, streams, vendor_id, run_id, start, bearer(request)))
 
 
 @get(f"{RUN}/events", guards=[allow("vendor")], **_OPTIONS)

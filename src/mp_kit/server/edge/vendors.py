@@ -8,7 +8,8 @@ from litestar.params import JSONBody
 from mp_kit.contracts import IssuedKey, KeyCheck, LoginRequest, RotateRequest, Session, Success, Vendor
 from mp_kit.errors import AuthError
 from mp_kit.server.edge.auth import allow
-from mp_kit.server.edge.parts import Caller, TheHouse, ok, require_json
+from mp_kit.server.edge.limits import peer
+from mp_kit.server.edge.parts import AnyRequest, Caller, TheHouse, ok, require_json
 from mp_kit.server.house import House
 from mp_kit.server.services import vendors
 from mp_kit.server.services.tokens import Principal
@@ -28,9 +29,9 @@ def me(house: TheHouse, who: Caller) -> Success[Vendor]:
 
 
 @post("/api/vendors/login", before_request=require_json, status_code=200, sync_to_thread=True, tags=["vendors"])
-def login(house: TheHouse, data: JSONBody[LoginRequest]) -> Success[Session]:
+def login(house: TheHouse, request: AnyRequest, data: JSONBody[LoginRequest]) -> Success[Session]:
     """Trades an API key for a JWT session of a day."""
-    who = _by_key(house, data.api_key.get_secret_value())
+    who = _by_key(house, request, data.api_key.get_secret_value())
     with house.db.begin() as tx:
         return ok(vendors.open_session(tx, house.tokens, who.vendor_id or "", who.token_id))
 
@@ -42,10 +43,10 @@ def login(house: TheHouse, data: JSONBody[LoginRequest]) -> Success[Session]:
     sync_to_thread=True,
     tags=["vendors"],
 )
-def validate(house: TheHouse, data: JSONBody[LoginRequest]) -> Success[KeyCheck]:
+def validate(house: TheHouse, request: AnyRequest, data: JSONBody[LoginRequest]) -> Success[KeyCheck]:
     """Whether an API key is good; a bad one is an answer, not an error."""
     try:
-        who = _by_key(house, data.api_key.get_secret_value())
+        who = _by_key(house, request, data.api_key.get_secret_value())
     except AuthError:
         return ok(KeyCheck(valid=False))
     with house.db.begin() as tx:
@@ -60,9 +61,9 @@ def validate(house: TheHouse, data: JSONBody[LoginRequest]) -> Success[KeyCheck]
     sync_to_thread=True,
     tags=["vendors"],
 )
-def rotate(house: TheHouse, data: JSONBody[RotateRequest]) -> Success[IssuedKey]:
+def rotate(house: TheHouse, request: AnyRequest, data: JSONBody[RotateRequest]) -> Success[IssuedKey]:
     """A new API key for a current one, which lives on for a day."""
-    who = _by_key(house, data.current_api_key.get_secret_value())
+    who = _by_key(house, request, data.current_api_key.get_secret_value())
     with house.db.begin() as tx:
         issued = vendors.rotate(
             tx, house.tokens, who.vendor_id or "", actor=who.name, key_id=who.token_id, reason=data.reason
@@ -70,8 +71,9 @@ def rotate(house: TheHouse, data: JSONBody[RotateRequest]) -> Success[IssuedKey]
         return ok(issued)
 
 
-def _by_key(house: House, api_key: str) -> Principal:
-    who = house.tokens.authenticate(api_key, house.db.begin)
+def _by_key(house: House, request: AnyRequest, api_key: str) -> Principal:
+    with house.doors.checking(peer(request)):
+        who = house.tokens.authenticate(api_key, house.db.begin)
     if who.kind != "vendor" or not who.token_id:
         raise AuthError("This is no vendor API key (vk_…).")
     enter(of_vendor(who.vendor_id))

@@ -102,13 +102,16 @@ def _environment(server: Server, base_url: str, runpod: str) -> dict[str, str]:
         "HF_ENDPOINT": _NOWHERE,
         "WANDB_BASE_URL": _NOWHERE,
         "MP_WEBHOOK_ALLOW_PRIVATE": "1",
+        "MP_LIMITS": "off",  # a month passes in minutes here
     }
 
 
 @contextmanager
 def _answering(house: House, listener: socket.socket) -> Iterator[None]:
     """The edge, in a thread: the main one is asked over the pipe."""
-    config = uvicorn.Config(create_app(house), access_log=False, server_header=False, log_level="warning")
+    config = uvicorn.Config(
+        create_app(house), access_log=False, server_header=False, proxy_headers=False, log_level="warning"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="edge", daemon=True)
     thread.start()

@@ -177,10 +177,7 @@ def revoke_tokens(tx: Tx, vendor_id: str, deployment_id: str, *, actor: str) -> 
 
 
 def _end_tokens(tx: Tx, deployment_id: str, overlap: timedelta) -> int:
-    ended = token_rows.end_deployment_tokens(tx, deployment_id, vendor_rows.now(tx) + overlap)
-    for token_id in ended:
-        token_rows.tell_revoked(tx, token_id)
-    return len(ended)
+    return len(token_rows.end_deployment_tokens(tx, deployment_id, vendor_rows.now(tx) + overlap))
 
 
 def get(tx: Tx, vendor_id: str, deployment_id: str) -> Deployment:

@@ -249,5 +249,4 @@ def _apply(tx: Tx, row: Row[Any], values: Mapping[str, Any]) -> None:
         rows.set_endpoint(tx, row.deployment_id, str(values["provider_data"].get("endpoint") or "") or None)
     elif state is not None and state != "ending":  # until it is gone it may still say goodbye
         rows.set_endpoint(tx, row.deployment_id, None, "offline" if row.state == "ending" else None)
-        for token_id in token_rows.end_hosted_tokens(tx, row.deployment_id, stored_now(tx)):
-            token_rows.tell_revoked(tx, token_id)
+        token_rows.end_hosted_tokens(tx, row.deployment_id, stored_now(tx))

@@ -67,7 +67,6 @@ def rotate(tx: Tx, tokens: TokenBook, who: Principal, key_id: str, *, overlap: t
         raise ConflictError("This key was rotated already.", hint="Rotate the one that took its place: mp keys list.")
     until = min(vendor_rows.now(tx) + overlap, old.expires_at)
     rows.end(tx, old.id, until)
-    token_rows.tell_revoked(tx, old.id)
     issued = issue(tx, tokens, vendor, name=old.name)
     audit.record(tx, who.name, "key.rotate", old.id, vendor_id=vendor.id, by=issued.key_id)
     return issued.model_copy(update={"previous_key_valid_until": until})
@@ -88,7 +87,6 @@ def revoke(tx: Tx, who: Principal, key_id: str, *, force: bool = False) -> Revok
         raise ConflictError(_LAST, hint="Make another one first (mp keys create), or say --force.")
     rows.end(tx, key.id, vendor_rows.now(tx))
     vendor_rows.end_sessions(tx, vendor.id)
-    token_rows.tell_revoked(tx, key.id)
     audit.record(tx, who.name, "key.revoke", key.id, vendor_id=vendor.id)
     return RevokedKeys(revoked=[key.id])
 
@@ -110,7 +108,6 @@ def revoke_all(tx: Tx, vendor_id: str, *, actor: str, force: bool = False) -> Re
     codes.deny_approved(tx, vendor_id)
     unlinked = identities.unlink_all(tx, vendor_id)
     ended = token_rows.end_vendor_keys(tx, vendor_id, vendor_rows.now(tx))
-    token_rows.tell_revoked(tx, "")
     audit.record(tx, actor, "key.revoke_all", vendor_id, keys=ended, accounts=unlinked)
     return RevokedKeys(revoked=ended)
 

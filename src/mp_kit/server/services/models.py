@@ -12,7 +12,6 @@ from mp_kit.server.services.webhook_events import emit
 from mp_kit.server.store import deployments as deployment_rows
 from mp_kit.server.store import models as rows
 from mp_kit.server.store import runs as run_rows
-from mp_kit.server.store import tokens as token_rows
 from mp_kit.server.store.engine import Tx
 
 NEXT_STAGES: Mapping[Stage, frozenset[Stage]] = {
@@ -51,7 +50,6 @@ def register(tx: Tx, vendor_id: str, wanted: ModelRegistration) -> RegisteredMod
     registered = _add_version(tx, vendor_id, model.id, wanted)
     if wanted.deployment_id is not None:
         deployment_rows.set_model(tx, wanted.deployment_id, model.id, registered.version_id)
-        token_rows.tell_revoked(tx, "")  # remembered tokens of the deployment still bear its former model
     return registered
 
 

@@ -36,7 +36,6 @@ def revoke(tx: Tx, named: str, *, actor: str) -> str:
     if not rows.revoke(tx, token_id, now(tx)):
         raise NotFoundError("There is no such key or token.", hint="Name it by its id: the part behind vk_ or sit_.")
     rows.end_sessions(tx, token_id)
-    rows.tell_revoked(tx, token_id)
     audit.record(tx, actor, "token.revoke", token_id)
     return token_id
 

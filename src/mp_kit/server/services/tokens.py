@@ -6,8 +6,11 @@ Rules:
    over secret and pepper (19 MiB, t=2, p=1; about 19 ms), at most two at once in a process.
 2. A verified token is remembered for at most 60 s under the SHA-256 of the token, never the token itself, in a
    bounded table; revocation drops it at once, here and (by NOTIFY ``mp_tokens``) in every other process.
-3. An unknown id costs one index probe; a wrong secret costs one Argon2 run.
-4. ``last_used_at`` is written when a token is verified afresh, and not more than once a minute.
+3. Memory counts only in a process that hears of revocations, and no longer than :data:`DEAF_SECONDS` after it last
+   made sure of that (:meth:`TokenBook.trust`): whoever is deaf asks the database each time.
+4. An unknown id costs one index probe; a wrong secret costs one Argon2 run. That a secret fits its hash stays true:
+   a token that was verified once costs its row from then on, and no second run.
+5. ``last_used_at`` is written when a token is verified afresh, and not more than once a minute.
 """
 
 from __future__ import annotations
@@ -40,8 +43,10 @@ VENDOR_KEY_DAYS = 90
 DEPLOYMENT_TOKEN_DAYS = 30
 CACHE_SECONDS = 60.0
 CACHE_ENTRIES = 20_000
+DEAF_SECONDS = 0.9
+"""So long after it last heard from the database a process still goes by its memory."""
 REVOCATIONS = "mp_tokens"
-"""The channel on which revocations are told; empty payload means: forget everything."""
+"""The channel on which the database tells what was ended or changed: a token's, a deployment's or a vendor's id."""
 
 _TOKEN = re.compile(r"^(vk|sit)_([0-9a-z]{16})_([A-Za-z0-9_\-]{43})$")
 _CODE = re.compile(r"^ac_([0-9a-z]{16})_([A-Za-z0-9_\-]{43})$")
@@ -112,7 +117,9 @@ class TokenBook:
         self._argon = threading.BoundedSemaphore(2)
         self._lock = threading.Lock()
         self._cache: dict[bytes, tuple[Principal, float]] = {}
+        self._proved: dict[bytes, str] = {}  # digest of a token, and the hash that it fits
         self._forgets = 0
+        self._trusted_until = 0.0
         self.argon2_runs = 0
         """How many this process did, for its metrics."""
 
@@ -152,14 +159,21 @@ class TokenBook:
         return principal
 
     def recall(self, token: str) -> Principal | None:
-        """Who bears the token, if that is still remembered; costs microseconds and no I/O."""
-        return self._recall(_digest(token))
+        """Who bears the token, if it is the operator's or still remembered; costs microseconds and no I/O."""
+        return Principal(kind="operator") if self.is_service_key(token) else self._recall(_digest(token))
 
-    def forget(self, token_id: str = "") -> None:
-        """Drops a token, or all of them, from memory."""
+    def proved(self, token: str) -> bool:
+        """Whether the token's secret has been checked before: checking it again takes no Argon2 run."""
+        return _digest(token) in self._proved
+
+    def trust(self, until: float) -> None:
+        """Goes by its memory until then (monotonic seconds): all revocations of before are known."""
+        self._trusted_until = until
+
+    def forget(self, named: str = "") -> None:
+        """Drops from memory a token, or all of a vendor or a deployment, by id; or all there is."""
         with self._lock:
-            kept = {} if not token_id else {k: v for k, v in self._cache.items() if v[0].token_id != token_id}
-            self._cache = kept
+            self._cache = {k: v for k, v in self._cache.items() if named and not _is_about(v[0], named)}
             self._forgets += 1
 
     def run_token(self, run_id: str, vendor_id: str, expires_at: datetime, attempt: int | None = None) -> str:
@@ -210,7 +224,7 @@ class TokenBook:
         prefix, token_id, secret = match.groups()
         with begin() as tx:
             row = rows.find_vendor_key(tx, token_id) if prefix == "vk" else rows.find_deployment_token(tx, token_id)
-        if row is None or not self._matches(row.token_hash, secret):
+        if row is None or not self._fits(token, row.token_hash, secret):
             raise AuthError("The token is unknown.")
         _check_life(row)
         with begin() as tx:
@@ -268,6 +282,18 @@ class TokenBook:
         """What is stored of 256 random bits that are asked about often: no search finds them, so it may be fast."""
         return hmac.new(self._pepper.encode(), f"digest:{secret}".encode(), hashlib.sha256).hexdigest()
 
+    def _fits(self, token: str, token_hash: str, secret: str) -> bool:
+        digest = _digest(token)
+        if self._proved.get(digest) == token_hash:
+            return True
+        if not self._matches(token_hash, secret):
+            return False
+        with self._lock:
+            if len(self._proved) >= CACHE_ENTRIES:
+                self._proved.pop(next(iter(self._proved)))  # the oldest
+            self._proved[digest] = token_hash
+        return True
+
     def _matches(self, token_hash: str, secret: str) -> bool:
         with self._argon:
             self._count_run()
@@ -284,8 +310,8 @@ class TokenBook:
         return f"{secret}:{self._pepper}"
 
     def _recall(self, digest: bytes) -> Principal | None:
-        found = self._cache.get(digest)
-        if found is None or found[1] < time.monotonic():
+        found, now = self._cache.get(digest), time.monotonic()
+        if found is None or found[1] < now or self._trusted_until < now:
             return None
         principal = found[0]
         if principal.expires_at is not None and principal.expires_at <= clock.now():
@@ -312,6 +338,10 @@ def code_id(code: str) -> str | None:
 def ends_in(days: float) -> datetime:
     """The instant so many days from now."""
     return clock.now() + timedelta(days=days)
+
+
+def _is_about(who: Principal, named: str) -> bool:
+    return named in {who.token_id, who.vendor_id, who.deployment_id}
 
 
 def _digest(token: str) -> bytes:

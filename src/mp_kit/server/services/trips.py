@@ -4,7 +4,8 @@
    statement; ten minutes take it, too.
 2. To sign in, it is bound to the browser (a cookie that no script reads); to link an account, to the very session that
    began. So nobody is signed in by a link of somebody else's, and nobody's account lands at another vendor.
-3. The PKCE verifier is a keyed digest of the state: it need not be stored, and the state, which GitHub and the
+3. So many trips may be under way from one address, and in all: nobody fills the table.
+4. The PKCE verifier is a keyed digest of the state: it need not be stored, and the state, which GitHub and the
    browser's history see, does not give it away.
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from mp_kit.errors import ForbiddenError
+from mp_kit.errors import ForbiddenError, RateLimitedError
 from mp_kit.server import clock
 from mp_kit.server.services import keys
 from mp_kit.server.services.tokens import Principal, TokenBook
@@ -30,6 +31,7 @@ __all__ = ["FRESH", "LIFE", "Departure", "Trip", "begin_link", "begin_login", "c
 LIFE = timedelta(minutes=10)
 FRESH = timedelta(minutes=15)
 """So old may a session be that links an account."""
+_UNDER_WAY_HERE, _UNDER_WAY_EVERYWHERE = 50, 10_000
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def is_fresh(who: Principal) -> bool:
     return who.opened_at is not None and clock.now() - who.opened_at < FRESH
 
 
-def begin_login(tx: Tx, tokens: TokenBook, *, browser: str, target: str) -> Departure:
+def begin_login(tx: Tx, tokens: TokenBook, *, browser: str, target: str, address: str) -> Departure:
     """Somebody goes to prove who they are.
 
     Args:
@@ -70,22 +72,28 @@ def begin_login(tx: Tx, tokens: TokenBook, *, browser: str, target: str) -> Depa
         tokens: Makes the digests.
         browser: The random cookie of the browser.
         target: The page to go to afterwards.
+        address: Where they go from.
+
+    Raises:
+        RateLimitedError: Too many from there, or in all, have not come back yet.
     """
-    return _begin(tx, tokens, {"purpose": "login", "holder_digest": _browser(tokens, browser), "target": target})
+    trip = {"purpose": "login", "holder_digest": _browser(tokens, browser), "target": target}
+    return _begin(tx, tokens, trip | {"address": address})
 
 
-def begin_link(tx: Tx, tokens: TokenBook, who: Principal, *, session: str, target: str) -> Departure:
+def begin_link(tx: Tx, tokens: TokenBook, who: Principal, *, session: str, target: str, address: str) -> Departure:
     """A vendor goes to prove that an account elsewhere is its own.
 
     Raises:
         ForbiddenError: The session is not fresh.
         ConflictError: It was opened with a key that was rotated.
+        RateLimitedError: Too many from this address, or in all, have not come back yet.
     """
     vendor = key_rows.lock_vendor(tx, who.vendor_id or "")
     if vendor is None or not is_fresh(who):
         raise ForbiddenError("Sign in again before you link an account.")
     keys.refuse_rotated(tx, who)
-    trip = {"purpose": "link", "holder_digest": _session(tokens, session), "target": target}
+    trip = {"purpose": "link", "holder_digest": _session(tokens, session), "target": target, "address": address}
     return _begin(tx, tokens, trip | {"vendor_id": vendor.id, "session_epoch": vendor.session_epoch})
 
 
@@ -101,6 +109,9 @@ def come_back(tx: Tx, tokens: TokenBook, state: str, *, browser: str, session: s
 
 def _begin(tx: Tx, tokens: TokenBook, trip: dict[str, Any]) -> Departure:
     rows.forget_trips(tx)
+    here, everywhere = rows.under_way(tx, trip["address"])
+    if here >= _UNDER_WAY_HERE or everywhere >= _UNDER_WAY_EVERYWHERE:
+        raise RateLimitedError("Too many sign-ins were begun and not finished.", retry_after=60)
     state = secrets.token_urlsafe(32)
     ends = {"expires_at": clock.now() + LIFE}
     rows.insert_trip(tx, trip | ends | {"state_digest": tokens.digest(f"state:{state}")})

@@ -114,8 +114,7 @@ def rotate(
     if key_id is not None and token_rows.is_rotated(tx, key_id):
         raise ConflictError("This key was rotated already.", hint="Use the key that took its place.")
     until = clock.now() + overlap
-    for ended in token_rows.end_vendor_keys(tx, vendor_id, until):
-        token_rows.tell_revoked(tx, ended)
+    token_rows.end_vendor_keys(tx, vendor_id, until)
     minted, expires_at = store_key(tx, tokens, vendor_id)
     audit.record(tx, actor, "vendor.rotate_key", vendor_id, reason=reason)
     return IssuedKey(
@@ -131,7 +130,6 @@ def rotate(
 def set_status(tx: Tx, vendor_id: str, status: VendorStatus, *, actor: str) -> None:
     """Activates or suspends a vendor; every process forgets its tokens at once."""
     rows.set_status(tx, vendor_id, status.value)
-    token_rows.tell_revoked(tx, "")
     audit.record(tx, actor, f"vendor.{status.value}", vendor_id)
 
 

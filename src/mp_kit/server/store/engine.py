@@ -7,10 +7,11 @@ A transaction (``Tx``) is a SQLAlchemy connection inside ``BEGIN``; whoever open
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 from sqlalchemy import Connection, create_engine
@@ -133,28 +134,47 @@ class Database:
     @contextmanager
     def listen(self, *channels: str) -> Iterator[Listener]:
         """Listens on channels with a connection of its own, outside the pool."""
-        try:
-            connection = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5)
-        except psycopg.OperationalError as error:
-            raise DatabaseDownError("The database does not answer.", retry_after=2) from error
-        with connection:
+        words = [psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)) for channel in channels]
+        with self.connect(connect_timeout=2, tcp_user_timeout=2_000) as connection:
             try:
-                for channel in channels:
-                    connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+                for listen in words:
+                    connection.execute(listen)
             except psycopg.OperationalError as error:
                 raise DatabaseDownError("The database went away.", retry_after=2) from error
-            yield Listener(connection)
+            yield Listener(connection, words[-1])
+
+    def connect(self, **options: Any) -> psycopg.Connection:
+        """A connection of the caller's own, outside the pool, without transactions around its statements.
+
+        Args:
+            **options: Of libpq.
+
+        Raises:
+            DatabaseDownError: Postgres does not answer.
+        """
+        try:
+            return psycopg.connect(self._conninfo, autocommit=True, **options)
+        except psycopg.OperationalError as error:
+            raise DatabaseDownError("The database does not answer.", retry_after=2) from error
 
     def close(self) -> None:
         """Closes every pooled connection."""
         self._engine.dispose()
 
 
+class Told(NamedTuple):
+    """What was told, and until when it is all: whatever was committed before ``asked_at`` (monotonic) is in it."""
+
+    payloads: list[str]
+    asked_at: float
+
+
 class Listener:
     """Waits for notifications."""
 
-    def __init__(self, connection: psycopg.Connection) -> None:
+    def __init__(self, connection: psycopg.Connection, listen: psycopg.sql.Composed) -> None:
         self._connection = connection
+        self._listen = listen
 
     def wait(self, seconds: float) -> bool:
         """Waits for a notification for at most ``seconds``; drains what has come; says whether one came.
@@ -166,6 +186,21 @@ class Listener:
             return any(True for _ in self._connection.notifies(timeout=seconds, stop_after=1))
         except psycopg.OperationalError as error:
             raise DatabaseDownError("The listening connection broke.", retry_after=1) from error
+
+    def told(self, seconds: float) -> Told:
+        """Waits for a notification for at most ``seconds``, then goes to the database and back: nothing is missed.
+
+        Raises:
+            DatabaseDownError: The connection is gone: listen again.
+        """
+        try:
+            came = [one.payload for one in self._connection.notifies(timeout=seconds, stop_after=1)]
+            asked_at = time.monotonic()
+            self._connection.execute(self._listen)  # once more changes nothing
+            came += [one.payload for one in self._connection.notifies(timeout=0)]
+        except psycopg.OperationalError as error:
+            raise DatabaseDownError("The listening connection broke.", retry_after=1) from error
+        return Told(came, asked_at)
 
 
 def driver(tx: Tx) -> psycopg.Connection:

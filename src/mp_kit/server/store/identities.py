@@ -64,6 +64,14 @@ def take_trip(tx: Tx, state_digest: str, holders: Sequence[str]) -> Row[Any] | N
     return tx.execute(delete(sign_in_trips).where(*mine).returning(sign_in_trips)).one_or_none()
 
 
+def under_way(tx: Tx, address: str) -> tuple[int, int]:
+    """How many trips have not come back yet: from one address, and in all."""
+    columns = sign_in_trips.c
+    statement = select(func.count().filter(columns.address == address), func.count())
+    here, everywhere = tx.execute(statement.where(columns.expires_at > func.now())).one()
+    return here, everywhere
+
+
 def forget_trips(tx: Tx) -> None:
     """Forgets trips that took too long."""
     tx.execute(delete(sign_in_trips).where(sign_in_trips.c.expires_at <= func.now()))

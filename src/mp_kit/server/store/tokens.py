@@ -163,8 +163,3 @@ def end_sessions(tx: Tx, key_id: str) -> None:
     owner = select(vendor_keys.c.vendor_id).where(vendor_keys.c.id == key_id).scalar_subquery()
     columns = marketplace_vendors.c
     tx.execute(update(marketplace_vendors).where(columns.id == owner).values(session_epoch=columns.session_epoch + 1))
-
-
-def tell_revoked(tx: Tx, token_id: str) -> None:
-    """Tells every process, at commit, to forget a token."""
-    tx.execute(text("SELECT pg_notify('mp_tokens', :id)"), {"id": token_id})

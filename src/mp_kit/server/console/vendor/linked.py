@@ -19,6 +19,7 @@ from mp_kit.server.console.visits import (
     TheHouse,
     TheVisit,
     cookie,
+    peer,
     signed_in,
     vendor_of,
 )
@@ -41,7 +42,7 @@ def link(house: TheHouse, visit: TheVisit, request: AnyRequest) -> Response[byte
     session = request.cookies.get(SESSION_COOKIE, "")
     try:
         with house.db.begin() as tx:
-            departure = trips.begin_link(tx, house.tokens, who, session=session, target=KEYS)
+            departure = trips.begin_link(tx, house.tokens, who, session=session, target=KEYS, address=peer(request))
     except ConflictError as error:
         return keys_page(house, visit, who, problem=error.message, status=error.http)
     url = github.authorize_url(departure.state, departure.challenge, choose=True)

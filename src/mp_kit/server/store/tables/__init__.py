@@ -11,6 +11,7 @@ Invariants that the database itself holds:
 5. A version is in prod only if the gates of that stage were met when it came there (``missing_gates``, by a
    trigger on the version and one on its history), and only the tables' owner approves.
 6. An account elsewhere signs in as one vendor at most (unique).
+7. Whatever ends or changes a key, a token or a vendor is told to every edge at its commit (triggers).
 
 Money is in US dollars, times are ``timestamptz``, ids are text made in Python.
 """
@@ -29,6 +30,7 @@ from mp_kit.server.store.tables.deployments import deployment_heartbeats, deploy
 from mp_kit.server.store.tables.drops import signal_drops
 from mp_kit.server.store.tables.hostings import hostings
 from mp_kit.server.store.tables.identities import sign_in_trips, vendor_identities
+from mp_kit.server.store.tables.limits import rate_buckets
 from mp_kit.server.store.tables.models import (
     model_approvals,
     model_stage_history,
@@ -82,6 +84,7 @@ __all__ = [
     "poll_budgets",
     "pollings",
     "polls",
+    "rate_buckets",
     "reports",
     "run_artifacts",
     "run_events",

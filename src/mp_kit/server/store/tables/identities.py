@@ -31,9 +31,11 @@ sign_in_trips = Table(
     Column("session_epoch", Integer),
     Column("target", Text, nullable=False),
     at("expires_at", required=True),
+    Column("address", Text, nullable=False, server_default=""),  # from where it began
     one_of("purpose", "login", "link"),
     CheckConstraint(
         "(purpose = 'link') = (vendor_id IS NOT NULL AND session_epoch IS NOT NULL)", name="link_is_somebodys"
     ),
     Index(None, "expires_at"),
+    Index(None, "address"),
 )
