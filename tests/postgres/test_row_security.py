@@ -30,6 +30,7 @@ NOT_A_VENDORS = {
     "audit_log": "of everybody; policies of its own, tested below",
     "consensus_settings": "the operator's choice",
     "dataset_rounds": "published to all",
+    "rate_buckets": "counts by key, for a moment, of everybody",
     "signing_keys": "public keys",
 }
 """Tables that belong to no vendor, and why."""
