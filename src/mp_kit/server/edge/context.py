@@ -1,6 +1,7 @@
 """What every exchange bears: a request id, our contracts version, and a client version that we understand.
 
-A plain ASGI layer outside the framework, so that its headers are on every answer, whatever made it.
+A plain ASGI layer outside the framework, so that its headers are on every answer, whatever made it. A query that names
+a parameter twice is refused here: whoever stands before us might read the other one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import uuid
 from math import ceil
 from typing import Any
+from urllib.parse import parse_qsl
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +24,7 @@ from mp_kit.contracts import (
     negotiate,
     render_failure,
 )
-from mp_kit.errors import ContractsVersionError, MarketplaceError
+from mp_kit.errors import ContractsVersionError, InvalidInputError, MarketplaceError
 from mp_kit.server.edge import limits
 from mp_kit.server.house import House
 from mp_kit.server.services import audit
@@ -70,7 +72,8 @@ class RequestContext:
         try:
             if negotiate(version.decode("latin-1") if version else None) is None:
                 log.debug("request %s names no contracts version", request_id)
-        except ContractsVersionError as error:
+            _refuse_doubles(scope)
+        except (ContractsVersionError, InvalidInputError) as error:
             await _refuse(send_marked, error, request_id)
             return
         refused = limits.closed(self._house, scope, headers.get(b"authorization"))
@@ -84,6 +87,18 @@ def _request_id(sent: bytes | None) -> str:
     if sent is not None and _SANE_ID.match(sent):
         return sent.decode()
     return f"req_{uuid.uuid4().hex[:20]}"
+
+
+def _refuse_doubles(scope: Scope) -> None:
+    query = scope["query_string"]
+    if b"&" not in query or not scope["path"].startswith("/api/"):
+        return
+    seen: set[str] = set()
+    for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name in seen:
+            finding = {"loc": ["query", name], "msg": "it is named twice"}
+            raise InvalidInputError(f"The query names {name!r} twice: send each parameter once.", details=[finding])
+        seen.add(name)
 
 
 async def _refuse(send: Any, error: MarketplaceError, request_id: str) -> None:

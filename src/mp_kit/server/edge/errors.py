@@ -66,7 +66,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         render_failure(told, request_id),
         status_code=told.http,
         media_type="application/json",
-        headers=_headers(told),
+        headers=_headers(told) | _allowed(error),
     )
 
 
@@ -77,6 +77,12 @@ def _headers(told: MarketplaceError) -> dict[str, str]:
     if told.http == AuthError.http:
         headers["WWW-Authenticate"] = "Bearer"
     return headers
+
+
+def _allowed(error: Exception) -> dict[str, str]:
+    """The methods that a route has, as RFC 9110 wants them beside a 405."""
+    told = getattr(error, "headers", None) or {}
+    return {"Allow": told["allow"]} if "allow" in told else {}
 
 
 def _schema_violation(error: ValidationException) -> InvalidInputError:
