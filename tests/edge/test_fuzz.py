@@ -1,4 +1,4 @@
-"""The whole OpenAPI document, asked by everybody with good and bad requests: no 5xx, no lie about the schema, no leak."""
+"""The whole OpenAPI document, asked by everybody, well and badly: no 5xx, no lie about the schema, no leak."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_methods_that_a_route_does_not_have(edge: httpx.Client, world: World, me
     for path, its in paths.items():
         if method.lower() in its or method == "OPTIONS":
             continue
-        asked = path.format_map({name: "x" for name in ("delivery_id",)} | dict(world.ids))
+        asked = path.format_map(dict.fromkeys(("delivery_id",), "x") | dict(world.ids))
         response = edge.request(method, asked, headers=dict(world.callers["vendor"]))
         assert (405, "method_not_allowed") == (response.status_code, response.json()["code"]), (method, path)
         assert {name.upper() for name in its if name != "parameters"} <= set(response.headers["allow"].split(", "))
 
 
-def test_a_parameter_that_is_named_twice(edge: httpx.Client, world: World):
+def test_a_parameter_that_is_named_twice(edge: httpx.Client):
     """Whoever stands before us could have read the other one."""
     response = edge.get("/api/consensus?symbol=EURUSD&symbol=GBPUSD")
     assert (422, [{"loc": ["query", "symbol"], "msg": "it is named twice"}]) == (
