@@ -5,7 +5,6 @@ The marketplace is the one that the other files here have used before: whatever 
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +42,6 @@ def said(response: httpx.Response) -> Any:
 @pytest.fixture(scope="module")
 def secrets(marketplace: Any, vendor: httpx.Client) -> dict[str, str]:
     """All secrets by name, after each has gone the way that it goes: stored, used, refused, rotated."""
-    t = time.time()
     known = {**MARKED, "vendor's key": marketplace.vendor_key, "RunPod key": marketplace.runpod_key}
     known |= secrets_of(marketplace.home)
     runpod = {"value": known["RunPod key"]}
@@ -60,19 +58,8 @@ def secrets(marketplace: Any, vendor: httpx.Client) -> dict[str, str]:
     known |= {"webhook's secret": hook["secret"], "deployment token": token, "session": session}
     known["first deployment token"] = placed["infra_token"]
     known["further key"] = said(vendor.post("/api/vendors/keys", json={"name": "canary"}))["api_key"]
-    print("deeds", time.time() - t)
     _misuse(vendor, known)
-    print("misuse", time.time() - t)
     _await_end(vendor, run["run_id"])
-    print("run", time.time() - t)
-    print(subprocess.run(["du", "-d", "2", "-m", str(marketplace.home)], capture_output=True, text=True).stdout)
-    print(
-        subprocess.run(
-            ["find", str(marketplace.home), "-size", "+1M", "-not", "-path", "*/postgres/*"],
-            capture_output=True,
-            text=True,
-        ).stdout[:3000]
-    )
     return known
 
 

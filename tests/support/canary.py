@@ -71,8 +71,8 @@ class Canary:
         found = []
         with psycopg.connect(url, autocommit=True) as connection:
             for schema, table, columns in _tables(connection):
-                for name in sorted(set().union(*(self.sees(row) for row in _rows(connection, schema, table, columns)))):
-                    found.append(f"{schema}.{table}: {name}")
+                seen: set[str] = set().union(*map(self.sees, _rows(connection, schema, table, columns)))
+                found += [f"{schema}.{table}: {name}" for name in sorted(seen)]
         return found
 
     def in_pages(self, client: httpx.Client, start: str, most: int) -> Found:
@@ -116,11 +116,9 @@ def _rows(
     connection: psycopg.Connection[Any], schema: str, table: str, columns: list[tuple[str, str]]
 ) -> Iterator[bytes]:
     """Each row's values, one a line."""
+    as_text = sql.SQL("convert_to({}::text, 'UTF8')")
     wanted = [
-        sql.Identifier(name)
-        if kind == "bytea"
-        else sql.SQL("convert_to({}::text, 'UTF8')").format(sql.Identifier(name))
-        for name, kind in columns
+        sql.Identifier(name) if kind == "bytea" else as_text.format(sql.Identifier(name)) for name, kind in columns
     ]
     query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(wanted), sql.Identifier(schema, table))
     for row in connection.execute(query):

@@ -22,58 +22,27 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri
 _DROPPED = re.compile(r"(?is)<(script|style|template|noscript)\b.*?(</\1\s*>|\Z)")
 """Goes with all that is inside."""
 _TAGS = frozenset(
-    [
-        "a",
-        "abbr",
-        "b",
-        "blockquote",
-        "br",
-        "caption",
-        "code",
-        "col",
-        "colgroup",
-        "dd",
-        "del",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "figcaption",
-        "figure",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "img",
-        "ins",
-        "kbd",
-        "li",
-        "ol",
-        "p",
-        "pre",
-        "s",
-        "section",
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "summary",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "u",
-        "ul",
-    ]
+    {
+        *(
+            "a",
+            "abbr",
+            "b",
+            "blockquote",
+            "br",
+            "caption",
+            "code",
+            "col",
+            "colgroup",
+            "dd",
+            "del",
+            "details",
+            "div",
+            "dl",
+        ),
+        *("dt", "em", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "ins", "kbd", "li"),
+        *("ol", "p", "pre", "s", "section", "small", "span", "strong", "sub", "summary", "sup", "table", "tbody", "td"),
+        *("tfoot", "th", "thead", "tr", "u", "ul"),
+    }
 )
 _ATTRIBUTES = frozenset(["class", "id", "title", "lang", "dir", "colspan", "rowspan", "scope", "align", "style"])
 _PICTURE = re.compile(r"^data:image/(png|jpeg|gif|webp);base64,")
@@ -129,10 +98,10 @@ def render(executed: Path, *, title: str, failure: str | None = None) -> Path:
 
 
 def _harmless(body: str) -> str:
-    import bleach
-    from bleach.css_sanitizer import CSSSanitizer
+    import bleach  # type: ignore[import-untyped] # nbconvert brings it, and it ships no types
+    from bleach.css_sanitizer import CSSSanitizer  # type: ignore[import-untyped] # likewise
 
-    return bleach.clean(
+    cleaned: str = bleach.clean(
         _DROPPED.sub("", body),
         tags=_TAGS,
         attributes=_stays,
@@ -140,6 +109,7 @@ def _harmless(body: str) -> str:
         strip=True,
         css_sanitizer=CSSSanitizer(),
     )
+    return cleaned
 
 
 def _stays(tag: str, name: str, value: str) -> bool:

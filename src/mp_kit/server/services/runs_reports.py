@@ -143,7 +143,7 @@ def append_logs(tx: Tx, run_id: str, chunk: LogChunk, *, now: datetime, attempt:
 
 
 def _redacted(line: LogChunkLine) -> LogChunkLine:
-    """Our own wrapper masks what it knows; a job of the vendor's own may report without it, and print its environment."""
+    """Our own wrapper masks what it knows; a job that reports by itself may print its whole environment."""
     text = redact(line.text)
     return line if text == line.text else line.model_copy(update={"text": text})
 
