@@ -73,15 +73,14 @@ ORDER = {
 
 
 def _misuse(vendor: httpx.Client, known: dict[str, str]) -> None:
-    """Each secret where it does not belong: in headers, paths, queries, bodies that are refused."""
-    for name, value in known.items():
-        with httpx.Client(base_url=vendor.base_url, timeout=60) as client:
-            client.get("/api/vendors/me", headers={"Authorization": f"Bearer {value}x"})
-            client.get("/api/vendors/me", headers={"Authorization": f"Basic {value}"})
-        vendor.post("/api/signals/store", content=f'{{"{value}": '.encode())
-        vendor.post("/api/deployments", json={"name": name, "runpod_api_key": value})
-        vendor.post("/api/vendors/models", json={"name": "m", "task": value, "version": "1"})
-    vendor.get("/api/training/runs/nowhere")
+    """Each secret where it does not belong: in a header that is nearly right, and in a body that is refused."""
+    with httpx.Client(base_url=vendor.base_url, timeout=60) as nobody:
+        for value in known.values():
+            nobody.get("/api/vendors/me", headers={"Authorization": f"Bearer {value}x"})
+    bodies = [f'{{"{value}": '.encode() for value in known.values()]
+    bodies += [json.dumps({"name": "m", "task": value, "version": "1"}).encode() for value in known.values()]
+    for body in bodies:
+        vendor.post("/api/vendors/models", content=body)
 
 
 def _await_end(vendor: httpx.Client, run_id: str) -> None:
@@ -111,9 +110,52 @@ def test_no_secret_on_pages(marketplace: Any, secrets: dict[str, str]):
     """Nor in the API's own documents, nor in what its routes answer."""
     canary = Canary(secrets)
     with httpx.Client(base_url=marketplace.url, cookies={"mp_session": secrets["session"]}, timeout=60) as client:
-        assert [] == canary.in_pages(client, "/marketplace/vendor", most=40)
+        assert [] == canary.in_pages(client, "/marketplace/vendor", most=25)
         for path in ("/openapi.json", "/docs", "/api/catalog", "/api/leaderboard"):
             assert set() == canary.sees(client.get(path).content)
+
+
+@pytest.mark.hardening
+@pytest.mark.timeout(1800)
+def test_no_secret_after_all_notebooks(marketplace: Any, vendor_notebook: Any, secrets: dict[str, str]):
+    """Each of the vendor's notebooks; then what they show, the folders, the databases and the database's own files."""
+    canary = Canary(secrets)
+    for path in sorted((ROOT / "notebooks/vendor").glob("*.ipynb")):
+        assert set() == canary.sees(vendor_notebook(path.stem).shown.encode()), path.stem
+    assert [] == canary.in_files(marketplace.home, *OWNERS)
+    assert [] == canary.in_files(marketplace.operator.folder)
+    assert [] == [found for url in database_urls(marketplace.home) for found in canary.in_database(url)]
+
+
+@pytest.mark.hardening
+@pytest.mark.timeout(1200)
+def test_no_secret_after_the_demo(tmp_path: Path):
+    """The whole story of ``make demo``, with the keys that it makes for itself."""
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/demo.py"),
+        "--folder",
+        str(tmp_path),
+        "--keep",
+        str(tmp_path / "kept"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1_000, env=_alone(tmp_path))
+    assert 0 == done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
+    config = json.loads((tmp_path / "vendor/config/mp/config.json").read_text())
+    canary = Canary({**secrets_of(tmp_path / "home"), "vendor's key": str(config["token"])})
+    assert set() == canary.sees((done.stdout + done.stderr).encode())
+    assert [] == canary.in_files(tmp_path, "vendor/config/mp/*", *(f"home/{place}" for place in OWNERS))
+    server = embedded.start(tmp_path / "home/postgres", die_with_parent=True)
+    try:
+        found = [one for name in ("marketplace", "prefect") for one in canary.in_database(server.url(name))]
+    finally:
+        embedded.stop(tmp_path / "home/postgres")
+    assert [] == found
+
+
+def _alone(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MP_", "PREFECT_", "INFRA_"))}
+    return kept | {"XDG_STATE_HOME": str(folder / "state")}
 
 
 def test_what_the_canary_sees(tmp_path: Path, postgres_url: str):
