@@ -5,6 +5,10 @@ The marketplace is the one that the other files here have used before: whatever 
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +17,9 @@ from typing import Any
 import httpx
 import pytest
 from canary import Canary, database_urls, secrets_of
+from kernels import ROOT
+
+from mp_kit.server.store import embedded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -142,7 +149,7 @@ def test_no_secret_after_the_demo(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1_000, env=_alone(tmp_path))
     assert 0 == done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
     config = json.loads((tmp_path / "vendor/config/mp/config.json").read_text())
-    canary = Canary({**secrets_of(tmp_path / "home"), "vendor's key": str(config["token"])})
+    canary = Canary({**secrets_of(tmp_path / "home"), "vendor's key": str(config["api_key"])})
     assert set() == canary.sees((done.stdout + done.stderr).encode())
     assert [] == canary.in_files(tmp_path, "vendor/config/mp/*", *(f"home/{place}" for place in OWNERS))
     server = embedded.start(tmp_path / "home/postgres", die_with_parent=True)
