@@ -306,6 +306,12 @@ def play(story: Story, keep: Path, stack: ExitStack) -> None:
     tell(story, began)
 
 
+@contextmanager
+def _passing() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="mp-demo-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 def main() -> int:
     """Parses, plays, cleans up."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -314,12 +320,15 @@ def main() -> int:
     parser.add_argument(
         "--provider", default="runpod", help="where to train: runpod (a stand-in on this machine) or local"
     )
+    parser.add_argument("--folder", type=Path, help="play here, and leave all of it; else in a folder that goes")
     parser.add_argument("--keep", type=Path, default=ROOT / "build/demo", help="where the report is kept")
     chosen = parser.parse_args()
     console = Console(soft_wrap=False)
     source = chosen.source if chosen.source == "ecb" or "://" in chosen.source else str(Path(chosen.source).resolve())
-    with tempfile.TemporaryDirectory(prefix="mp-demo-", ignore_cleanup_errors=True) as folder:
-        story = Story(Path(folder), console, source, chosen.provider, chosen.symbols)
+    with ExitStack() as places:
+        folder = chosen.folder.absolute() if chosen.folder else places.enter_context(_passing())
+        folder.mkdir(parents=True, exist_ok=True)
+        story = Story(folder, console, source, chosen.provider, chosen.symbols)
         try:
             with ExitStack() as stack:
                 play(story, chosen.keep.absolute(), stack)

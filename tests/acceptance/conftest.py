@@ -101,7 +101,7 @@ def marketplace(tmp_path_factory: pytest.TempPathFactory, runpod: tuple[str, str
     """A marketplace with a current round of two symbols and one vendor, published and created by the CLI."""
     folder = tmp_path_factory.mktemp("marketplace")
     home = folder / "home"
-    env = {"MP_RUNPOD_URL": runpod[0], "MP_TRAINER_IMAGE": "mp-kit/trainer:test"}
+    env = {"MP_RUNPOD_URL": runpod[0], "MP_TRAINER_IMAGE": "mp-kit/trainer:test", "MP_WEBHOOK_ALLOW_PRIVATE": "1"}
     process, url = start(home, env=env | {"MP_LIMITS": "off"})  # a session's worth of vendors are one vendor here
     operator = Shell(folder / "operator", {"MP_HOME": str(home)})
     operator.folder.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -141,6 +142,50 @@ BROKEN = {
     "cut off": (parquet(rows(50))[:-20], "no Parquet file"),
     "another's signals": (parquet(rows(2, vendor_id="ven_other")), "claims another vendor"),
 }
+
+
+def repeated(value: Any, rows: int) -> bytes:
+    """A Parquet file of one text, named by many rows: some hundred bytes."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"rationale": pa.array([value] * rows)}), sink, compression="zstd", store_schema=False)
+    return sink.getvalue()
+
+
+def empty_rows() -> bytes:
+    """One byte, said fifty million times and more."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"symbol": pa.nulls(drops.MAX_DROP_ROWS + 1, pa.int8())}), sink)
+    return sink.getvalue()
+
+
+BOMBS = {
+    "a page beyond all": (lambda: repeated("x" * (200 << 20), 1), "take more than"),
+    "a text named by every row": (lambda: repeated("x" * 100_000, 9_000), "take more than"),
+    "a text in a list of every row": (lambda: repeated(["x" * 100_000], 9_000), "take more than"),
+    "more rows than bytes": (empty_rows, "rows"),
+}
+
+
+@pytest.mark.parametrize(("make", "why"), BOMBS.values(), ids=BOMBS)
+def test_drop_that_unpacks_to_more_than_we_hold(
+    edge: httpx.Client,
+    edge_house: House,
+    deployment: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[], bytes],
+    why: str,
+):
+    """Its reader lives on, and takes the next one."""
+    body = make()
+    assert len(body) < 200_000
+    monkeypatch.setattr(drops, "_MAX_MEMORY", 96 << 20)
+    monkeypatch.setattr(drops, "_MAX_CHUNK_BYTES", 64 << 20)
+    drop(edge, deployment, "bomb", body)
+    assert [("bomb", "failed", 0)] == take(edge_house)
+    assert why in told(edge, deployment, "bomb")["failure"]
+    monkeypatch.undo()
+    drop(edge, deployment, "good", parquet(rows(3)))
+    assert [("good", "stored", 3)] == take(edge_house)
 
 
 @pytest.mark.parametrize(("body", "why"), BROKEN.values(), ids=BROKEN)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import struct
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -108,6 +110,85 @@ def test_arrow_that_cannot_be_read(edge: httpx.Client, deployment: SimpleNamespa
     headers = deployment.headers | {"Content-Type": ARROW}
     response = edge.post("/api/signals/store", content=body, headers=headers)
     assert (400, "malformed_json") == (response.status_code, response.json()["code"])
+
+
+def columns(**of: pa.Array) -> bytes:
+    """An Arrow stream of columns."""
+    batch = pa.record_batch(of)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    payload: bytes = sink.getvalue().to_pybytes()
+    return payload
+
+
+ROWS = 9_000
+LONG = pa.array(["x" * 100_000])
+FIRST = pa.array(np.zeros(ROWS, np.int32))
+STARTS = pa.array(np.arange(ROWS + 1, dtype=np.int32))
+FAT = {
+    "a text named by every row": (413, {"symbol": pa.DictionaryArray.from_arrays(FIRST, LONG)}),
+    "a text in every row's list": (
+        413,
+        {"rationale": pa.ListArray.from_arrays(STARTS, pa.DictionaryArray.from_arrays(FIRST, LONG))},
+    ),
+    "nulls without a byte": (
+        413,
+        {"rationale": pa.ListArray.from_arrays(pa.array([0, 2**31 - 1], pa.int32()), pa.nulls(2**31 - 1))},
+    ),
+    "a run of one text": (
+        422,
+        {"symbol": pa.RunEndEncodedArray.from_arrays(pa.array([ROWS], pa.int32()), LONG)},
+    ),
+    "lists over each other": (
+        422,
+        {
+            "rationale": pa.ListViewArray.from_arrays(
+                FIRST, pa.array(np.full(ROWS, 1_000, np.int32)), pa.array(["x"] * 1_000)
+            )
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("status", "of"), FAT.values(), ids=FAT)
+def test_arrow_that_becomes_more_than_it_is(
+    edge: httpx.Client, deployment: SimpleNamespace, status: int, of: dict[str, pa.Array]
+):
+    """What its values would take is counted before any is made."""
+    body = columns(**of)
+    assert len(body) < 300_000
+    headers = deployment.headers | {"Content-Type": ARROW}
+    assert status == edge.post("/api/signals/store", content=body, headers=headers).status_code
+
+
+def test_a_view_that_every_row_shares(edge: httpx.Client, deployment: SimpleNamespace):
+    """A view names its text by place; the same place may stand in every row."""
+    one = pa.array(["x" * 100_000], pa.string_view())
+    shared = pa.Array.from_buffers(
+        pa.string_view(), ROWS, [None, pa.py_buffer(one.buffers()[1].to_pybytes() * ROWS), one.buffers()[2]]
+    )
+    headers = deployment.headers | {"Content-Type": ARROW}
+    response = edge.post("/api/signals/store", content=columns(symbol=shared), headers=headers)
+    assert (413, "too_large") == (response.status_code, response.json()["code"])
+
+
+def test_more_values_than_we_hold(edge: httpx.Client, deployment: SimpleNamespace):
+    """Twelve megabytes of empty lists would become a third of a gigabyte."""
+    body = b"[" + b"[]," * (4 << 20) + b"[]]"
+    response = edge.post(
+        "/api/signals/store", content=body, headers=deployment.headers | {"Content-Type": "application/json"}
+    )
+    assert (413, "too_large") == (response.status_code, response.json()["code"])
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+def test_a_packed_body_is_not_unpacked(edge: httpx.Client, deployment: SimpleNamespace, encoding: str):
+    """No route takes one, so that none of them can be a bomb; the sentence says so."""
+    body = gzip.compress(b"[" + b" " * (16 << 20) + b"]")
+    headers = deployment.headers | {"Content-Type": "application/json", "Content-Encoding": encoding}
+    response = edge.post("/api/signals/store", content=body, headers=headers)
+    assert (415, "unsupported_media_type") == (response.status_code, response.json()["code"])
 
 
 def test_more_lines_than_a_batch_has(edge: httpx.Client, deployment: SimpleNamespace):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
@@ -40,6 +41,11 @@ IdempotencyKey = Annotated[
 RoundOption = Annotated[str, typer.Option("--round", help="Round id, or 'current'.")]
 
 
+_CONTROL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_PICTURES = 0x2400
+"""Unicode's pictures of the control characters begin here."""
+
+
 def exit_code(error: errors.MarketplaceError) -> int:
     """The exit code of an error, by its class or the nearest parent in the table."""
     return next(EXIT_CODES[cls] for cls in type(error).__mro__ if cls in EXIT_CODES)
@@ -58,8 +64,24 @@ def emit(result: Any, *, as_json: bool, text: str | Callable[[], str] | None = N
     else:
         table_text = getattr(result, "text", None)
         text = table_text if text is None and callable(table_text) else text
-        said = text() if callable(text) else text if text is not None else repr(result)
+        said = harmless(text() if callable(text) else text if text is not None else repr(result))
     sys.stdout.write(said + "\n")
+
+
+def harmless(text: str) -> str:
+    """Text that others wrote, for a terminal: it may colour itself, and neither move, erase, retitle nor paste.
+
+    Args:
+        text: Lines of a log, names, reasons.
+    """
+    return _CONTROL.sub(_picture, text)
+
+
+def _picture(found: re.Match[str]) -> str:
+    one = found[0]
+    if len(one) > 1:
+        return one  # a colour
+    return chr(_PICTURES + ord(one)) if one < " " else "\N{REPLACEMENT CHARACTER}"
 
 
 def plain(value: Any) -> Any:
@@ -84,7 +106,7 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
 
 def say(text: str) -> None:
     """Tells a person something that is not the result."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(harmless(text) + "\n")
 
 
 def fail(error: errors.MarketplaceError, *, as_json: bool) -> int:

@@ -19,6 +19,7 @@ from mp_kit.cli.output import (
     Json,
     RoundOption,
     emit,
+    harmless,
     pairs,
     say,
     table,
@@ -171,7 +172,7 @@ def logs(
     run = session().train.get(run_id)
     with _interruptible(run_id):
         for line in run.follow(after) if follow else run.lines(after):
-            sys.stdout.write((line.model_dump_json() if json else line.text) + "\n")
+            sys.stdout.write((line.model_dump_json() if json else harmless(line.text)) + "\n")
             sys.stdout.flush()
     if follow:
         say(f"run {run_id}: {run.refresh().status.value}")

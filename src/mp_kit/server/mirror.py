@@ -20,6 +20,7 @@ from sqlalchemy import Row
 
 from mp_kit.errors import MarketplaceError, NotFoundError
 from mp_kit.server.automations import RUN_FAILED
+from mp_kit.server.markdown import literal
 from mp_kit.server.prefect_api import PrefectApi
 from mp_kit.server.redaction import redact
 from mp_kit.server.services import runs
@@ -171,7 +172,7 @@ def _spec(run: Row[Any], page: str) -> str:
     spec = {**run.spec, "machine": run.machine}
     spec.pop("dataset_urls", None)
     return (
-        f"# {run.task} on round {run.round_id}, for {run.vendor}\n\n"
+        f"# {run.task} on round {run.round_id}, for {literal(run.vendor)}\n\n"
         f"At {run.provider}, for at most {run.max_hours:g} hours and {usd}. [Log and live figures]({page})\n\n"
         f"```json\n{json.dumps(spec, indent=2, sort_keys=True)}\n```\n"
     )

@@ -15,6 +15,7 @@ import uvicorn
 from mp_kit.errors import MarketplaceError, SetupError
 from mp_kit.server import redaction, scrape
 from mp_kit.server.edge.app import create_app
+from mp_kit.server.edge.patience import PatientProtocol
 from mp_kit.server.house import House
 from mp_kit.server.storage import ObjectStore
 from mp_kit.server.telemetry import logs
@@ -48,6 +49,8 @@ def configured(house: House, host: str, port: int) -> uvicorn.Config:
     """How the edge is served; X-Forwarded-For is believed of the operator's own proxies and of nobody else."""
     return uvicorn.Config(
         create_app(house),
+        http=PatientProtocol,
+        ws="none",  # there are none: an upgrade is answered as what it is without
         host=host,
         port=port,
         access_log=False,  # ours has routes and ids, and no queries

@@ -25,6 +25,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from mp_kit.errors import MarketplaceError
+from mp_kit.server.markdown import literal
 from mp_kit.server.report_making import Produced
 from mp_kit.server.services.publication import Publication, RoundOrder
 
@@ -92,10 +93,10 @@ def round_published(order: RoundOrder, done: Publication) -> None:
 
 def report_made(made: Produced) -> None:
     """A report's link, its first plot, and what went wrong with its delivery."""
-    lines = [f"**{made.title}** ({made.report_id}), {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}.", ""]
+    lines = [f"**{literal(made.title)}** ({made.report_id}), {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}.", ""]
     lines += [f"It lies at {made.where}." if made.where else "It left no HTML.", ""]
     lines += [f"On the operator's machine: `mp admin report open {made.report_id}`"]
-    lines += ["", f"**It failed.** {made.failure}"] if made.failure else []
+    lines += ["", f"**It failed.** {literal(made.failure)}"] if made.failure else []
     create_markdown_artifact("\n".join(lines), key="report", description=made.title)
     if made.where and "://" in made.where:
         create_link_artifact(made.where, link_text=made.title, key="report-link", description="Its page")
@@ -103,7 +104,7 @@ def report_made(made: Produced) -> None:
         picture = f"data:image/png;base64,{base64.b64encode(made.plot).decode()}"
         create_image_artifact(picture, key="report-plot", description=f"First plot of {made.title}")
     if made.warnings:
-        text = "\n".join(f"- {warning}" for warning in made.warnings)
+        text = "\n".join(f"- {literal(warning)}" for warning in made.warnings)
         create_markdown_artifact(text, key="delivery-warning", description="What went wrong with its delivery")
 
 

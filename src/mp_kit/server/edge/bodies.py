@@ -12,11 +12,13 @@ from mp_kit.contracts.signal_rules import MAX_ROWS
 from mp_kit.errors import InvalidInputError, MalformedJsonError, TooLargeError, UnsupportedMediaError
 from mp_kit.server.edge.arrow_sizes import unpacked_bytes
 from mp_kit.server.edge.parts import JSON_TYPES
+from mp_kit.server.services.arrow_weight import MOST_VALUES, check_weight
 from mp_kit.server.services.signal_reading import Items
 
 NDJSON = "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"
 _MAX_UNPACKED = 256 * 1024 * 1024
+_FEW_BYTES = 4 * 1024 * 1024
 
 
 def read_rows(body: bytes, content_type: str) -> Items:
@@ -49,9 +51,11 @@ def read_json_rows(body: bytes, content_type: str, *, beside: str = "") -> list[
         MalformedJsonError: It is not what it says it is.
         InvalidInputError: It is JSON, but neither a list nor one object.
         UnsupportedMediaError: No route takes this type.
-        TooLargeError: It has more lines than a batch has rows.
+        TooLargeError: It has more lines than a batch has rows, or more values than we hold.
     """
     if content_type in JSON_TYPES or content_type.endswith("+json"):
+        if len(body) > _FEW_BYTES and body.count(b",") > MOST_VALUES:  # an empty object costs 30 times its two bytes
+            raise TooLargeError(f"A batch has at most {MOST_VALUES} values and {MAX_ROWS} signals.")
         return _one_or_many(_parse(body, "The body"))
     if content_type == NDJSON:
         return _read_lines(body)
@@ -89,6 +93,7 @@ def _read_arrow(body: bytes) -> pa.Table:
         with pa.ipc.open_stream(body) as reader:
             for batch in reader:
                 batch.validate(full=True)  # before anything follows its offsets: they are the sender's
+                check_weight(batch)
                 unpacked += batch.nbytes
                 count += batch.num_rows
                 if unpacked > _MAX_UNPACKED or count > MAX_ROWS:

@@ -1,6 +1,8 @@
 """What every exchange bears: a request id, our contracts version, and a client version that we understand.
 
-A plain ASGI layer outside the framework, so that its headers are on every answer, whatever made it.
+A plain ASGI layer outside the framework, so that its headers are on every answer, whatever made it. Two things are
+refused here, for all routes of the API: a query that names a parameter twice, because whoever stands before us might
+read the other one, and a body that is packed, because nobody has to unpack what nobody sends.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import re
 import uuid
 from math import ceil
 from typing import Any
+from urllib.parse import parse_qsl
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +25,7 @@ from mp_kit.contracts import (
     negotiate,
     render_failure,
 )
-from mp_kit.errors import ContractsVersionError, MarketplaceError
+from mp_kit.errors import ContractsVersionError, InvalidInputError, MarketplaceError, UnsupportedMediaError
 from mp_kit.server.edge import limits
 from mp_kit.server.house import House
 from mp_kit.server.services import audit
@@ -70,7 +73,10 @@ class RequestContext:
         try:
             if negotiate(version.decode("latin-1") if version else None) is None:
                 log.debug("request %s names no contracts version", request_id)
-        except ContractsVersionError as error:
+            if scope["path"].startswith("/api/"):
+                _refuse_packed(headers.get(b"content-encoding", b"identity"))
+                _refuse_doubles(scope["query_string"])
+        except (ContractsVersionError, InvalidInputError) as error:
             await _refuse(send_marked, error, request_id)
             return
         refused = limits.closed(self._house, scope, headers.get(b"authorization"))
@@ -84,6 +90,22 @@ def _request_id(sent: bytes | None) -> str:
     if sent is not None and _SANE_ID.match(sent):
         return sent.decode()
     return f"req_{uuid.uuid4().hex[:20]}"
+
+
+def _refuse_packed(encoding: bytes) -> None:
+    if encoding.strip().lower() not in {b"identity", b""}:
+        raise UnsupportedMediaError("Bodies come as they are: send it without Content-Encoding.")
+
+
+def _refuse_doubles(query: bytes) -> None:
+    if b"&" not in query:
+        return
+    seen: set[str] = set()
+    for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name in seen:
+            finding = {"loc": ["query", name], "msg": "it is named twice"}
+            raise InvalidInputError(f"The query names {name!r} twice: send each parameter once.", details=[finding])
+        seen.add(name)
 
 
 async def _refuse(send: Any, error: MarketplaceError, request_id: str) -> None:

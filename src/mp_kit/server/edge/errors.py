@@ -38,6 +38,10 @@ _BY_STATUS: dict[int, tuple[type[MarketplaceError], str]] = {
 }
 
 
+_BROKEN_OFF = "client disconnected prematurely"
+"""What the framework calls an internal error, and no fault of ours: each of them would fill the log."""
+
+
 def translate(error: Exception) -> MarketplaceError:
     """The error of our tree that says what happened; an unexpected one becomes InternalError and tells nothing."""
     if isinstance(error, MarketplaceError):
@@ -48,12 +52,18 @@ def translate(error: Exception) -> MarketplaceError:
         findings = [{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors(include_url=False)]
         return InvalidInputError("The request does not fit the contract.", details=findings)
     if isinstance(error, HTTPException):
-        cls, sentence = _BY_STATUS.get(error.status_code, (InternalError, "Something went wrong on our side."))
-        detail = f" {error.detail}." if cls is MalformedJsonError and error.detail else ""
-        return cls(sentence + detail)
+        return _framework_error(error)
     if isinstance(error, RecursionError):
         return MalformedJsonError("The body is nested too deeply.")
     return InternalError("Something went wrong on our side.")
+
+
+def _framework_error(error: HTTPException) -> MarketplaceError:
+    if error.detail == _BROKEN_OFF:
+        return MalformedJsonError("The request's body broke off before its end.")
+    cls, sentence = _BY_STATUS.get(error.status_code, (InternalError, "Something went wrong on our side."))
+    detail = f" {error.detail}." if cls is MalformedJsonError and error.detail else ""
+    return cls(sentence + detail)
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -66,7 +76,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         render_failure(told, request_id),
         status_code=told.http,
         media_type="application/json",
-        headers=_headers(told),
+        headers=_headers(told) | _allowed(error),
     )
 
 
@@ -77,6 +87,12 @@ def _headers(told: MarketplaceError) -> dict[str, str]:
     if told.http == AuthError.http:
         headers["WWW-Authenticate"] = "Bearer"
     return headers
+
+
+def _allowed(error: Exception) -> dict[str, str]:
+    """The methods that a route has, as RFC 9110 wants them beside a 405."""
+    told = getattr(error, "headers", None) or {}
+    return {"Allow": told["allow"]} if "allow" in told else {}
 
 
 def _schema_violation(error: ValidationException) -> InvalidInputError:

@@ -24,6 +24,8 @@ import pyarrow.parquet as pq
 from mp_kit.contracts.drops import Drop, DropRequest, DropTarget
 from mp_kit.errors import ConflictError, ForbiddenError, InvalidInputError, MarketplaceError, NotFoundError
 from mp_kit.server.services import signals
+from mp_kit.server.services.arrow_weight import check_weight
+from mp_kit.server.services.memory import at_most
 from mp_kit.server.services.signal_outcome import Outcome
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.storage import STAGED, ObjectStore, UploadBound
@@ -40,8 +42,12 @@ AWAITED = timedelta(days=1)
 
 CHUNK_ROWS = 20_000
 MAX_ATTEMPTS = 5
+MAX_DROP_ROWS = 50_000_000
+"""Of a gigabyte; a run of equal values takes no bytes, so that the size bounds nothing."""
 MAX_PROBLEMS = 1_000
 _MAX_CHUNK_BYTES = 256 * 1024 * 1024
+_MAX_MEMORY = 6 * _MAX_CHUNK_BYTES
+"""For reading a chunk: pages as they are packed and unpacked, what the library keeps for later, and the rows."""
 _PIECE_BYTES = 1 << 20
 
 
@@ -234,11 +240,22 @@ def _fetch(store: ObjectStore, row: Any, copy: IO[bytes]) -> None:
 
 def _batches(copy: IO[bytes]) -> Iterator[pa.Table]:
     try:
-        for batch in pq.ParquetFile(copy).iter_batches(CHUNK_ROWS, use_threads=False):
+        file = pq.ParquetFile(copy)
+        if file.metadata.num_rows > MAX_DROP_ROWS:
+            raise InvalidInputError(f"It says that it has {file.metadata.num_rows} rows; {MAX_DROP_ROWS} is the most.")
+        batches = file.iter_batches(CHUNK_ROWS, use_threads=False)
+        while True:
+            with at_most(_MAX_MEMORY):  # a page's header may announce anything, and a dictionary repeat it
+                batch = next(batches, None)
+            if batch is None:
+                return
             if batch.nbytes > _MAX_CHUNK_BYTES:
                 raise InvalidInputError(f"{CHUNK_ROWS} rows of it take more than {_MAX_CHUNK_BYTES} bytes.")
             batch.validate(full=True)
+            check_weight(batch)
             yield pa.Table.from_batches([batch])
+    except MemoryError as error:
+        raise InvalidInputError(f"{CHUNK_ROWS} rows of it take more than {_MAX_CHUNK_BYTES} bytes.") from error
     except (pa.ArrowException, OSError) as error:  # OSError, too, is what it says of a damaged file
         raise InvalidInputError(f"It is no Parquet file of signals: {str(error)[:300]}.") from error
 

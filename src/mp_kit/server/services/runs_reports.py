@@ -24,6 +24,7 @@ from mp_kit.contracts.training import (
     RunOutcome,
 )
 from mp_kit.errors import ConflictError, NotFoundError, TooLargeError
+from mp_kit.server.redaction import redact
 from mp_kit.server.services import runs_artifacts
 from mp_kit.server.services.money import CHARGING
 from mp_kit.server.services.runs_artifacts import artifact_key
@@ -130,6 +131,7 @@ def append_logs(tx: Tx, run_id: str, chunk: LogChunk, *, now: datetime, attempt:
     if chunk.seq > wanted or ends <= wanted:
         return wanted
     _check_log_open(row, now)
+    chunk = chunk.model_copy(update={"lines": [_redacted(line) for line in chunk.lines]})
     rows.append_logs(tx, run_id, chunk)
     size = row.progress.get("log_bytes", 0) + sum(len(line.text.encode()) + 1 for line in chunk.lines)
     rows.change(tx, run_id, {"progress": {**row.progress, "log_bytes": size}})
@@ -138,6 +140,12 @@ def append_logs(tx: Tx, run_id: str, chunk: LogChunk, *, now: datetime, attempt:
     note = f"The log ends here: the marketplace keeps {MAX_LOG_BYTES >> 20} MiB of a run's log."
     rows.append_logs(tx, run_id, LogChunk(seq=ends, lines=[LogChunkLine(at=now, stream="system", text=note)]))
     return ends + 1
+
+
+def _redacted(line: LogChunkLine) -> LogChunkLine:
+    """Our own wrapper masks what it knows; a job that reports by itself may print its whole environment."""
+    text = redact(line.text)
+    return line if text == line.text else line.model_copy(update={"text": text})
 
 
 def _check_log_open(row: Row[Any], now: datetime) -> None:
