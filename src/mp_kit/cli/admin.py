@@ -19,6 +19,7 @@ from mp_kit.cli import (
     admin_money,
     admin_reports,
     admin_store,
+    admin_vault,
     admin_webhooks,
 )
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
@@ -35,6 +36,7 @@ flow = typer.Typer(help="Flows, through Prefect.", no_args_is_help=True, rich_ma
 for _name, _group in {"vendor": vendor, "round": round_, "token": token, "flow": flow}.items():
     app.add_typer(_group, name=_name)
 app.add_typer(admin_store.app, name="store")
+app.add_typer(admin_vault.app, name="vault")
 app.add_typer(admin_webhooks.app, name="webhook")
 app.add_typer(admin_consensus.app, name="consensus")
 app.add_typer(admin_models.app, name="model")
