@@ -12,6 +12,7 @@ import typer
 from mp_kit.cli import (
     admin_audit,
     admin_check,
+    admin_backup,
     admin_consensus,
     admin_identities,
     admin_keys,
@@ -44,6 +45,8 @@ app.add_typer(admin_reports.app, name="report")
 app.command("sweep")(admin_money.sweep)
 app.command("audit")(admin_audit.audit)
 app.command("check")(admin_check.check)
+for _verb in (admin_backup.backup, admin_backup.restore, admin_backup.verify):
+    app.command()(_verb)
 vendor.command("ceiling")(admin_money.ceiling)
 vendor.command("code")(admin_keys.code)
 vendor.command("revoke-keys")(admin_keys.revoke_keys)
