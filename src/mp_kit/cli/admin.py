@@ -18,6 +18,7 @@ from mp_kit.cli import (
     admin_keys,
     admin_models,
     admin_money,
+    admin_privacy,
     admin_reports,
     admin_store,
     admin_vault,
@@ -53,6 +54,8 @@ vendor.command("revoke-keys")(admin_keys.revoke_keys)
 vendor.command("link")(admin_identities.link)
 vendor.command("unlink")(admin_identities.unlink)
 vendor.command("accounts")(admin_identities.accounts)
+vendor.command("export")(admin_privacy.export)
+vendor.command("erase")(admin_privacy.erase)
 
 RoundId = Annotated[str, typer.Argument(help="The round's id.")]
 Wait = Annotated[float, typer.Option("--wait", min=1, help="Longest wait for the flow run, in seconds.")]
