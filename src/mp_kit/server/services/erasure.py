@@ -32,8 +32,8 @@ __all__ = ["Erased", "erase"]
 _GONE = (
     "webhook_deliveries", "webhook_endpoints", "webhook_events", "vendor_connections", "vendor_data_keys",
     "vendor_keys", "deployment_tokens", "vendor_identities", "sign_in_trips", "auth_codes", "device_logins",
-    "run_logs", "run_events", "run_mirrors", "run_artifacts", "polls", "pollings", "poll_budgets", "deployment_heartbeats", "hostings",
-    "signal_drops", "reports",
+    "run_logs", "run_events", "run_mirrors", "run_artifacts", "polls", "pollings", "poll_budgets",
+    "deployment_heartbeats", "hostings", "signal_drops", "reports",
 )  # fmt: skip
 """Tables whose rows of the vendor go, in an order that foreign keys allow."""
 
@@ -100,7 +100,7 @@ def _require_at_rest(tx: Tx, vendor: Row[Any]) -> None:
     if running:
         raise ConflictError(
             f"{len(running)} things of {vendor.name} still run: {'; '.join(running[:5])}.",
-            hint="Nothing was erased. The vendor cancels its runs and removes its deployments; `mp admin sweep` ends strays.",
+            hint="Nothing was erased. The vendor cancels runs and removes deployments; `mp admin sweep` ends strays.",
         )
 
 
