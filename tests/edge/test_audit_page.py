@@ -91,7 +91,7 @@ def test_days_have_both_ends(operator: httpx.Client, edge_house: House):
     assert ["of_old"] == entries(operator.get(PAGE, params={"since": "2020-01-31", "until": "2020-01-31"}))
     assert [] == entries(operator.get(PAGE, params={"until": "2020-01-30"}))
     bad = operator.get(PAGE, params={"since": "31.1.2020"})
-    assert ([], True) == (entries(bad), "A day like 2026-01-31" in bad.text)
+    assert ([], True) == (entries(bad), "Like 2026-01-31" in bad.text)
 
 
 @pytest.mark.parametrize(

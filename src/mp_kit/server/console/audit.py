@@ -98,7 +98,7 @@ def _asked(request: AnyRequest) -> Asked:
     given = request.query_params
     said = {name: given.get(name, "")[:_MAX_TEXT].replace("\0", "").strip() for name in (*_TEXTS, *_DATES)}
     days = {name: _day(said[name]) for name in _DATES}
-    wrong = {name: "A day like 2026-01-31." for name in _DATES if said[name] and days[name] is None}
+    wrong = {name: "Like 2026-01-31." for name in _DATES if said[name] and days[name] is None}
     until = days["until"] + timedelta(days=1) if days["until"] is not None else None
     wanted = Filter(**{name: said[name] for name in _TEXTS}, since=days["since"], until=until)
     return Asked(said, wanted, wrong)
