@@ -11,8 +11,8 @@ import typer
 
 from mp_kit.cli import (
     admin_audit,
-    admin_check,
     admin_backup,
+    admin_check,
     admin_consensus,
     admin_identities,
     admin_keys,
