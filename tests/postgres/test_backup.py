@@ -340,3 +340,53 @@ def test_other_folder_is_no_backup(kept: SimpleNamespace, target: Any, capsys: p
     """The folder of backups is not one of them."""
     assert 4 == target(kept.backups)
     assert NEVER_WHOLE in capsys.readouterr().err
+
+
+@pytest.mark.hardening
+def test_fresh_home_is_a_marketplace_again(
+    kept: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Into a home that never ran, by its own embedded Postgres; another one over it meanwhile is refused."""
+    from mp_kit.server import restoring, up
+    from mp_kit.server.store import embedded
+
+    home = tmp_path / "fresh"
+    home.mkdir(mode=0o700)
+    shutil.copy(kept.home / "secrets.json", home)
+    monkeypatch.delenv("MP_DATABASE_URL", raising=False)
+    with up.alone(home):
+        assert 7 == main(["admin", "restore", str(kept.made), "--home", str(home)])
+    assert 0 == main(["admin", "restore", str(kept.made), "--home", str(home)])
+    assert "1 chains, 3 receipts over 6 signals" in capsys.readouterr().out
+    with restoring.at_rest(home, new_secrets=False) as house, house.db.begin() as tx:
+        assert CREDENTIAL == connections.secret(tx, house.vault, kept.ids.vendor, "huggingface").get_secret_value()
+    embedded.stop(home / "postgres")
+
+
+def test_roles_that_a_dump_names_come_back_without_a_login(create_database: Callable[[], str], tmp_path: Path):
+    """Grants and policies come along; whoever was nobody's role before can not log in."""
+    from mp_kit.server.store import pgdump, snapshots
+    from mp_kit.server.store.engine import Database
+
+    source_url, url = create_database(), create_database()
+    source = Database(source_url)
+    role = f"reader'\"{os.getpid()}"
+    quoted = '"' + role.replace('"', '""') + '"'
+    with source.begin() as tx:
+        tx.exec_driver_sql(f"CREATE TABLE t (a int); CREATE ROLE {quoted}; GRANT SELECT ON t TO {quoted}")
+        tx.exec_driver_sql(f"ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t TO {quoted} USING (a > 1)")
+    with source.begin() as tx:
+        snapshot, major = snapshots.freeze(tx), snapshots.server_major(tx)
+        pgdump.dump(source_url, major, snapshot, tmp_path / "dump")
+        roles, rules = snapshots.roles(tx), snapshots.structure(tx)
+    with source.begin() as tx:
+        tx.exec_driver_sql(f"DROP TABLE t; DROP ROLE {quoted}")
+    source.close()
+    assert [role] == roles
+    pgdump.restore(url, major, tmp_path / "dump", roles)
+    with psycopg.connect(url, autocommit=True) as connection:
+        can = connection.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+        may = connection.execute("SELECT has_table_privilege(%s, 't', 'SELECT')", [role]).fetchone()
+        policies = connection.execute("SELECT policyname FROM pg_policies").fetchall()
+        assert ((False,), (True,), [("p",)], True) == (can, may, policies, "policy t p" in rules)
+        connection.execute(f"DROP TABLE t; DROP ROLE {quoted}")

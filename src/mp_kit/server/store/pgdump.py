@@ -99,12 +99,19 @@ def _feed(source: IO[bytes], target: IO[bytes], roles: list[str], reader: subpro
 
 
 def _role(name: str) -> bytes:
-    quoted = '"' + name.replace('"', '""') + '"'
+    """Makes a role where there is none, and lets whoever restores act as it, where that is ours to do."""
     literal = "'" + name.replace("'", "''") + "'"
-    return (  # the script of psql, which knows no parameters: both forms of the name are quoted above
-        f"SELECT 'CREATE ROLE {quoted.replace(chr(39), chr(39) * 2)} NOLOGIN'"  # noqa: S608
-        f" WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal}) \\gexec\n"
-    ).encode()
+    # psql's script knows no parameters: the name is quoted above, and by format's %I.
+    return f"""DO $mp_kit_role$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal}) THEN
+    EXECUTE format('CREATE ROLE %I NOLOGIN', {literal});
+  END IF;
+  IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AND {literal} <> current_user THEN
+    EXECUTE format('GRANT %I TO CURRENT_USER', {literal});
+  END IF;
+EXCEPTION WHEN insufficient_privilege THEN NULL;
+END $mp_kit_role$;
+""".encode()  # noqa: S608
 
 
 def _folder(least: int) -> Path:

@@ -22,7 +22,8 @@ SELECT DISTINCT r.rolname FROM (
   UNION ALL SELECT (aclexplode(nspacl)).grantee FROM pg_namespace WHERE nspname = 'public'
   UNION ALL SELECT unnest(polroles) FROM pg_policy
 ) AS named JOIN pg_roles r ON r.oid = named.grantee
-WHERE r.rolname NOT LIKE 'pg\_%' ORDER BY 1;
+WHERE r.rolname NOT LIKE 'pg\_%'
+  AND r.oid NOT IN (SELECT relowner FROM pg_class WHERE relnamespace = 'public'::regnamespace) ORDER BY 1;
 
 -- name: list_references
 -- Objects that rows need, with the digest that they have there; a drop that is awaited need not have come.
