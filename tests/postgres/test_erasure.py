@@ -220,7 +220,7 @@ def test_what_receipts_cover_is_told_and_stays(filled: SimpleNamespace, capsys: 
 
 
 AS_ANOTHER = """
-CREATE ROLE not_the_owner; GRANT ALL ON audit_log TO not_the_owner; SET LOCAL ROLE not_the_owner;
+CREATE ROLE not_the_owner BYPASSRLS; GRANT ALL ON audit_log TO not_the_owner; SET LOCAL ROLE not_the_owner;
 SELECT set_config('mp.erasing', 'x', true); UPDATE audit_log SET detail = '{}'
 """
 
