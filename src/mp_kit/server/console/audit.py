@@ -65,7 +65,6 @@ def listed(house: TheHouse, visit: TheVisit, request: AnyRequest) -> Response[by
         query=_query(asked.said),
         next=_place(entries[-1]) if more else "",
         is_first=behind is None,
-        has_outcome=audit.HAS_OUTCOME,
         outcomes=audit.OUTCOMES,
         root=AUDIT,
     )
@@ -77,9 +76,8 @@ def as_csv(house: TheHouse, visit: TheVisit, request: AnyRequest) -> Response[by
     found = _found(house, _asked(request).wanted, None, _IN_A_FILE)
     text = io.StringIO()
     writer = csv.writer(text)
-    columns = [name for name in _COLUMNS if not found or name in found[0]._mapping]  # noqa: SLF001 - SQLAlchemy's public name
-    writer.writerow(columns)
-    writer.writerows([cell(_plain(row, name)) for name in columns] for row in found)
+    writer.writerow(_COLUMNS)
+    writer.writerows([cell(_plain(row, name)) for name in _COLUMNS] for row in found)
     return download(visit, text.getvalue().encode(), media_type="text/csv", name="audit.csv")
 
 
@@ -134,7 +132,7 @@ def _query(said: Mapping[str, str]) -> Callable[..., str]:
 
 def _shown(row: Any) -> dict[str, Any]:
     facts = [(name, _short(value)) for name, value in row.detail.items() if value not in (None, "", [], {})]
-    return {"outcome": None, "address": None, **row._mapping, "facts": facts}  # noqa: SLF001 - SQLAlchemy's public name
+    return {**row._mapping, "facts": facts}  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def _plain(row: Any, name: str) -> str:

@@ -12,16 +12,15 @@ from sqlalchemy import Row, text
 from mp_kit.server.services.ids import new_id
 from mp_kit.server.store import audit as rows
 from mp_kit.server.store import vendors
-from mp_kit.server.store.audit import HAS_OUTCOME, Filter
+from mp_kit.server.store.audit import Filter
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.queries import named
 from mp_kit.server.store.tables import audit_log
 
-_address: ContextVar[str | None] = ContextVar("mp_audit_address", default=None)
-__all__ = ["HAS_OUTCOME", "OUTCOMES", "Filter", "newest", "page", "record"]
+__all__ = ["OUTCOMES", "Filter", "come_from", "newest", "page", "record"]
 
 OUTCOMES = ("done", "refused")
-
+_address: ContextVar[str | None] = ContextVar("mp_audit_address", default=None)
 
 
 def come_from(address: str | None) -> None:

@@ -22,7 +22,6 @@ from mp_kit.errors import ConflictError, NotFoundError
 from mp_kit.server.services import audit, models, vendors
 from mp_kit.server.storage import STAGED, ObjectStore
 from mp_kit.server.store import belongings, tables
-from mp_kit.server.store import tokens as token_rows
 from mp_kit.server.store import vendors as vendor_rows
 from mp_kit.server.store.engine import Database, Tx
 from mp_kit.server.store.queries import named
@@ -82,7 +81,6 @@ def erase(db: Database, store: ObjectStore, named_as: str, *, why: str, actor: s
         vendor = vendors.named(tx, named_as)
         _require_at_rest(tx, vendor)
         vendor_rows.set_status(tx, vendor.id, "suspended")  # from here on it can begin nothing
-        token_rows.tell_revoked(tx, "")
         needles = _identifying(tx, vendor)
         keys = _report_keys(tx, vendor.id)
     gone = _remove_objects(db, store, vendor.id, keys)
@@ -208,8 +206,7 @@ def _retire(tx: Tx, vendor_id: str, actor: str) -> None:
 
 def _nameless(row: Row[Any], needles: Collection[str]) -> dict[str, Any]:
     """An audit entry without what may name somebody: of its facts, numbers, our own ids and known words stay."""
-    kept = {"detail": _opaque(row.detail, needles), "subject": _opaque(row.subject, needles)}
-    return kept | ({"address": None} if "address" in tables.audit_log.c else {})
+    return {"detail": _opaque(row.detail, needles), "subject": _opaque(row.subject, needles), "address": None}
 
 
 def _opaque(value: Any, needles: Collection[str], key: str = "") -> Any:

@@ -109,6 +109,7 @@ KEPT: Mapping[str, str] = {
     "model_versions": "signals name them",
     "models": "signals name them",
     "pollings": "one row a deployment",
+    "rate_buckets": "not for ever: each goes once it is full again, and all with a crash",
     "reports": "until the operator removes them",
     "run_artifacts": "models were made of them",
     "run_events": "the run's history",

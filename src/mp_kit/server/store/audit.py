@@ -13,7 +13,6 @@ from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.tables import audit_log
 
 _COLUMNS = audit_log.c
-HAS_OUTCOME = "outcome" in _COLUMNS
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def _narrowed(statement: Select[Any], wanted: Filter) -> Select[Any]:
         statement = statement.where(func.starts_with(_COLUMNS.actor, wanted.actor))
     if wanted.action:
         statement = statement.where(func.starts_with(_COLUMNS.action, wanted.action))
-    if wanted.outcome and HAS_OUTCOME:
+    if wanted.outcome:
         statement = statement.where(_COLUMNS.outcome == wanted.outcome)
     if wanted.since is not None:
         statement = statement.where(_COLUMNS.at >= wanted.since)

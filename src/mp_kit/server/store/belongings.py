@@ -49,7 +49,7 @@ SECRETS = frozenset({
 })  # fmt: skip
 """Columns that nobody gets: secrets, what proves or seals them, and what only the marketplace's own work needs."""
 
-OF_THE_HOUSE = frozenset({"audit_log", "consensus_settings", "dataset_rounds", "signing_keys"})
+OF_THE_HOUSE = frozenset({"audit_log", "consensus_settings", "dataset_rounds", "rate_buckets", "signing_keys"})
 """Tables of no vendor; of the audit log, a vendor gets the entries about it."""
 
 

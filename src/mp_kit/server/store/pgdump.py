@@ -45,7 +45,14 @@ def dump(url: str, server_major: int, snapshot: str, path: Path) -> None:
         SetupError: There is no ``pg_dump`` as new as the server, or it failed: with its last lines.
     """
     program = _folder(server_major) / "pg_dump"
-    options = ["--format=custom", "--no-owner", "--no-password", f"--snapshot={snapshot}", f"--file={path}"]
+    options = [
+        "--format=custom",
+        "--no-owner",
+        "--no-unlogged-table-data",
+        "--no-password",
+        f"--snapshot={snapshot}",
+        f"--file={path}",
+    ]
     done = subprocess.run([program, *options], env=_environment(url), capture_output=True, check=False)
     if done.returncode != 0:
         raise SetupError(f"pg_dump failed ({_ended(done.returncode)}).", hint=_last(done.stderr))

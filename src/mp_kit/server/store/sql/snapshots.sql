@@ -1,7 +1,7 @@
 -- name: list_tables
--- Every table of ours, without the partitions of one.
+-- Every table of ours that outlives a crash, without the partitions of one.
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1;
+WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p' ORDER BY 1;
 
 -- name: list_structure
 -- What holds the rules; NOT NULL has a name in newer versions only, and internal triggers are their constraints'.
