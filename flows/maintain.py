@@ -55,9 +55,9 @@ def clear_uploads(order: Maintenance) -> int:
 
 @task(name="look-after", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def look_after() -> dict[str, object]:
-    """Tells of deployments that fell silent, wakes `poll-inference` where it is wanted, opens months; counts."""
+    """Tells of deployments that fell silent, forgets what is old, wakes `poll-inference`, opens months; counts."""
     with open_house() as house:
-        counts, wanted = upkeep.look_after(house.db, datetime.now(UTC))
+        counts, wanted = upkeep.look_after(house.db, datetime.now(UTC), audit_days=house.settings.audit_days)
     return counts | ({"polls": set_schedule("poll-inference/poll-inference", active=True)} if wanted else {})
 
 

@@ -64,16 +64,16 @@ def verify_chain(
         keys: Public keys that are trusted, by id.
         known: Hashes of receipts that were handed out before, by their number.
     """
-    bodies, problems = _read_chain(deployment_id, receipts, keys)
+    bodies, problems = read_chain(deployment_id, receipts, keys)
     hashes = [payload_sha256(receipt.payload) for receipt in receipts[: len(bodies)]]
     for seq, expected in sorted((known or {}).items()):
         if len(hashes) < seq or hashes[seq - 1] != expected:
             problems.append(f"receipt {seq} is not the one that was handed out before: the chain was cut or forked")
-    left = _by_batch(signals, problems)
+    left = by_batch(signals, problems)
     covered = 0
     for body in bodies:
         rows = left.pop(body.batch, {})
-        wrong = _unlike(body, rows)
+        wrong = unlike(body, rows)
         if wrong:
             problems.append(f"receipt {body.seq}: {wrong}")
         covered += 0 if wrong else len(rows)
@@ -85,13 +85,25 @@ def verify_chain(
     return ChainReport(deployment_id, len(bodies), covered, len(unproved) - len(orphans), tuple(problems), head)
 
 
-def _read_chain(
-    deployment_id: str, receipts: Sequence[BatchReceipt], keys: Mapping[str, SigningKey]
+def read_chain(
+    deployment_id: str,
+    receipts: Sequence[BatchReceipt],
+    keys: Mapping[str, SigningKey],
+    *,
+    first: int = 1,
+    previous: str = GENESIS,
 ) -> tuple[list[ReceiptBody], list[str]]:
-    """What the receipts say, up to the first one that does not hold: what follows it proves nothing."""
+    """What receipts of a chain say, up to the first one that does not hold: what follows it proves nothing.
+
+    Args:
+        deployment_id: Whose chain it is said to be.
+        receipts: Some that follow each other.
+        keys: Public keys that are trusted, by id.
+        first: The number of the first of them.
+        previous: The hash of the receipt before it.
+    """
     bodies: list[ReceiptBody] = []
-    previous = GENESIS
-    for place, receipt in enumerate(receipts, 1):
+    for place, receipt in enumerate(receipts, first):
         held = check(receipt, keys)
         if not held.ok:
             return bodies, [f"receipt {place}: {held.reason}"]
@@ -116,7 +128,7 @@ def _out_of_place(body: ReceiptBody, deployment_id: str, place: int, previous: s
     return ""
 
 
-def _by_batch(signals: Iterable[Signal], problems: list[str]) -> dict[str, dict[int, Signal]]:
+def by_batch(signals: Iterable[Signal], problems: list[str]) -> dict[str, dict[int, Signal]]:
     """Signals by batch and row, as their ids say; one of a foreign form is a batch of its own that no receipt has."""
     found: dict[str, dict[int, Signal]] = {}
     for signal in signals:
@@ -131,7 +143,7 @@ def _by_batch(signals: Iterable[Signal], problems: list[str]) -> dict[str, dict[
     return found
 
 
-def _unlike(body: ReceiptBody, rows: Mapping[int, Signal]) -> str:
+def unlike(body: ReceiptBody, rows: Mapping[int, Signal]) -> str:
     """How the batch's signals differ from what the receipt covers; empty when they don't."""
     if len(rows) != body.rows:
         return f"it covers {body.rows} signals of batch {body.batch}, and {len(rows)} are there"

@@ -14,14 +14,13 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from mp_kit.contracts import ConnectionName, ConnectionStatus, TrainingRequest, TrainingSpec
-from mp_kit.errors import ConflictError, CredentialError, IntegrityError, RateLimitedError
+from mp_kit.errors import ConflictError, CredentialError, RateLimitedError
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Handle, LaunchOrder, Observed, Phase
 from mp_kit.server.providers.probes import Probes, Verdict
 from mp_kit.server.services import connections, runs, supervisor, vendors
 from mp_kit.server.store import runs as run_rows
 from mp_kit.server.store.engine import Tx
-from mp_kit.server.vault import Vault
 
 KEYS = {
     "runpod": "rpa_0123456789abcdefghijRP",
@@ -166,29 +165,6 @@ def test_first_settings_at_once_share_a_data_key(house: House, new_vendor: Calla
     assert [True] * 45 == found
     with house.db.begin() as tx:
         assert [] == data_keys(tx, vendor)
-
-
-def test_rewrap_takes_every_vendor_to_the_new_master_key(tx: Tx, house: House):
-    """Afterwards the former master key opens nothing, and a second time finds nothing to do."""
-    mine = [vendors.create(tx, house.tokens, name, actor="test").vendor_id for name in ("ann", "bob")]
-    for vendor in mine:
-        connections.put(tx, house.vault, vendor, "wandb", SecretStr(KEYS["wandb"]), actor="test")
-    new = "a new master key for the test"
-    assert 2 == connections.rewrap(tx, Vault(new, retired=[house.settings.master_key]))
-    assert 0 == connections.rewrap(tx, Vault(new))
-    found = [connections.secret(tx, Vault(new), vendor, "wandb").get_secret_value() for vendor in mine]
-    assert [KEYS["wandb"]] * 2 == found
-    with pytest.raises(IntegrityError, match="was wrapped under master key"):
-        connections.secret(tx, house.vault, mine[0], "wandb")
-
-
-def test_rewrap_without_the_former_key_changes_nothing(house: House, new_vendor: Callable[[], str]):
-    """It says whose key it cannot unwrap."""
-    vendor = new_vendor()
-    put(house, vendor, "runpod")
-    with pytest.raises(IntegrityError, match="was wrapped under master key"), house.db.begin() as tx:
-        connections.rewrap(tx, Vault("yet another master key"))
-    assert KEYS["runpod"] == opened(house, vendor, "runpod")
 
 
 JOBS = {

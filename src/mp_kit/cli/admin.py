@@ -11,14 +11,17 @@ import typer
 
 from mp_kit.cli import (
     admin_audit,
+    admin_backup,
     admin_check,
     admin_consensus,
     admin_identities,
     admin_keys,
     admin_models,
     admin_money,
+    admin_privacy,
     admin_reports,
     admin_store,
+    admin_vault,
     admin_webhooks,
 )
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
@@ -35,6 +38,7 @@ flow = typer.Typer(help="Flows, through Prefect.", no_args_is_help=True, rich_ma
 for _name, _group in {"vendor": vendor, "round": round_, "token": token, "flow": flow}.items():
     app.add_typer(_group, name=_name)
 app.add_typer(admin_store.app, name="store")
+app.add_typer(admin_vault.app, name="vault")
 app.add_typer(admin_webhooks.app, name="webhook")
 app.add_typer(admin_consensus.app, name="consensus")
 app.add_typer(admin_models.app, name="model")
@@ -42,12 +46,16 @@ app.add_typer(admin_reports.app, name="report")
 app.command("sweep")(admin_money.sweep)
 app.command("audit")(admin_audit.audit)
 app.command("check")(admin_check.check)
+for _verb in (admin_backup.backup, admin_backup.restore, admin_backup.verify):
+    app.command()(_verb)
 vendor.command("ceiling")(admin_money.ceiling)
 vendor.command("code")(admin_keys.code)
 vendor.command("revoke-keys")(admin_keys.revoke_keys)
 vendor.command("link")(admin_identities.link)
 vendor.command("unlink")(admin_identities.unlink)
 vendor.command("accounts")(admin_identities.accounts)
+vendor.command("export")(admin_privacy.export)
+vendor.command("erase")(admin_privacy.erase)
 
 RoundId = Annotated[str, typer.Argument(help="The round's id.")]
 Wait = Annotated[float, typer.Option("--wait", min=1, help="Longest wait for the flow run, in seconds.")]

@@ -31,6 +31,7 @@ STATE_FILE = "state.json"
 _SECRET_BYTES = 32
 _MIN_SECRET_CHARS = 16
 _MAX_PORT = 65_535
+_LEAST_AUDIT_DAYS = 30
 
 SECRET_NAMES = (
     "INFRA_TOKEN_PEPPER",
@@ -89,6 +90,7 @@ class Settings:
         service_key: The operator's own bearer token (MP_SERVICE_KEY).
         master_key: Wraps vendors' credentials (MP_MASTER_KEY).
         retired_master_keys: Former ones, which still unwrap (MP_MASTER_KEY_RETIRED, several with spaces between).
+        audit_days: How long entries of the audit log are kept; 0 is for ever (MP_AUDIT_DAYS).
         edge_threads: Handlers that run at once, and database connections of the edge (MP_EDGE_THREADS).
         allow_local: Vendors may train on the operator's machine, as `mp up` has it (MP_ALLOW_LOCAL).
         max_body_bytes: Largest body that the edge reads.
@@ -139,6 +141,7 @@ class Settings:
     service_key: str = field(repr=False)
     master_key: str = field(repr=False)
     retired_master_keys: tuple[str, ...] = field(default=(), repr=False)
+    audit_days: int = 1_095
     edge_threads: int = 8
     allow_local: bool = False
     max_body_bytes: int = 64 * 1024 * 1024
@@ -205,17 +208,17 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
     """
     env = os.environ if env is None else env
     home = (home or default_home(env)).absolute()
-    state = _read(home / STATE_FILE)
+    state = read_json(home / STATE_FILE)
     if not env.get("MP_DATABASE_URL"):  # the home's notes are about the home's own database
         env = {**{name: state[name] for name in NOTED_NAMES if name in state}, **env}
-    kept = _read(home / SECRETS_FILE)
+    kept = read_json(home / SECRETS_FILE)
     url = env.get("MP_DATABASE_URL") or state.get("database_url")
     if not url:
         raise SetupError(
             f"No marketplace is found: MP_DATABASE_URL is not set and none runs over {home}.",
             hint=f"Start one: mp up --home {home}",
         )
-    values = {name: _secret(name, env, kept) for name in SECRET_NAMES}
+    values = {name: secret_of(name, env, kept) for name in SECRET_NAMES}
     return Settings(
         home=home,
         database_url=url,
@@ -227,7 +230,8 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         url_key=values["MP_URL_KEY"],
         service_key=values["MP_SERVICE_KEY"],
         master_key=values["MP_MASTER_KEY"],
-        retired_master_keys=tuple(env.get("MP_MASTER_KEY_RETIRED", "").split()),
+        retired_master_keys=retired_keys(env, kept),
+        audit_days=_audit_days(env),
         edge_threads=_count("MP_EDGE_THREADS", env, 8),
         allow_local=env.get("MP_ALLOW_LOCAL", state.get("allow_local", "")) in {"1", "true"},
         store_env={name: env[name] for name in STORE_NAMES if env.get(name)},
@@ -259,14 +263,26 @@ def is_embedded(home: Path, env: Mapping[str, str] | None = None) -> bool:
         SetupError: The home's state cannot be read.
     """
     env = os.environ if env is None else env
-    return not env.get("MP_DATABASE_URL") and "prefect_api_url" in _read(home / STATE_FILE)
+    return not env.get("MP_DATABASE_URL") and "prefect_api_url" in read_json(home / STATE_FILE)
+
+
+def retired_keys(env: Mapping[str, str], kept: Mapping[str, str]) -> tuple[str, ...]:
+    """Former master keys, of the environment or else of a home's secrets."""
+    return tuple((env.get("MP_MASTER_KEY_RETIRED") or kept.get("MP_MASTER_KEY_RETIRED") or "").split())
+
+
+def _audit_days(env: Mapping[str, str]) -> int:
+    value = env.get("MP_AUDIT_DAYS") or str(Settings.audit_days)
+    if not value.isascii() or not value.isdecimal() or 0 < int(value) < _LEAST_AUDIT_DAYS:
+        raise SetupError(f"MP_AUDIT_DAYS must be 0 (for ever) or a whole number of at least {_LEAST_AUDIT_DAYS}.")
+    return int(value)
 
 
 def ensure_secrets(home: Path) -> None:
     """Makes the home's secrets where they are missing; those that are there stay."""
     home.mkdir(parents=True, exist_ok=True)
     path = home / SECRETS_FILE
-    kept = _read(path)
+    kept = read_json(path)
     missing = {name: base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode() for name in SECRET_NAMES}
     if set(missing) <= set(kept):
         return
@@ -284,7 +300,8 @@ def write_private(path: Path, document: Mapping[str, str]) -> None:
     temp.replace(path)
 
 
-def _read(path: Path) -> dict[str, str]:
+def read_json(path: Path) -> dict[str, str]:
+    """A JSON object of texts; an empty one where there is no file."""
     if not path.exists():
         return {}
     try:
@@ -376,7 +393,8 @@ def _pattern(name: str, env: Mapping[str, str], default: str) -> str:
     return value
 
 
-def _secret(name: str, env: Mapping[str, str], kept: Mapping[str, str]) -> str:
+def secret_of(name: str, env: Mapping[str, str], kept: Mapping[str, str]) -> str:
+    """A secret of the environment, or else of a home's secrets; SetupError when it is missing or too short."""
     value = env.get(name) or kept.get(name) or ""
     if len(value) < _MIN_SECRET_CHARS:
         raise SetupError(

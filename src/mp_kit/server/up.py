@@ -32,7 +32,7 @@ from mp_kit.server.store.embedded import Server
 from mp_kit.server.store.engine import Database
 from mp_kit.server.store.scope import EDGE_ROLE
 
-__all__ = ["HOST", "Place", "children", "prefect_environment", "run"]
+__all__ = ["HOST", "Place", "alone", "children", "prefect_environment", "run"]
 
 HOST = "127.0.0.1"
 POOL = "mp"
@@ -101,7 +101,7 @@ def run(
     task_runners.parse(os.environ.get("MP_TASK_RUNNER"))  # its worker would die of a wrong one, minutes later
     home = home.absolute()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(home):
+    with alone(home):
         for pid in leftovers.end(home):
             say(f"ended process {pid}, left behind by an earlier mp up")
         edge = _edge_port(port)
@@ -227,7 +227,8 @@ def _supervise(
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def alone(home: Path) -> Iterator[None]:
+    """Holds a home for the length of a block; ConflictError while an `mp up` runs over it."""
     with (home / "up.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

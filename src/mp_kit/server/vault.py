@@ -5,7 +5,8 @@
 2. Vendor and connection are associated data: a sealed value opens for the vendor and the name that it was made for,
    and nowhere else.
 3. What is stored is ``FORMAT.KEY ID.BASE64URL(nonce, ciphertext, tag)``. The key id says which key it takes, so that
-   the master key can change while everything is in use: :meth:`Vault.rewrap` needs the data keys alone.
+   the master key can change while everything is in use: :meth:`Vault.rewrap` needs the data keys alone, and a key id
+   that is not known makes a running process ask again which master keys there are (``reread``), as does each wrapping.
 4. Each seal draws a nonce of its own. With 96 random bits a data key is good for 2^32 seals (NIST SP 800-38D, 8.3).
 5. Whatever passes through is told to :mod:`mp_kit.server.redaction` first. No error says more than ids.
 """
@@ -16,7 +17,7 @@ import base64
 import binascii
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -28,7 +29,7 @@ from pydantic import SecretStr
 from mp_kit.errors import IntegrityError
 from mp_kit.server import redaction
 
-__all__ = ["Vault"]
+__all__ = ["Vault", "key_id_of"]
 
 _WRAPPED = "mpk1"
 _SEALED = "mpc1"
@@ -51,20 +52,43 @@ class _Key(NamedTuple):
     cipher: AESGCM
 
 
+class _Masters(NamedTuple):
+    """The master key that wraps, and all that unwrap, by their ids; replaced whole, since threads share it."""
+
+    current: _Key
+    known: Mapping[str, _Key]
+
+
 class Vault:
     """Seals and opens vendors' credentials.
 
     Args:
         master_key: The text of MP_MASTER_KEY; it must be drawn at random, since nothing slows down guessing.
         retired: Former master keys: they still unwrap, and wrap nothing new.
+        reread: Gives both anew, as they are kept now: how a running process hears of a rotation.
     """
 
-    def __init__(self, master_key: str, retired: Sequence[str] = ()) -> None:
-        self._master = _derive(master_key.encode(), "master")
-        self._masters = {key.id: key for key in [*(_derive(old.encode(), "master") for old in retired), self._master]}
+    def __init__(
+        self,
+        master_key: str,
+        retired: Sequence[str] = (),
+        reread: Callable[[], tuple[str, Sequence[str]]] | None = None,
+    ) -> None:
+        self._masters = _masters(master_key, retired)
+        self._reread = reread
 
     def __repr__(self) -> str:
-        return f"Vault(master key {self._master.id}, {len(self._masters) - 1} retired)"
+        return f"Vault(master key {self.current_id}, {len(self.retired_ids)} retired)"
+
+    @property
+    def current_id(self) -> str:
+        """The id of the master key that wraps."""
+        return self._masters.current.id
+
+    @property
+    def retired_ids(self) -> list[str]:
+        """The ids of the former master keys at hand, which unwrap only."""
+        return [known for known in self._masters.known if known != self.current_id]
 
     def new_data_key(self, vendor_id: str) -> str:
         """A fresh data key for a vendor, wrapped."""
@@ -113,7 +137,23 @@ class Vault:
 
     def is_current(self, wrapped: str) -> bool:
         """Whether a data key is wrapped under the master key of today."""
-        return wrapped.startswith(f"{_WRAPPED}.{self._master.id}.")
+        return wrapped.startswith(self.current_prefix)
+
+    @property
+    def current_prefix(self) -> str:
+        """How a data key begins that is wrapped under the master key of today."""
+        return f"{_WRAPPED}.{self.current_id}."
+
+    def refresh(self) -> None:
+        """Takes over the master keys as they are kept now."""
+        if self._reread is not None:
+            master_key, retired = self._reread()
+            redaction.remember(master_key, *retired)
+            self._masters = _masters(master_key, retired)
+
+    def check(self, wrapped: str, vendor_id: str) -> None:
+        """Raises IntegrityError unless a data key can be unwrapped."""
+        self._unwrap(wrapped, vendor_id)
 
     def rewrap(self, wrapped: str, vendor_id: str) -> str:
         """Wraps a data key under the master key of today; what it sealed stays as it is.
@@ -124,20 +164,38 @@ class Vault:
         return self._wrap(vendor_id, self._unwrap(wrapped, vendor_id))
 
     def _wrap(self, vendor_id: str, data_key: bytes) -> str:
-        return _lock(_WRAPPED, self._master, data_key, _bound("data key", self._master.id, vendor_id))
+        self.refresh()  # a key that was dropped meanwhile would lock this one up for ever
+        master = self._masters.current
+        return _lock(_WRAPPED, master, data_key, _bound("data key", master.id, vendor_id))
+
+    def _master(self, key_id: str) -> _Key | None:
+        if key_id not in self._masters.known:
+            self.refresh()
+        return self._masters.known.get(key_id)
 
     def _unwrap(self, wrapped: str, vendor_id: str) -> bytes:
         what = f"The data key of vendor {vendor_id}"
         key_id, body = _parse(_WRAPPED, wrapped, what)
-        master = self._masters.get(key_id)
+        master = self._master(key_id)
         if master is None:
             raise IntegrityError(
-                f"{what} was wrapped under master key {key_id}; MP_MASTER_KEY is {self._master.id} now.", hint=_MASTER
+                f"{what} was wrapped under master key {key_id}; MP_MASTER_KEY is {self.current_id} now.", hint=_MASTER
             )
         return _unlock(master, body, _bound("data key", key_id, vendor_id), what)
 
     def _data_key(self, wrapped: str, vendor_id: str) -> _Key:
         return _derive(self._unwrap(wrapped, vendor_id), "data")
+
+
+def key_id_of(wrapped: str) -> str:
+    """The id of the master key that a data key is wrapped under; empty where it is stored in no format of ours."""
+    prefix, _, rest = wrapped.partition(".")
+    return rest.partition(".")[0] if prefix == _WRAPPED else ""
+
+
+def _masters(master_key: str, retired: Sequence[str]) -> _Masters:
+    current = _derive(master_key.encode(), "master")
+    return _Masters(current, {key.id: key for key in [*(_derive(old.encode(), "master") for old in retired), current]})
 
 
 def _derive(material: bytes, purpose: str) -> _Key:

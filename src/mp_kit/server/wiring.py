@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from mp_kit.contracts import ConnectionName
 from mp_kit.server import clock, leftovers, redaction, strength
 from mp_kit.server.house import House
+from mp_kit.server.master_keys import kept_now
 from mp_kit.server.providers.addresses import AddressGuard
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.providers.byoc import ByocProvider, Heard
@@ -33,7 +34,7 @@ from mp_kit.server.services.limits import Limiter
 from mp_kit.server.services.poll_calls import Budget, Terms
 from mp_kit.server.services.poller import Poller
 from mp_kit.server.services.tokens import TokenBook
-from mp_kit.server.settings import Settings, is_embedded, load
+from mp_kit.server.settings import SECRETS_FILE, Settings, is_embedded, load
 from mp_kit.server.storage import open_store
 from mp_kit.server.store.engine import Database
 from mp_kit.server.store.limits import Buckets
@@ -59,7 +60,7 @@ def build(settings: Settings, *, role: str | None = None) -> House:
     around = tracing.transaction if tracing else nullcontext
     db = Database(settings.database_url, pool_size=settings.edge_threads, role=role, around=around)
     providers["byoc"] = ByocProvider(_ears(db))
-    vault = Vault(settings.master_key, settings.retired_master_keys)
+    vault = _vault(settings)
     signer = Signer(settings.signing_seed_bytes)
     runpod = _runpod(settings, signer, runpod_keys(db, vault))
     if settings.allow_runpod:
@@ -100,6 +101,13 @@ def _ears(db: Database) -> Callable[[Sequence[str]], Mapping[str, Heard]]:
             return runs_environment.heard(tx, run_ids)
 
     return hear
+
+
+def _vault(settings: Settings) -> Vault:
+    """It hears of a new master key where the home keeps it; what the environment says stays for the process's life."""
+    given, retired = settings.master_key, settings.retired_master_keys
+    kept = (settings.home / SECRETS_FILE).is_file() and kept_now(settings.home) == (given, retired)
+    return Vault(given, retired, reread=(lambda: kept_now(settings.home)) if kept else None)
 
 
 def _runpod(settings: Settings, signer: Signer, keys: Callable[[str], str]) -> RunPodProvider:

@@ -51,7 +51,7 @@ _SAID_SECONDS = 60
 _TITLES = {401: "Sign in", 402: "Over budget", 403: "Not allowed", 404: "Not found", 405: "Not like this",
            409: "Not possible now", 422: "Not understood", 429: "Too many at once", 503: "Back soon"}  # fmt: skip
 
-__all__ = ["DOCUMENT_POLICY", "POLICY", "TEMPLATES", "away", "document", "page", "redirect", "sorry"]
+__all__ = ["DOCUMENT_POLICY", "POLICY", "TEMPLATES", "away", "document", "download", "page", "redirect", "sorry"]
 
 
 def page(visit: Visit, template: str, *, status: int = 200, **facts: Any) -> Response[bytes]:
@@ -74,6 +74,14 @@ def document(visit: Visit, html: bytes) -> Response[bytes]:
     """HTML that was made elsewhere, such as a notebook's: it is shown, and can do nothing."""
     answer = _respond(visit, html, 200, [])
     answer.headers["Content-Security-Policy"] = DOCUMENT_POLICY
+    return answer
+
+
+def download(visit: Visit, body: bytes, *, media_type: str, name: str) -> Response[bytes]:
+    """A file to be saved under a name, not to be shown."""
+    answer = _respond(visit, body, 200, [])
+    answer.media_type = media_type
+    answer.headers |= {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return answer
 
 

@@ -11,7 +11,18 @@ from litestar.params import FromPath
 from litestar.types import Guard
 
 from mp_kit.errors import MarketplaceError, RouteNotFoundError
-from mp_kit.server.console import catalog, consensus, devices, docs, github, leaderboard, reports, sessions, vendor
+from mp_kit.server.console import (
+    audit,
+    catalog,
+    consensus,
+    devices,
+    docs,
+    github,
+    leaderboard,
+    reports,
+    sessions,
+    vendor,
+)
 from mp_kit.server.console.assets import static
 from mp_kit.server.console.pages import redirect, sorry
 from mp_kit.server.console.visits import HOME, TheVisit, open_visit, provide_form, provide_visit
@@ -45,6 +56,7 @@ def routes(translate: Callable[[Exception], MarketplaceError], limit: Guard) -> 
             *leaderboard.HANDLERS,
             *docs.HANDLERS,
             *reports.HANDLERS,
+            *audit.HANDLERS,
             *sessions.HANDLERS,
             *github.HANDLERS,
             *vendor.HANDLERS,

@@ -39,6 +39,7 @@ LOGIN = "/marketplace/login"
 GITHUB = f"{LOGIN}/github"
 HOME = "/marketplace"
 OPERATOR = "/marketplace/operator/reports"
+AUDIT = "/marketplace/operator/audit"
 
 _ROOTS = ("/marketplace", "/consensus")
 _PATH = re.compile(r"^/[A-Za-z0-9/_.~%:@!$&'()*+,;=?\-]*$")

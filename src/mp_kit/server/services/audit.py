@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Row, text
 
 from mp_kit.server.services.ids import new_id
+from mp_kit.server.store import audit as rows
+from mp_kit.server.store import vendors
+from mp_kit.server.store.audit import Filter
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.queries import named
 from mp_kit.server.store.tables import audit_log
 
+__all__ = ["OUTCOMES", "Filter", "come_from", "newest", "page", "record"]
+
+OUTCOMES = ("done", "refused")
 _address: ContextVar[str | None] = ContextVar("mp_audit_address", default=None)
 
 
@@ -52,3 +59,17 @@ def newest(
     """
     given = {"since": since, "about": about, "action": action, "limit": limit}
     return list(tx.execute(text(named("list_audit")), given))
+
+
+def page(tx: Tx, wanted: Filter, *, behind: tuple[datetime, str] | None, limit: int) -> list[Row[Any]]:
+    """A page of entries, newest first.
+
+    Args:
+        tx: A transaction.
+        wanted: Which; a vendor may be named by its name where an id is asked for.
+        behind: The instant and id of an entry that they come behind; from the newest on without it.
+        limit: Entries at most.
+    """
+    vendor = vendors.find_by_id_or_name(tx, wanted.about) if wanted.about else None
+    named_by_id = wanted if vendor is None else replace(wanted, about=vendor.id)
+    return rows.page(tx, named_by_id, behind=behind, limit=limit)

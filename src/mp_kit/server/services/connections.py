@@ -22,7 +22,7 @@ from mp_kit.server.store import connections as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.vault import Vault
 
-__all__ = ["get", "job_env", "list_of", "put", "remove", "rewrap", "secret", "test"]
+__all__ = ["get", "job_env", "list_of", "put", "remove", "secret", "test"]
 
 Begin = Callable[[], AbstractContextManager[Tx]]
 _SHOWN = 4
@@ -159,18 +159,6 @@ def test(begin: Begin, vault: Vault, probes: Probes, vendor_id: str, name: str, 
             raise ConflictError(f"The {known.value} connection was changed during its test.", hint="Test it again.")
         audit.record(tx, actor, "connection.test", _subject(vendor_id, known), status=verdict.status.value)
     return _shown(after).model_copy(update={"detail": verdict.detail})
-
-
-def rewrap(tx: Tx, vault: Vault) -> int:
-    """Wraps every data key under the master key of today; returns how many were under another one.
-
-    Raises:
-        IntegrityError: One cannot be unwrapped with any master key at hand; then none is changed.
-    """
-    stale = [row for row in rows.data_keys(tx) if not vault.is_current(row.wrapped_key)]
-    for row in stale:
-        rows.replace_data_key(tx, row.vendor_id, vault.rewrap(row.wrapped_key, row.vendor_id))
-    return len(stale)
 
 
 def _known(name: str) -> ConnectionName:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from mp_kit.errors import DatabaseDownError
-from mp_kit.server.services import liveness, poller, polling
+from mp_kit.server.services import liveness, poller, retention
 from mp_kit.server.store import partitions
 from mp_kit.server.store.engine import Database
 
@@ -51,14 +51,19 @@ def keep_months(db: Database, now: datetime, *, crowded: int = CROWDED) -> dict[
     return opened
 
 
-def look_after(db: Database, now: datetime) -> tuple[dict[str, object], bool]:
-    """Marks deployments offline that fell silent, forgets old heartbeats and polls, and opens months.
+def look_after(db: Database, now: datetime, *, audit_days: int) -> tuple[dict[str, object], bool]:
+    """Marks deployments offline that fell silent, forgets what is beyond its time, and opens months.
+
+    Args:
+        db: Transactions.
+        now: An aware instant.
+        audit_days: How long entries of the audit log are kept; 0 is for ever.
 
     Returns:
         Counts of what was done, and whether any deployment wants to be asked at bars' closes.
     """
+    forgotten = retention.apply(db, now, audit_days=audit_days)
     with db.begin() as tx:
-        liveness.forget(tx, now)
-        polling.forget(tx, now)
         fallen, wanted = liveness.flip(tx), poller.anybody(tx)
-    return {"deployments_offline": len(fallen), "months_opened": len(keep_months(db, now))}, wanted
+    counts = {"deployments_offline": len(fallen), "months_opened": len(keep_months(db, now))}
+    return {**counts, "forgotten": sum(forgotten.values())}, wanted

@@ -128,7 +128,14 @@ def rotate(
 
 
 def set_status(tx: Tx, vendor_id: str, status: VendorStatus, *, actor: str) -> None:
-    """Activates or suspends a vendor; every process forgets its tokens at once."""
+    """Activates or suspends a vendor; every process forgets its tokens at once.
+
+    Raises:
+        ConflictError: It was erased: nobody stands behind its id any more.
+    """
+    row = rows.find(tx, vendor_id)
+    if row is not None and row.erased_at is not None and status is not VendorStatus.SUSPENDED:
+        raise ConflictError(f"Vendor {vendor_id} was erased on {row.erased_at:%Y-%m-%d}.", hint="Create a new one.")
     rows.set_status(tx, vendor_id, status.value)
     audit.record(tx, actor, f"vendor.{status.value}", vendor_id)
 

@@ -48,7 +48,6 @@ __all__ = [
     "ping",
     "remove",
     "replay",
-    "rewrap",
     "rotate",
     "secrets_of",
 ]
@@ -207,14 +206,6 @@ def secrets_of(vault: Vault, row: Row[Any]) -> list[SecretStr]:
     owner, name = row.vendor_id or HOUSE, _name(row.endpoint_id)
     sealed = [text for text in (row.secret, row.former_secret) if text is not None]
     return [vault.open(row.wrapped_key, owner, name, text) for text in sealed]
-
-
-def rewrap(tx: Tx, vault: Vault) -> int:
-    """Wraps every endpoint's data key under the master key of today; returns how many were under another one."""
-    stale = [row for row in rows.sealed(tx) if not vault.is_current(row.wrapped_key)]
-    for row in stale:
-        rows.change(tx, row.id, {"wrapped_key": vault.rewrap(row.wrapped_key, row.vendor_id or HOUSE)})
-    return len(stale)
 
 
 def _check(guard: AddressGuard, url: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -106,6 +106,9 @@ class ObjectStore(Protocol):
 
     def plan_parts(self, key: str, size_bytes: int, expires_at: datetime) -> PartsPlan | None:
         """What is missing of an upload in parts, joined once nothing is; None where uploads come whole only."""
+
+    def walk(self) -> Iterator[ObjectInfo]:
+        """Every object that a marketplace keeps, in no order; what comes and goes meanwhile may be missed."""
 
     @property
     def tidy(self) -> Tidy:

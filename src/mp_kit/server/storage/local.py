@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode
 from mp_kit.errors import ForbiddenError, IntegrityError, NotFoundError
 from mp_kit.server.storage.base import FILES_ROUTE, Method, ObjectInfo, UploadBound, check_key, digest_of
 from mp_kit.server.storage.local_tidy import LocalTidy
+from mp_kit.server.storage.stale import FOLDERS
 
 
 class LocalStore:
@@ -130,6 +131,16 @@ class LocalStore:
     def presign_many(self, method: Method, keys: Sequence[str], expires_at: datetime) -> list[str]:
         """A URL per key, in their order."""
         return [self.presign(method, key, expires_at) for key in keys]
+
+    def walk(self) -> Iterator[ObjectInfo]:
+        """Every object under the store's folders; files that are still being written are none."""
+        for folder in FOLDERS:
+            for where, _, names in os.walk(self._root / folder):
+                for name in names:
+                    key = (Path(where) / name).relative_to(self._root).as_posix()
+                    with contextlib.suppress(NotFoundError):  # gone since the folder was read
+                        if not name.startswith("."):
+                            yield self.stat(key)
 
     @property
     def tidy(self) -> LocalTidy:

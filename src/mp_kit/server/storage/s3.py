@@ -26,6 +26,7 @@ from mp_kit.server.storage.access import Place
 from mp_kit.server.storage.base import Method, ObjectInfo, PartsPlan, UploadBound, content_of, digest_of
 from mp_kit.server.storage.s3_parts import S3Parts
 from mp_kit.server.storage.s3_tidy import S3Tidy
+from mp_kit.server.storage.stale import FOLDERS
 
 if TYPE_CHECKING:  # obstore has it for type checkers only
     from obstore.store import S3Credential
@@ -156,6 +157,13 @@ class S3Store:
         parts = S3Parts(self._fs, self._place.bucket, self._place.name(key), self._part_bytes)
         with self._translated():
             return parts.plan(size_bytes, expires_at)
+
+    def walk(self) -> Iterator[ObjectInfo]:
+        """Every object under the store's prefix and folders, page by page."""
+        for folder in FOLDERS:
+            for row in self.tidy.listed("list_objects_v2", "Contents", folder):
+                at = row["LastModified"].astimezone(UTC)
+                yield ObjectInfo(self.tidy.key_of(row["Key"]), int(row["Size"]), str(row["ETag"]), at)
 
     @property
     def tidy(self) -> S3Tidy:

@@ -65,14 +65,14 @@ class S3Tidy:
         Args:
             now: An aware instant.
         """
-        for row in self._listed("list_objects_v2", "Contents", STAGED):
+        for row in self.listed("list_objects_v2", "Contents", STAGED):
             if now - row["LastModified"] >= STAGED_LIFE:
-                yield Stale("staged", self._key(row["Key"]), int(row["Size"]), row["LastModified"].astimezone(UTC))
+                yield Stale("staged", self.key_of(row["Key"]), int(row["Size"]), row["LastModified"].astimezone(UTC))
         for folder in FOLDERS:
-            for row in self._listed("list_multipart_uploads", "Uploads", folder):
+            for row in self.listed("list_multipart_uploads", "Uploads", folder):
                 if now - row["Initiated"] >= BROKEN_LIFE:
                     since = row["Initiated"].astimezone(UTC)
-                    yield Stale("parts", self._key(row["Key"]), None, since, row["UploadId"])
+                    yield Stale("parts", self.key_of(row["Key"]), None, since, row["UploadId"])
 
     def discard(self, found: Stale) -> None:
         """Removes an object, or the parts of an upload; they need not be there any more."""
@@ -114,7 +114,7 @@ class S3Tidy:
     def _ask(self, verb: str, **what: Any) -> Any:
         return self._fs.call_s3(verb, Bucket=self._place.bucket, **what)
 
-    def _listed(self, verb: str, field: str, folder: str) -> Iterator[Mapping[str, Any]]:
+    def listed(self, verb: str, field: str, folder: str) -> Iterator[Mapping[str, Any]]:
         """Everything under a folder of ours, page by page."""
         names = ("ContinuationToken",) if field == "Contents" else ("KeyMarker", "UploadIdMarker")
         marks: dict[str, Any] = {}
@@ -126,5 +126,6 @@ class S3Tidy:
                 return
             marks = {name: page[f"Next{name}"] for name in names}
 
-    def _key(self, name: str) -> str:
+    def key_of(self, name: str) -> str:
+        """The key of what has this name in the bucket."""
         return name.removeprefix(f"{self._place.prefix}/") if self._place.prefix else name

@@ -79,14 +79,3 @@ def set_status(tx: Tx, vendor_id: str, name: str, ciphertext: str, status: str) 
         .returning(table)
     )
     return tx.execute(statement).one_or_none()
-
-
-def data_keys(tx: Tx) -> list[Row[Any]]:
-    """Every vendor's wrapped data key, locked to the transaction's end."""
-    return list(tx.execute(select(vendor_data_keys).order_by(vendor_data_keys.c.vendor_id).with_for_update()))
-
-
-def replace_data_key(tx: Tx, vendor_id: str, wrapped: str) -> None:
-    """Stores a data key as it is wrapped now."""
-    keys = vendor_data_keys
-    tx.execute(update(keys).where(keys.c.vendor_id == vendor_id).values(wrapped_key=wrapped, updated_at=_NOW))

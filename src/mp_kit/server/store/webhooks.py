@@ -133,11 +133,6 @@ def forget(tx: Tx, *, days: int, at_most: int) -> int:
     return tx.execute(text(named("forget_webhooks")), {"days": days, "at_most": at_most}).rowcount
 
 
-def sealed(tx: Tx) -> list[Row[Any]]:
-    """Every endpoint, locked to the transaction's end, for a change of the master key."""
-    return list(tx.execute(select(webhook_endpoints).order_by(webhook_endpoints.c.id).with_for_update()))
-
-
 def _owned(vendor_id: str | None) -> Any:
     column = webhook_endpoints.c.vendor_id
     return column.is_(None) if vendor_id is None else column == vendor_id

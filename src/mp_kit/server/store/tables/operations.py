@@ -42,4 +42,5 @@ audit_log = Table(
     Column("outcome", Text, nullable=False, server_default="done"),
     one_of("outcome", "done", "refused"),
     Index(None, "subject", "at"),
+    Index("ix_audit_log_at", "at", "id"),
 )

@@ -17,6 +17,7 @@ marketplace_vendors = Table(
     Column("monthly_ceiling_usd", Numeric(12, 2)),
     at("created_at", now=True),
     at("updated_at", now=True),
+    at("erased_at"),
     one_of("status", "pending", "active", "suspended"),
 )
 

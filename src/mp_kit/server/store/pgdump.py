@@ -1,0 +1,172 @@
+"""Dumps of the marketplace's database by Postgres's own programs, and their way back.
+
+1. The programs are those of the first installation that is as new as the server: a dump by an older one is refused.
+2. No password stands in an argv: a connection goes by libpq's environment variables, and the programs get no others
+   of ours.
+3. A dump is of one snapshot that the caller exported, so that what it counts is what is dumped.
+4. A restore is one transaction: the database is as it was, or holds the whole dump.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from mp_kit.errors import SetupError
+from mp_kit.server.store import pgbin
+
+__all__ = ["dump", "restore"]
+
+_NEEDED = ("pg_dump", "pg_restore", "psql")
+_KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
+_TAIL = 5
+_CHUNK_BYTES = 1 << 20
+_EMPTY = b"DROP SCHEMA IF EXISTS public CASCADE;\nCREATE SCHEMA public;\nGRANT USAGE ON SCHEMA public TO PUBLIC;\n"
+
+
+def dump(url: str, server_major: int, snapshot: str, path: Path) -> None:
+    """Writes a database to a file, in Postgres's custom format.
+
+    Args:
+        url: Of the database.
+        server_major: The server's major version.
+        snapshot: An exported snapshot, whose transaction stays open until this returns.
+        path: The file.
+
+    Raises:
+        SetupError: There is no ``pg_dump`` as new as the server, or it failed: with its last lines.
+    """
+    program = _folder(server_major) / "pg_dump"
+    options = [
+        "--format=custom",
+        "--no-owner",
+        "--no-unlogged-table-data",
+        "--no-password",
+        f"--snapshot={snapshot}",
+        f"--file={path}",
+    ]
+    done = subprocess.run([program, *options], env=_environment(url), capture_output=True, check=False)
+    if done.returncode != 0:
+        raise SetupError(f"pg_dump failed ({_ended(done.returncode)}).", hint=_last(done.stderr))
+
+
+def restore(url: str, server_major: int, path: Path, roles: list[str]) -> None:
+    """Puts a dump in place of whatever a database holds, in one transaction.
+
+    Args:
+        url: Of the database.
+        server_major: The server's major version.
+        path: What :func:`dump` wrote.
+        roles: Roles that the dump grants something to; made without a login where they are not there.
+
+    Raises:
+        SetupError: The programs are too old, or the dump does not go in; the database is as it was.
+    """
+    folder, environment = _folder(server_major), _environment(url)
+    reader: list[str | Path] = [folder / "pg_restore", "--no-owner", "--exit-on-error", "--file=-", path]
+    writer: list[str | Path] = [folder / "psql", "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(reader, env=environment, stdout=pipe, stderr=pipe) as source,
+        subprocess.Popen(writer, env=environment, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as target,
+    ):
+        if source.stdout is None or target.stdin is None:
+            msg = "a program was started without its pipes"
+            raise RuntimeError(msg)
+        whole = _feed(source.stdout, target.stdin, roles, source)
+        told = target.communicate()[1]
+        why = b"" if source.stderr is None else source.stderr.read()
+    if target.returncode != 0 or not whole:
+        raise SetupError(
+            "The dump did not go into the database, which is as it was.",
+            hint=_last(told or why) or "It gave no reason.",
+        )
+
+
+def _feed(source: IO[bytes], target: IO[bytes], roles: list[str], reader: subprocess.Popen[bytes]) -> bool:
+    """Sends the script in a transaction that is committed only when all of it was read; whether it was."""
+    try:
+        target.write(b"BEGIN;\n" + b"".join(_role(one) for one in roles) + _EMPTY)
+        shutil.copyfileobj(source, target, _CHUNK_BYTES)
+        whole = reader.wait() == 0
+        target.write(b"COMMIT;\n" if whole else b"ROLLBACK;\n")
+        target.flush()
+    except BrokenPipeError:  # psql stopped at an error: it says which
+        reader.kill()
+        return False
+    return whole
+
+
+def _role(name: str) -> bytes:
+    """Makes a role where there is none, and lets whoever restores act as it, where that is ours to do."""
+    literal = "'" + name.replace("'", "''") + "'"
+    # psql's script knows no parameters: the name is quoted above, and by format's %I.
+    return f"""DO $mp_kit_role$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal}) THEN
+    EXECUTE format('CREATE ROLE %I NOLOGIN', {literal});
+  END IF;
+  IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AND {literal} <> current_user THEN
+    EXECUTE format('GRANT %I TO CURRENT_USER', {literal});
+  END IF;
+EXCEPTION WHEN insufficient_privilege THEN NULL;
+END $mp_kit_role$;
+""".encode()  # noqa: S608
+
+
+def _folder(least: int) -> Path:
+    seen = []
+    for folder in _folders():
+        major = _major(folder)
+        if major is not None and major >= least:
+            return folder
+        seen += [str(major)] if major is not None else []
+    have = ", ".join(seen) or "none"
+    raise SetupError(
+        f"The database is PostgreSQL {least}, and this machine's pg_dump is {have}.",
+        hint=f"Install PostgreSQL {least}'s client programs (postgresql-client-{least}).",
+    )
+
+
+def _folders() -> Iterator[Path]:
+    yield from pgbin.candidates()
+    found = shutil.which("pg_dump")  # a machine with the client programs alone
+    if found:
+        yield Path(found).resolve().parent
+
+
+def _major(folder: Path) -> int | None:
+    if not all((folder / name).is_file() for name in _NEEDED):
+        return None
+    try:
+        told = subprocess.run(
+            [folder / "pg_dump", "--version"], capture_output=True, text=True, check=False, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r"\) (\d+)", told.stdout)
+    return int(found[1]) if found else None
+
+
+def _environment(url: str) -> dict[str, str]:
+    """Libpq's variables for a URL."""
+    given = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
+    names = {one.keyword.decode(): (one.envvar or b"").decode() for one in psycopg.pq.Conninfo.get_defaults()}
+    told = {names[name]: value for name, value in given.items() if names.get(name)}  # keepalives have no variable
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {**kept, **told, "PGAPPNAME": "mp-kit"}
+
+
+def _ended(code: int) -> str:
+    return f"exit {code}" if code >= 0 else f"signal {-code}"
+
+
+def _last(told: bytes) -> str:
+    return "\n".join(told.decode(errors="replace").strip().splitlines()[-_TAIL:])
