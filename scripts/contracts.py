@@ -1,8 +1,8 @@
 """Holds the contracts to their version: ``record`` writes what they are, ``check`` says whether the version fits.
 
 ``record`` keeps the code's contracts as ``contracts/recorded/<version>.json`` and writes ``docs/compatibility.md``;
-with ``--freeze`` for good, at a release. ``check`` writes nothing; it lists what changed since the last release and ends
-with 1 where the version lacks the step that this needs. docs/versioning.md tells the protocol.
+with ``--freeze`` for good, at a release. ``check`` writes nothing; it lists what changed since the last release, and
+ends with 1 where the version lacks the step that this needs. docs/versioning.md tells the protocol.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 patches: what alters no recorded fact may go out under a patch.
 
 A request may be widened, an answer may be narrowed; the other way round breaks. A vocabulary in an answer that grows
-breaks as well, because a careful client refuses a word that it does not know; only those in :data:`ASKED_FOR` may grow.
+breaks as well, because a careful client refuses a word that it does not know: what may grow is plain text in answers.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from typing import Any
 from .shapes import Comparison, Difference
 
 Json = dict[str, Any]
-
-ASKED_FOR = {"WebhookEventType"}
-"""Vocabularies of answers that may grow: a vendor meets only those of their words that it asked for."""
 
 
 class Step(IntEnum):
@@ -146,16 +143,11 @@ def _models(direction: str, old: Json, new: Json) -> Iterator[Change]:
     """Models that both know: whoever lost or won one altogether does so by a route or a root."""
     shapes = Comparison(old[direction], new[direction])
     for name in sorted(set(old[direction]) & set(new[direction])):
-        found = shapes.of(name, old[direction][name], new[direction][name])
-        grown = direction == "output" and name in ASKED_FOR
-        yield from _judged(found, direction, may_grow=grown)
+        yield from _judged(shapes.of(name, old[direction][name], new[direction][name]), direction)
 
 
-def _judged(found: Iterable[Difference], direction: str, *, may_grow: bool = False) -> Iterator[Change]:
-    for one in found:
-        step = _step(one, direction)
-        grows = may_grow and one.kind == "wider"
-        yield Change(Step.MINOR if grows else step, f"{direction} {one.place}", one.words)
+def _judged(found: Iterable[Difference], direction: str) -> Iterator[Change]:
+    return (Change(_step(one, direction), f"{direction} {one.place}", one.words) for one in found)
 
 
 def _step(one: Difference, direction: str) -> Step:

@@ -74,14 +74,18 @@ class Comparison:
         yield from _rest(place, old, new)
 
     def _branches(self, place: str, old: Json, new: Json) -> Iterator[Difference]:
-        """Alternatives pair off where they are equal; one that is left on each side is compared with the other."""
+        """Alternatives pair off where they are equal, then by type or name; a last one on each side is compared."""
         before = {_key(branch): branch for branch in old.get("branches", [_bare(old)])}
         after = {_key(branch): branch for branch in new.get("branches", [_bare(new)])}
         lost = [branch for key, branch in before.items() if key not in after]
         added = [branch for key, branch in after.items() if key not in before]
-        if len(lost) == len(added) == 1:
-            yield from self.of(place, lost[0], added[0])
-            return
+        pairs = [(one, other) for one in lost for other in added if _name(one) == _name(other)]
+        if not pairs and len(lost) == len(added) == 1:
+            pairs = [(lost[0], added[0])]
+        for one, other in pairs:
+            yield from self.of(place, one, other)
+        lost = [branch for branch in lost if branch not in [one for one, _ in pairs]]
+        added = [branch for branch in added if branch not in [other for _, other in pairs]]
         for branch in added:
             yield Difference(place, "wider", f"may be {_name(branch)} now")
         for branch in lost:
