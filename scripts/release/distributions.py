@@ -16,6 +16,7 @@ from trove_classifiers import classifiers
 ROOT = Path(__file__).resolve().parents[2]
 _ALLOWED_SDIST = {"src", "flows", "deployments", "notebooks", "docs", "README.md", "CHANGELOG.md", "pyproject.toml"}
 _ALLOWED_SDIST |= {"LICENSE", "PKG-INFO", ".gitignore"}
+_SHOWN = 5
 _ODD_NAMES = re.compile(
     r"(^|/)(tests?|shared|__pycache__|\.git|\.venv|\.hypothesis|\.ipynb_checkpoints|secrets\.json|id_[a-z0-9]+)(/|$)"
     r"|(^|/)\.env$|\.(pyc|pem|key|p12|sqlite3?|db|parquet|log)$|(^|/)test_[^/]*\.py$|(^|/)conftest\.py$"
@@ -34,17 +35,16 @@ def build(folder: Path) -> tuple[Path, Path]:
     """Builds both without network; the wheel and the sdist.
 
     Raises:
-        RuntimeError: The build failed, or left something else.
+        RuntimeError: The build failed, or the folder has older ones.
     """
+    if list(folder.glob("mp_kit-*")):
+        msg = f"{folder} holds older distributions: empty it first"
+        raise RuntimeError(msg)
     argv = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(done.stderr.strip() or done.stdout.strip())
-    wheels, archives = sorted(folder.glob("*.whl")), sorted(folder.glob("*.tar.gz"))
-    if len(wheels) != 1 or len(archives) != 1:
-        msg = f"{folder} has {len(wheels)} wheels and {len(archives)} sdists; empty it first"
-        raise RuntimeError(msg)
-    return wheels[0], archives[0]
+        raise RuntimeError("\n".join((done.stderr or done.stdout).strip().splitlines()[-_SHOWN:]))
+    return next(folder.glob("mp_kit-*.whl")), next(folder.glob("mp_kit-*.tar.gz"))
 
 
 def metadata_problems(told: bytes, version: str) -> list[str]:
