@@ -44,6 +44,9 @@ ELSEWHERE = {
 BASES = {"Listing", "PollWish", "Success"}
 """Parts of other contracts: they are recorded where those use them."""
 
+NOTICE = ("Deprecation", "Sunset", "Link")
+"""What a deprecated route sends with each good answer: RFC 9745, RFC 8594, and where the protocol is told."""
+
 _WORDS = {"title", "description", "examples", "example", "$comment", "summary", "deprecated"}
 _METHODS = {"get", "put", "post", "delete", "patch", "head"}
 _REF = re.compile(r"^#/components/schemas/(.+)$")
@@ -51,9 +54,9 @@ _NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 """A house opens its database when it is first asked, and a document asks nothing of it."""
 
 
-def record() -> Json:
-    """The contracts of this code."""
-    document = openapi()
+def record(document: Json | None = None) -> Json:
+    """The contracts of this code; the edge's OpenAPI document may be given, as it takes seconds."""
+    document = document or openapi()
     components = document["components"]["schemas"]
     accepted, answered = set(_names(ELSEWHERE, "input")), set(_names(ELSEWHERE, "output"))
     accepted |= reached(components, (part for _, _, operation in operations(document) for part in _asked(operation)))
@@ -88,6 +91,18 @@ def openapi() -> Json:
         finally:
             house.close()
     found: Json = decode_json(told)
+    return found
+
+
+def unannounced(document: Json) -> list[str]:
+    """Routes that are deprecated and do not say in their good answers since when, until when, and where to read."""
+    found = []
+    for method, path, operation in operations(document):
+        if operation.get("deprecated"):
+            good = [told for status, told in operation["responses"].items() if status.startswith("2")]
+            missing = [name for name in NOTICE if not all(name in told.get("headers", {}) for told in good)]
+            if missing:
+                found.append(f"{method} {path} is deprecated and sends no {', no '.join(missing)}")
     return found
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from litestar import Litestar, get
+from litestar.testing import TestClient
 from release import compatibility, versions
 from release.changes import Step, step_of
-from release.record import BASES, ELSEWHERE, record, without_words
+from release.record import BASES, ELSEWHERE, openapi, operations, record, unannounced, without_words
 
 import contracts as command
 from mp_kit import errors
@@ -26,9 +28,15 @@ TEXT, NUMBER = {"type": "string"}, {"type": "number"}
 
 
 @pytest.fixture(scope="module")
-def code() -> Json:
+def document() -> Json:
+    """The edge's OpenAPI document."""
+    return openapi()
+
+
+@pytest.fixture(scope="module")
+def code(document: Json) -> Json:
     """The contracts of the code."""
-    return versions.facts(record())
+    return versions.facts(record(document))
 
 
 @pytest.fixture(scope="module")
@@ -208,9 +216,9 @@ def test_unreleased_version_is_stepped_once(code: Json, kept: dict[str, Json]):
     assert ([], False) == (verdict.problems, verdict.recorded)
 
 
-def test_contracts_of_the_code_bear_their_version(code: Json, capsys: pytest.CaptureFixture[str]):
+def test_contracts_of_the_code_bear_their_version(code: Json, document: Json, capsys: pytest.CaptureFixture[str]):
     """The check itself. It fails: run ``python scripts/contracts.py check``, and it says what to do."""
-    status = command.check(code, versions.load())
+    status = command.check(code, versions.load(), unannounced(document))
     assert (0, "") == (status, capsys.readouterr().err)
     assert CONTRACTS_VERSION == code["version"]
 
@@ -274,3 +282,23 @@ def test_records_are_in_the_order_of_versions(tmp_path: Path):
     for version in ("0.10.0", "0.9.0"):
         (tmp_path / f"{version}.json").write_text(json.dumps({"version": version}), encoding="utf-8")
     assert ["0.9.0", "0.10.0"] == list(versions.load(tmp_path))
+
+
+def test_deprecated_route_says_until_when():
+    """As docs/versioning.md has it declared: in the handler, so that its answers and the document agree."""
+    notice = {"Deprecation": "@1798761600", "Sunset": "Fri, 01 Jan 2027 00:00:00 GMT", "Link": "</docs>; rel=sunset"}
+
+    @get("/told", deprecated=True, response_headers=notice, sync_to_thread=False)
+    def told() -> str:
+        return "old"
+
+    @get("/silent", deprecated=True, response_headers={"Sunset": notice["Sunset"]}, sync_to_thread=False)
+    def silent() -> str:
+        return "old"
+
+    app = Litestar([told, silent])
+    found = json.loads(json.dumps(app.openapi_schema.to_schema(), default=str))
+    assert 2 == len(list(operations(found)))
+    assert ["GET /silent is deprecated and sends no Deprecation, no Link"] == unannounced(found)
+    with TestClient(app) as client:
+        assert notice.items() <= {name.title(): value for name, value in client.get("/told").headers.items()}.items()

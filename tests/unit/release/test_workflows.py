@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import release_check
-import yaml
+from check_jsonschema.builtin_schemas import get_builtin_schema
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-LOADED: dict[str, Any] = {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in FILES}
+LOADED: dict[str, Any] = {path.name: YAML(typ="safe").load(path) for path in FILES}
 JOBS = [(file, name, job) for file, told in LOADED.items() for name, job in told["jobs"].items()]
 STEPS = [(file, name, step) for file, name, job in JOBS for step in job.get("steps", [])]
 RUNS = [step["run"] for _, _, step in STEPS if "run" in step]
@@ -22,9 +23,11 @@ RUNS = [step["run"] for _, _, step in STEPS if "run" in step]
 
 def test_workflows_fit_githubs_schema():
     """The schema that check-jsonschema brings; offline."""
-    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, FILES)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert (0, ["ci.yml", "release.yml"]) == (done.returncode, list(LOADED)), done.stdout + done.stderr
+    schema = jsonschema.Draft7Validator(get_builtin_schema("vendor.github-workflows"))
+    told = {file: [error.message for error in schema.iter_errors(read)] for file, read in LOADED.items()}
+    assert {"ci.yml": [], "release.yml": []} == told
+    broken = LOADED["ci.yml"] | {"jobs": {"check": {"steps": [{"uses": 7}]}}}
+    assert not schema.is_valid(broken)
 
 
 @pytest.mark.parametrize("line", RUNS)
