@@ -75,6 +75,7 @@ def record(document: Json | None = None) -> Json:
 
 def openapi() -> Json:
     """The edge's OpenAPI document, without a database."""
+    from litestar import Litestar
     from litestar.serialization import decode_json, encode_json
 
     from mp_kit.server import settings, wiring
@@ -85,7 +86,9 @@ def openapi() -> Json:
         settings.ensure_secrets(home)
         house = wiring.build(settings.load(home, {"MP_DATABASE_URL": _NOWHERE}))
         try:
-            edge = app.create_app(house)._app  # noqa: SLF001 - the context around it knows no document
+            edge = app.create_app(house)
+            while not isinstance(edge, Litestar):
+                edge = edge._app  # noqa: SLF001 - the layers around the framework know no document
             document = schema.build(edge)
             told = encode_json(document, serializer=_plain)
         finally:
