@@ -61,12 +61,11 @@ def record(document: Json | None = None) -> Json:
     accepted, answered = set(_names(ELSEWHERE, "input")), set(_names(ELSEWHERE, "output"))
     accepted |= reached(components, (part for _, _, operation in operations(document) for part in _asked(operation)))
     answered |= reached(components, (operation["responses"] for _, _, operation in operations(document)))
-    known = models()
     return {
         "version": CONTRACTS_VERSION,
         "routes": {f"{method} {path}": _route(operation) for method, path, operation in operations(document)},
-        "input": _schemas(known, accepted, "validation"),
-        "output": _envelopes(components, answered - set(known)) | _schemas(known, answered, "serialization"),
+        "input": _schemas(components, accepted, "validation"),
+        "output": _schemas(components, answered, "serialization"),
         "roots": dict(sorted(ELSEWHERE.items())),
         "errors": {code: cls.http for code, cls in sorted(errors.BY_CODE.items()) if code != "error"},
         "headers": sorted({value for module in (headers, signatures) for value in _headers(module)}),
@@ -174,15 +173,13 @@ def _asked(operation: Json) -> tuple[Any, Any]:
     return operation.get("parameters"), operation.get("requestBody")
 
 
-def _schemas(known: dict[str, type[Any]], names: set[str], mode: Any) -> Json:
-    wanted = [(known[name], mode) for name in sorted(names & set(known))]
+def _schemas(components: Json, names: set[str], mode: Any) -> Json:
+    """Models by pydantic; envelopes and vocabularies that only routes name by the edge's document."""
+    wanted = [(model, mode) for name, model in models().items() if name in names]
     _, told = models_json_schema(wanted, ref_template="{model}")
-    return {name: without_words(schema) for name, schema in sorted(told.get("$defs", {}).items())}
-
-
-def _envelopes(components: Json, names: set[str]) -> Json:
-    """``Success_…`` and ``Listing_…``, which pydantic knows under names that no schema can bear."""
-    return {name: _short(components[name]) for name in sorted(names) if name.startswith(("Success_", "Listing_"))}
+    found = {name: without_words(schema) for name, schema in told.get("$defs", {}).items()}
+    found |= {name: _short(components[name]) for name in names - set(found)}
+    return dict(sorted(found.items()))
 
 
 def _short(schema: Any) -> Any:

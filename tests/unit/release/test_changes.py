@@ -256,6 +256,23 @@ def test_every_model_is_recorded(code: Json):
     assert {cls.code: cls.http for cls in errors.BY_CODE.values() if cls.code != "error"} == code["errors"]
 
 
+def test_every_name_leads_somewhere(code: Json):
+    """What a route or a model refers to is recorded; a model that contracts do not export is found here."""
+
+    def refs(part: Any) -> set[str]:
+        if isinstance(part, list):
+            return {name for entry in part for name in refs(entry)}
+        if not isinstance(part, dict):
+            return set()
+        own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set()
+        return own.union(*(refs(value) for value in part.values()))
+
+    routes = code["routes"].values()
+    asked = refs([[route["body"], route["parameters"]] for route in routes]) | refs(code["input"])
+    assert set() == {name for name in asked if not name.startswith("#")} - set(code["input"])
+    assert set() == (refs([route["answers"] for route in routes]) | refs(code["output"])) - set(code["output"])
+
+
 def test_words_are_no_contract():
     """Descriptions go, a field that is named like one stays."""
     told = {"title": "T", "description": "D", "properties": {"title": {"title": "X", "type": "string"}}}
