@@ -1,11 +1,11 @@
 # Every target works in a fresh clone: each makes .venv first, which is a moment's work once it stands.
 .DEFAULT_GOAL := help
-.PHONY: help venv lock demo docs up check test hardening bench format
+.PHONY: help venv lock demo docs up check test hardening bench format release-check
 PYTHON ?= python3.11
 BIN := .venv/bin
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 venv: ## .venv with everything in it, from the hashed locks
 	@$(PYTHON) scripts/environment.py venv
@@ -41,3 +41,6 @@ hardening: venv ## what takes longest: storms, a rehearsed month, JupyterLab, al
 
 bench: venv ## one script per hot path, as ratios
 	@$(BIN)/python -m bench $(ARGS)
+
+release-check: venv ## all that stands between the code and a release, as a table (ARGS="--skip tests")
+	@$(BIN)/python scripts/release_check.py $(ARGS)

@@ -4,6 +4,8 @@
    is the user's own pip configuration, handed on to uv.
 2. uv does the work, because it takes a second where pip takes minutes; pip does it where uv cannot.
 3. Once fetched, nothing is fetched again: a second call does nothing, a new checkout builds from the caches offline.
+4. The hashes are those of the Python that the locks were written on, 3.11. ``MP_LOCK_HASHES=no`` takes the locked
+   versions without them, to test on another Python; it says so, and nothing that goes out is built that way.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ def make() -> None:
     uv = find_uv(env)
     if uv is None or not sync(uv, env):
         say("uv cannot install; pip does it, which takes minutes")
-        run([str(PYTHON), "-m", "pip", "install", "-q", "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)])
+        run([str(PYTHON), "-m", "pip", "install", "-q", "--only-binary", ":all:", *from_lock("-r")])
     say("installing mp-kit itself, editable")
     run([str(PYTHON), "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
     STAMP.write_text(fingerprint(), encoding="utf-8")
@@ -108,11 +110,23 @@ def find_uv(env: dict[str, str]) -> str | None:
 
 def sync(uv: str, env: dict[str, str]) -> bool:
     """Installs exactly the lock: from uv's cache when all is there, else from the indexes."""
-    argv = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(PYTHON), str(LOCK)]
+    argv = [uv, "pip", "sync", "--quiet", "--python", str(PYTHON), *from_lock()]
     if try_run([*argv, "--offline"], env):
         return True
     say("fetching packages")
     return try_run(argv, env, show=True)
+
+
+def from_lock(*before: str) -> list[str]:
+    """The lock for an installer, with its hashes unless the user said ``MP_LOCK_HASHES=no``."""
+    if os.environ.get("MP_LOCK_HASHES", "yes") != "no":
+        return ["--require-hashes", *before, str(LOCK)]
+    say("MP_LOCK_HASHES=no: the locked versions are installed, and their hashes are not checked")
+    bare = VENV / "unhashed.txt"
+    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    kept = [line.removesuffix("\\").rstrip() for line in lines if not line.startswith("    --hash=")]
+    bare.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return [*before, str(bare)]
 
 
 def pip_settings() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Versions of the contracts, and which clients this code understands.
 
-While the major version is 0, the minor version marks breaks, as semantic versioning has it; we promise more: every
-0.x client works with every later 0.x marketplace. A client of another major version is refused by name and range.
+Apart from the package's version, and stepped by what changed: a break is a major step, an addition a minor one, also while
+the major version is 0. So every 0.x client works with every later 0.x marketplace. A client of another major version is
+refused by name and range. ``scripts/contracts.py check`` finds the step; docs/versioning.md tells the protocol.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 
 from mp_kit.errors import ContractsVersionError
 
-CONTRACTS_VERSION = "0.2.0"
+CONTRACTS_VERSION = "0.3.0"
 """The version that this code speaks; sent with every answer."""
 
 SUPPORTED_RANGE = ">=0.1.0,<1.0.0"

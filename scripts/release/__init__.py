@@ -1,0 +1,1 @@
+"""What a release needs besides the tests: contracts, changelog, distributions, locks."""
