@@ -4,11 +4,11 @@
 --
 -- The passwords come from the environment: MP_OWNER_PASSWORD, MP_EDGE_PASSWORD, MP_PREFECT_PASSWORD; what
 -- deployments/secrets.sh writes to secrets/postgres.env. Running it again changes the passwords, and nothing else.
+-- Where the server logs statements (log_statement = ddl), it logs these, too: turn that off meanwhile.
 \set ON_ERROR_STOP on
 \getenv owner_password MP_OWNER_PASSWORD
 \getenv edge_password MP_EDGE_PASSWORD
 \getenv prefect_password MP_PREFECT_PASSWORD
-SET log_statement = 'none';
 
 -- mp_owner owns the tables: migrations, flows, the operator's commands. mp_edge owns nothing: edges log in as it, and the
 -- policies that the migrations make for it let through what a request is about.

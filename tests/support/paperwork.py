@@ -98,7 +98,8 @@ def refusal(arguments: Sequence[str]) -> str:
     except Exception as error:  # noqa: BLE001 - click's own, whichever click it is
         if getattr(error, "exit_code", 1) == 0:  # --help
             return ""
-        return getattr(error, "format_message", lambda: repr(error))()
+        told = getattr(error, "format_message", None)
+        return str(told() if told is not None else repr(error))
     return ""
 
 
