@@ -1,7 +1,7 @@
 """The docs as a site: what MkDocs calls while it builds (``hooks`` of mkdocs.yml), and :func:`build`.
 
-1. Pages are the files of ``docs/``, unchanged. What lies elsewhere comes in here: the list of changes, and the notebooks,
-   as the pages that ``make docs`` made of their runs, where it has made them.
+1. Pages are the files of ``docs/``, unchanged. What lies elsewhere comes in here: the list of changes, and the
+   notebooks, as the pages that ``make docs`` made of their runs, where it has made them.
 2. A link out of ``docs/`` leads to the same thing in the site; one to a notebook that was not run, to the list of them.
 3. The build is strict: whatever MkDocs warns of fails it.
 """

@@ -83,7 +83,7 @@ def openapi() -> Json:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         settings.ensure_secrets(home)
-        house = wiring.build(settings.load(home, {"MP_DATABASE_URL": _NOWHERE}))
+        house = wiring.build_edge(settings.load(home, {"MP_DATABASE_URL": _NOWHERE}))
         try:
             edge = app.create_app(house)
             while not isinstance(edge, Litestar):

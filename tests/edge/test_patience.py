@@ -14,6 +14,8 @@ from types import SimpleNamespace
 import httpx
 import pytest
 import uvicorn
+from edges import at_the_edge
+from litestar.types import ASGIApp
 
 from mp_kit.server.edge.app import create_app
 from mp_kit.server.edge.patience import Patience, PatientProtocol
@@ -44,15 +46,18 @@ class Hurried(PatientProtocol):
 def edge(edge_house: House) -> Iterator[httpx.Client]:
     """The edge as it is served, in a hurry."""
     port = int(edge_house.settings.base_url.rsplit(":", 1)[1])
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(edge_house), port=port, http=Hurried, ws="none", log_level="critical")
-    )
+    with at_the_edge(edge_house) as house:
+        yield from _served(create_app(house), port)
+
+
+def _served(app: ASGIApp, port: int) -> Iterator[httpx.Client]:
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=Hurried, ws="none", log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive(), "the edge died while starting"
         time.sleep(0.01)
-    with httpx.Client(base_url=edge_house.settings.base_url, timeout=WAIT) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT) as client:
         yield client
     server.should_exit = True
     thread.join(timeout=10)

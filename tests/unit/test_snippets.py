@@ -60,9 +60,13 @@ def test_commands_within_sentences_exist():
     odd = []
     for page in PAGES:
         for span in spans(page):
-            span = span.partition(" && ")[0]
-            if re.match(r"mp [a-z]", span) and page.name not in {"cli.md", "CHANGELOG.md"} and (why := _unknown(span)):
-                odd.append(f"{page.name}: `{span}`: {why}")
+            order = span.partition(" && ")[0]
+            if (
+                re.match(r"mp [a-z]", order)
+                and page.name not in {"cli.md", "CHANGELOG.md"}
+                and (why := _unknown(order))
+            ):
+                odd.append(f"{page.name}: `{order}`: {why}")
     assert [] == odd
 
 

@@ -1,8 +1,8 @@
 """Versions of the contracts, and which clients this code understands.
 
-Apart from the package's version, and stepped by what changed: a break is a major step, an addition a minor one, also while
-the major version is 0. So every 0.x client works with every later 0.x marketplace. A client of another major version is
-refused by name and range. ``scripts/contracts.py check`` finds the step; docs/versioning.md tells the protocol.
+Apart from the package's version, and stepped by what changed: a break is a major step, an addition a minor one, also
+while the major version is 0. So every 0.x client works with every later 0.x marketplace. A client of another major
+version is refused by name and range. ``scripts/contracts.py check`` finds the step; docs/versioning.md tells how.
 """
 
 from __future__ import annotations
