@@ -56,6 +56,7 @@ class _Line:
     sock: socket.socket
     due: float = 0.0
     received: bytes = b""
+    idle: bool = True
 
 
 def hammer(
@@ -72,13 +73,14 @@ def hammer(
     """
     heard, selector, began = Heard(), selectors.DefaultSelector(), time.perf_counter()
     idle = deque(_Line(_connect(port, selector)) for _ in range(connections))
+    for line in idle:
+        selector.modify(line.sock, selectors.EVENT_READ, line)
     sent, ends = 0, began + seconds
     while True:
         now = time.perf_counter()
         while idle and now < ends and (rate is None or began + sent / rate <= now):
             line = idle.popleft()  # in turn: a server closes what is silent for long
-            line.due, line.received = (now if rate is None else began + sent / rate), b""
-            selector.modify(line.sock, selectors.EVENT_READ, line)
+            line.due, line.received, line.idle = (now if rate is None else began + sent / rate), b"", False
             line.sock.sendall(requests[sent % len(requests)])
             sent += 1
         if now >= ends and (len(idle) == connections or now >= ends + 10):
@@ -86,9 +88,15 @@ def hammer(
         due = ends if rate is None or now >= ends else began + sent / rate
         for key, _ in selector.select(timeout=max(0.0, min(due - now, 0.05)) if idle else 0.05):
             line = key.data
-            line.received += line.sock.recv(262_144)
-            if _whole(line.received):
-                _note(heard, line)
+            if not (came := line.sock.recv(262_144)):
+                _again(line, port, selector)  # silent for long, or its request is lost
+                if not line.idle:
+                    heard.statuses[0] = heard.statuses.get(0, 0) + 1
+            line.received += came
+            if not line.idle and (not came or _whole(line.received)):
+                if came:
+                    _note(heard, line)
+                line.idle = True
                 idle.append(line)
     heard.lasted = time.perf_counter() - began
     for line in idle:
@@ -103,8 +111,14 @@ def _connect(port: int, selector: selectors.BaseSelector) -> socket.socket:
     return sock
 
 
+def _again(line: _Line, port: int, selector: selectors.BaseSelector) -> None:
+    selector.unregister(line.sock)
+    line.sock.close()
+    line.sock = _connect(port, selector)
+    selector.modify(line.sock, selectors.EVENT_READ, line)
+
+
 def _whole(received: bytes) -> bool:
-    assert received, "the server closed the connection"
     head, end, body = received.partition(b"\r\n\r\n")
     length = _LENGTH.search(head + b"\r\n")
     return bool(end) and length is not None and len(body) >= int(length[1])
