@@ -121,14 +121,15 @@ def _await(port: int) -> None:
 
 def bulk(edge: Edge, make: Callable[[], list[dict[str, Any]]]) -> dict[str, Callable[[], float]]:
     """What posts a fresh batch and gives its seconds, by form; reading the answer counts, making the body does not."""
-    client = edge.client()
 
     def post(encode: Callable[[list[dict[str, Any]]], bytes], content_type: str) -> float:
         rows = make()
         body = encode(rows)
+        client = edge.client()  # a new one each time: while the others have their turns, the edge closes an idle one
         began = time.perf_counter()
         data = client.post(body, content_type)
         seconds = time.perf_counter() - began
+        client.close()
         assert (len(rows), len(rows)) == (data["accepted"], len(data["receipts"]))
         return seconds
 
