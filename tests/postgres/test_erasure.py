@@ -112,7 +112,9 @@ def found_anywhere(db: Database, *needles: str) -> dict[str, list[str]]:
         ).all()
         for table, column, kind in columns:
             value = f"encode(\"{column}\", 'escape')" if kind == "bytea" else f'"{column}"::text'
-            wanted = f'SELECT DISTINCT n FROM "{table}", unnest(:needles) n WHERE strpos({value}, n) > 0'  # noqa: S608
+            wanted = (
+                f'SELECT DISTINCT n FROM "{table}", unnest(CAST(:needles AS text[])) n WHERE strpos({value}, n) > 0'  # noqa: S608
+            )
             for needle in tx.execute(text(wanted), {"needles": list(needles)}).scalars():
                 found.setdefault(needle, []).append(f"{table}.{column}")
     return found
