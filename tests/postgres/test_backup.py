@@ -316,6 +316,7 @@ def test_killed_backup_is_none(
     assert ([], 1) == (list(where.glob(".mp-*.partial")), len(list(where.glob("mp-*"))))
 
 
+@pytest.mark.hardening
 def test_full_disk_leaves_no_backup(kept: SimpleNamespace, tmp_path: Path):
     """The limit strikes pg_dump or a copy: the command fails and says where, and nothing is left."""
     where = tmp_path / "backups"

@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[2] / "docs/retention.md"
 def aged(migrated_url: Callable[[], str], tmp_path: Path) -> Iterator[SimpleNamespace]:
     """A marketplace with something of everything that has ended."""
     house = house_over(migrated_url(), tmp_path / "home")
-    ids = furnish(house, tmp_path / "bars")
+    ids = furnish(house, tmp_path / "bars", signed=False)
     with house.db.begin() as tx:
         given = {"v": ids.vendor, "d": ids.who.deployment_id, "r": ids.run}
         for statement in THINGS:

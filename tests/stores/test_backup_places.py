@@ -15,7 +15,6 @@ from mp_kit.errors import IntegrityError, NotFoundError
 from mp_kit.server import restoring
 from mp_kit.server.services import backup
 from mp_kit.server.services.backup_places import open_place
-from mp_kit.server.storage import ObjectInfo
 from mp_kit.server.wiring import build
 from tests.stores.conftest import BUCKET
 from tests.support.furnished import MODEL, furnish
@@ -25,17 +24,7 @@ def quiet(_: str) -> None:
     """Says nothing."""
 
 
-def test_walk_sees_what_was_put(shelf: Any):
-    """In a folder and in a bucket: keys and sizes of what lies under a marketplace's own folders."""
-    for key in ("runs/r/m.onnx", "staged/y"):
-        shelf.store.put_bytes(key, b"1234")
-    found: dict[str, ObjectInfo] = {info.key: info for info in shelf.store.walk()}
-    assert {"runs/r/m.onnx": 4, "staged/y": 4} == {
-        key: info.size_bytes for key, info in found.items() if key in {"runs/r/m.onnx", "staged/y"}
-    }
-    assert all(not key.rpartition("/")[2].startswith(".") for key in found)
-
-
+@pytest.mark.hardening
 def test_bucket_to_bucket_and_back(
     s3_shelf: Any, migrated_url: Callable[[], str], create_database: Callable[[], str], tmp_path: Path
 ):

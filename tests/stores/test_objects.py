@@ -180,3 +180,14 @@ def test_unreachable_server_is_unavailable(gateway: radosgw.Gateway):
     place = replace(place_of("s3://mp-tests", gateway.env), endpoint=f"http://127.0.0.1:{free_port()}")
     with pytest.raises(UnavailableError, match="did not answer"):
         S3Store(place).stat("a")
+
+
+def test_walk_sees_what_was_put(shelf: Any):
+    """In a folder and in a bucket: keys and sizes of what lies under a marketplace's own folders."""
+    for key in ("runs/r/m.onnx", "staged/y"):
+        shelf.store.put_bytes(key, b"1234")
+    found = {info.key: info for info in shelf.store.walk()}
+    assert {"runs/r/m.onnx": 4, "staged/y": 4} == {
+        key: info.size_bytes for key, info in found.items() if key in {"runs/r/m.onnx", "staged/y"}
+    }
+    assert all(not key.rpartition("/")[2].startswith(".") for key in found)

@@ -17,6 +17,7 @@ from mp_kit.server.services.ids import new_id
 from mp_kit.server.services.publication import RoundOrder
 from mp_kit.server.services.reports import Audience
 from mp_kit.server.wiring import build
+from tests.support.desks import publish
 from tests.support.voices import make_voice, say, signal
 from tests.support.walks import write_bars
 
@@ -30,11 +31,19 @@ def house_over(url: str, home: Path) -> House:
     return build(settings_module.load(home, {"MP_DATABASE_URL": url}))
 
 
-def furnish(house: House, folder: Path, *, name: str = "Kept") -> SimpleNamespace:
-    """A signed round, a vendor with signals under receipts, a run's artifact, a report, a credential; their ids."""
-    order = RoundOrder(source=str(write_bars(folder, "EURUSD")), name="kept")
-    made = publication.run(house.db.begin, house.store, house.signer, order, actor="test")
+def furnish(house: House, folder: Path, *, name: str = "Kept", signed: bool = True) -> SimpleNamespace:
+    """A round, a vendor with signals under receipts, a run's artifact, a report, a credential; their ids.
+
+    The round has files and a signature only where it is to be ``signed``: that takes a second.
+    """
+    folder.mkdir(exist_ok=True)
+    round_id = "rnd_desk"
+    if signed:
+        order = RoundOrder(source=str(write_bars(folder, "EURUSD")), name="kept")
+        round_id = publication.run(house.db.begin, house.store, house.signer, order, actor="test").round_id
     with house.db.begin() as tx:
+        if not signed:
+            publish(tx, round_id)
         who = make_voice(tx, house, name, Stage.PILOT)
         for hour in range(3):
             say(tx, who, *(signal(symbol=symbol, event_time=f"2026-01-05T{hour:02}:00:00Z") for symbol in ("A", "B")))
@@ -46,7 +55,7 @@ def furnish(house: House, folder: Path, *, name: str = "Kept") -> SimpleNamespac
                 "INSERT INTO training_runs (id, vendor_id, round_id, task, provider, state, body_sha256, started_at,"
                 " finished_at) VALUES (:run, :vendor, :round, 'signal', 'byoc', 'succeeded', '', now(), now())"
             ),
-            {"run": run_id, "vendor": vendor, "round": made.round_id},
+            {"run": run_id, "vendor": vendor, "round": round_id},
         )
         tx.execute(
             text(
@@ -61,7 +70,7 @@ def furnish(house: House, folder: Path, *, name: str = "Kept") -> SimpleNamespac
     key = reports.keep(house.store, "x", report_id, {"html": folder / "x.html"})
     with house.db.begin() as tx:
         reports.end(tx, report_id, object_key=key)
-    ids = {"run": run_id, "round": made.round_id, "report": report_id}
+    ids = {"run": run_id, "round": round_id, "report": report_id}
     return SimpleNamespace(who=who, vendor=vendor, artifact=f"runs/{run_id}/model.onnx", **ids)
 
 
