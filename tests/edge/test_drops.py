@@ -144,10 +144,12 @@ BROKEN = {
 }
 
 
-def repeated(value: Any, rows: int) -> bytes:
+def repeated(text: str, rows: int, *, listed: bool = False) -> bytes:
     """A Parquet file of one text, named by many rows: some hundred bytes."""
+    named = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([text]))
+    column = pa.ListArray.from_arrays(pa.array(range(rows + 1), pa.int32()), named) if listed else named
     sink = io.BytesIO()
-    pq.write_table(pa.table({"rationale": pa.array([value] * rows)}), sink, compression="zstd", store_schema=False)
+    pq.write_table(pa.table({"rationale": column}), sink, compression="zstd", store_schema=False)
     return sink.getvalue()
 
 
@@ -159,9 +161,9 @@ def empty_rows() -> bytes:
 
 
 BOMBS = {
-    "a page beyond all": (lambda: repeated("x" * (200 << 20), 1), "take more than"),
+    "a page beyond all": (lambda: repeated("x" * (120 << 20), 1), "take more than"),
     "a text named by every row": (lambda: repeated("x" * 100_000, 9_000), "take more than"),
-    "a text in a list of every row": (lambda: repeated(["x" * 100_000], 9_000), "take more than"),
+    "a text in a list of every row": (lambda: repeated("x" * 100_000, 9_000, listed=True), "take more than"),
     "more rows than bytes": (empty_rows, "rows"),
 }
 

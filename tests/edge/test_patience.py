@@ -13,11 +13,8 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-import uvicorn
-from edges import at_the_edge
-from litestar.types import ASGIApp
+from edges import serving
 
-from mp_kit.server.edge.app import create_app
 from mp_kit.server.edge.patience import Patience, PatientProtocol
 from mp_kit.server.house import House
 
@@ -28,39 +25,25 @@ WAIT = 30
 _LARGE = 32 << 20
 
 
-class Hurried(PatientProtocol):
-    """As the edge's own, in tenths of seconds."""
-
-    patience = Patience(
-        head_seconds=0.4,
-        head_bytes=16 * 1024,
-        body_seconds=0.4,
-        body_rate=512,
-        rest_seconds=0.4,
-        unread_seconds=0.8,
-        most_connections=12,
-    )
+HURRIED = Patience(
+    head_seconds=0.4,
+    head_bytes=16 * 1024,
+    body_seconds=0.4,
+    body_rate=512,
+    rest_seconds=0.4,
+    unread_seconds=0.8,
+    most_connections=12,
+)
+"""As the edge's own, in tenths of seconds."""
 
 
 @pytest.fixture(scope="module")
 def edge(edge_house: House) -> Iterator[httpx.Client]:
     """The edge as it is served, in a hurry."""
-    port = int(edge_house.settings.base_url.rsplit(":", 1)[1])
-    with at_the_edge(edge_house) as house:
-        yield from _served(create_app(house), port)
-
-
-def _served(app: ASGIApp, port: int) -> Iterator[httpx.Client]:
-    server = uvicorn.Server(uvicorn.Config(app, port=port, http=Hurried, ws="none", log_level="critical"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the edge died while starting"
-        time.sleep(0.01)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT) as client:
-        yield client
-    server.should_exit = True
-    thread.join(timeout=10)
+    with pytest.MonkeyPatch.context() as patch, serving(edge_house):
+        patch.setattr(PatientProtocol, "patience", HURRIED)
+        with httpx.Client(base_url=edge_house.settings.base_url, timeout=WAIT) as client:
+            yield client
 
 
 @contextmanager
@@ -233,7 +216,7 @@ def test_a_length_that_lies(edge: httpx.Client, deployment: SimpleNamespace, hea
 def test_more_connections_than_there_are(edge: httpx.Client):
     """Those that say nothing make room for those that do."""
     with ExitStack() as stack:
-        idle = [stack.enter_context(connected(edge)) for _ in range(Hurried.patience.most_connections)]
+        idle = [stack.enter_context(connected(edge)) for _ in range(HURRIED.most_connections)]
         assert 200 == httpx.get(edge.base_url.join("/api/health"), timeout=WAIT).status_code
         assert b"" == told(idle[0])
 
