@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import sys
 import textwrap
@@ -18,7 +19,7 @@ PAGE = ROOT / "docs" / "settings.md"
 ENV = ROOT / ".env.example"
 MAKE = "python scripts/settings_reference.py"
 _WIDTH = 110
-_ENTRY = re.compile(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", re.MULTILINE)
+_ENTRY = re.compile(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 _NAMED = re.compile(r" \(([^()]*?\b(?:MP|INFRA|HF|WANDB|OTEL|AWS)_[^()]*)\)")
 _EXAMPLES = {
     "database_url": "postgresql://mp@postgres.internal/marketplace",
@@ -78,7 +79,7 @@ def variables() -> list[Variable]:
 
 def descriptions() -> Mapping[str, str]:
     """What ``Settings`` says of each of its fields."""
-    return {name: " ".join(text.split()) for name, text in _ENTRY.findall(Settings.__doc__ or "")}
+    return {name: " ".join(text.split()) for name, text in _ENTRY.findall(inspect.getdoc(Settings) or "")}
 
 
 def _of(field: dataclasses.Field[object], told: str) -> Variable | None:

@@ -144,6 +144,7 @@ from mp_kit.contracts.signals import (
 )
 from mp_kit.contracts.system import (
     ServiceHealth,
+    ServiceReadiness,
 )
 from mp_kit.contracts.training import (
     ArtifactAnnouncement,
@@ -351,6 +352,7 @@ __all__ = [
     "ServedBy",
     "ServedModel",
     "ServiceHealth",
+    "ServiceReadiness",
     "Session",
     "Sha256",
     "Signal",
