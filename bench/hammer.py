@@ -7,7 +7,7 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
@@ -87,21 +87,28 @@ def hammer(
             break
         due = ends if rate is None or now >= ends else began + sent / rate
         for key, _ in selector.select(timeout=max(0.0, min(due - now, 0.05)) if idle else 0.05):
-            line = key.data
-            if not (came := line.sock.recv(262_144)):
-                _again(line, port, selector)  # silent for long, or its request is lost
-                if not line.idle:
-                    heard.statuses[0] = heard.statuses.get(0, 0) + 1
-            line.received += came
-            if not line.idle and (not came or _whole(line.received)):
-                if came:
-                    _note(heard, line)
-                line.idle = True
-                idle.append(line)
+            if _answered(key.data, heard, lambda line: _again(line, port, selector)):
+                idle.append(key.data)
     heard.lasted = time.perf_counter() - began
     for line in idle:
         line.sock.close()
     return heard
+
+
+def _answered(line: _Line, heard: Heard, again: Callable[[_Line], None]) -> bool:
+    """Reads what came; whether the line's request has ended, with an answer or without one."""
+    came = line.sock.recv(262_144)
+    line.received += came
+    if not came:
+        again(line)  # silent for long, or its request is lost
+    if line.idle or (came and not _whole(line.received)):
+        return False
+    if came:
+        _note(heard, line)
+    else:
+        heard.statuses[0] = heard.statuses.get(0, 0) + 1
+    line.idle = True
+    return True
 
 
 def _connect(port: int, selector: selectors.BaseSelector) -> socket.socket:
