@@ -7,7 +7,7 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
@@ -56,7 +56,58 @@ class _Line:
     sock: socket.socket
     due: float = 0.0
     received: bytes = b""
-    idle: bool = True
+    idle: bool = False
+
+
+class _Lines:
+    """The connections to a port, and what is heard over them."""
+
+    def __init__(self, port: int, count: int) -> None:
+        self.heard = Heard()
+        self.idle: deque[_Line] = deque()
+        self._port = port
+        self._selector = selectors.DefaultSelector()
+        for _ in range(count):
+            self._watch(_Line(_connect(port)))
+
+    def send(self, request: bytes, due: float) -> None:
+        """Sends a request over a connection that is idle, in turn: a server closes what is silent for long."""
+        line = self.idle.popleft()
+        line.due, line.received, line.idle = due, b"", False
+        line.sock.sendall(request)
+
+    def listen(self, seconds: float) -> None:
+        """Takes what comes."""
+        for key, _ in self._selector.select(timeout=max(0.0, seconds)):
+            self._take(key.data)
+
+    def close(self) -> None:
+        """Closes them."""
+        for line in self.idle:
+            line.sock.close()
+
+    def _take(self, line: _Line) -> None:
+        came = line.sock.recv(262_144)
+        if not came:  # the server closed it; a request that was under way is lost
+            self.heard.statuses[0] = self.heard.statuses.get(0, 0) + (not line.idle)
+            self._selector.unregister(line.sock)
+            line.sock.close()
+            line.sock = _connect(self._port)
+            self._watch(line)
+            return
+        line.received += came
+        if _whole(line.received):
+            self.heard.seconds.append(time.perf_counter() - line.due)
+            status = int(line.received[9:12])
+            self.heard.statuses[status] = self.heard.statuses.get(status, 0) + 1
+            line.idle = True
+            self.idle.append(line)
+
+    def _watch(self, line: _Line) -> None:
+        self._selector.register(line.sock, selectors.EVENT_READ, line)
+        if not line.idle:
+            line.idle = True
+            self.idle.append(line)
 
 
 def hammer(
@@ -71,67 +122,29 @@ def hammer(
         seconds: For so long.
         rate: Requests a second, evenly; as many as are answered where left out.
     """
-    heard, selector, began = Heard(), selectors.DefaultSelector(), time.perf_counter()
-    idle = deque(_Line(_connect(port, selector)) for _ in range(connections))
-    for line in idle:
-        selector.modify(line.sock, selectors.EVENT_READ, line)
-    sent, ends = 0, began + seconds
-    while True:
-        now = time.perf_counter()
-        while idle and now < ends and (rate is None or began + sent / rate <= now):
-            line = idle.popleft()  # in turn: a server closes what is silent for long
-            line.due, line.received, line.idle = (now if rate is None else began + sent / rate), b"", False
-            line.sock.sendall(requests[sent % len(requests)])
+    lines, began, sent = _Lines(port, connections), time.perf_counter(), 0
+    ends = began + seconds
+    while (now := time.perf_counter()) < ends:
+        due = now if rate is None else began + sent / rate
+        while lines.idle and due <= now:
+            lines.send(requests[sent % len(requests)], due)
             sent += 1
-        if now >= ends and (len(idle) == connections or now >= ends + 10):
-            break
-        due = ends if rate is None or now >= ends else began + sent / rate
-        for key, _ in selector.select(timeout=max(0.0, min(due - now, 0.05)) if idle else 0.05):
-            if _answered(key.data, heard, lambda line: _again(line, port, selector)):
-                idle.append(key.data)
-    heard.lasted = time.perf_counter() - began
-    for line in idle:
-        line.sock.close()
-    return heard
+            due = now if rate is None else began + sent / rate
+        lines.listen(min(due - now, 0.05) if lines.idle else 0.05)
+    while len(lines.idle) < connections and time.perf_counter() < ends + 10:
+        lines.listen(0.05)
+    lines.heard.lasted = time.perf_counter() - began
+    lines.close()
+    return lines.heard
 
 
-def _answered(line: _Line, heard: Heard, again: Callable[[_Line], None]) -> bool:
-    """Reads what came; whether the line's request has ended, with an answer or without one."""
-    came = line.sock.recv(262_144)
-    line.received += came
-    if not came:
-        again(line)  # silent for long, or its request is lost
-    if line.idle or (came and not _whole(line.received)):
-        return False
-    if came:
-        _note(heard, line)
-    else:
-        heard.statuses[0] = heard.statuses.get(0, 0) + 1
-    line.idle = True
-    return True
-
-
-def _connect(port: int, selector: selectors.BaseSelector) -> socket.socket:
+def _connect(port: int) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    selector.register(sock, selectors.EVENT_READ)
     return sock
-
-
-def _again(line: _Line, port: int, selector: selectors.BaseSelector) -> None:
-    selector.unregister(line.sock)
-    line.sock.close()
-    line.sock = _connect(port, selector)
-    selector.modify(line.sock, selectors.EVENT_READ, line)
 
 
 def _whole(received: bytes) -> bool:
     head, end, body = received.partition(b"\r\n\r\n")
     length = _LENGTH.search(head + b"\r\n")
     return bool(end) and length is not None and len(body) >= int(length[1])
-
-
-def _note(heard: Heard, line: _Line) -> None:
-    heard.seconds.append(time.perf_counter() - line.due)
-    status = int(line.received[9:12])
-    heard.statuses[status] = heard.statuses.get(status, 0) + 1
