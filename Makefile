@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: each makes .venv first, which is a moment's work once it stands.
 .DEFAULT_GOAL := help
-.PHONY: help venv lock demo docs up check test hardening bench format release-check
+.PHONY: help venv lock demo docs up check test hardening bench format release-check audit
 PYTHON ?= python3.11
 BIN := .venv/bin
 
@@ -41,6 +41,9 @@ hardening: venv ## what takes longest: storms, a rehearsed month, JupyterLab, al
 
 bench: venv ## one script per hot path, as ratios
 	@$(BIN)/python -m bench $(ARGS)
+
+audit: venv ## pins and hashes of all dependencies, and advisories where they can be had
+	@$(BIN)/python scripts/audit.py
 
 release-check: venv ## all that stands between the code and a release, as a table (ARGS="--skip tests")
 	@$(BIN)/python scripts/release_check.py $(ARGS)

@@ -364,3 +364,12 @@ def test_two_supervisors_share_what_is_due(house: House):
         first = {run.run_id for run in runs_claims.claim(one, providers={"local"}, limit=4)}
         second = {run.run_id for run in runs_claims.claim(two, providers={"local"}, limit=4)}
     assert (len(first), first | second, first & second) == (4, ordered, set())
+
+
+def test_log_is_redacted_where_it_is_stored(tx: Tx, vendor: str):
+    """A job that reports by itself prints its whole environment: its tokens go no further."""
+    run_id = order(tx, vendor).run_id
+    printed = [f"HF_TOKEN=hf_{'a1B2' * 9}", "MP_RUN_TOKEN=eyJhbGciOiJ9.eyJzdWIiOiJ4In0.c2ln", "fit"]
+    runs.append_logs(tx, run_id, chunk(0, *printed), now=NOW)
+    found = tx.execute(text("SELECT text FROM run_logs WHERE run_id = :id ORDER BY seq"), {"id": run_id})
+    assert ["HF_TOKEN=hf_***", "MP_RUN_TOKEN=eyJ***", "fit"] == found.scalars().all()
