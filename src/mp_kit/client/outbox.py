@@ -21,6 +21,7 @@ import sqlite3
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,6 +274,8 @@ class Outbox:
     def _connection(self) -> sqlite3.Connection:
         if self._open is None or self._pid != os.getpid():  # a forked child must not use its parent's handle
             self._open, self._pid = self._connect(), os.getpid()
+            # Who forgets to close a client leaves no open database behind, of which Python 3.13 would warn.
+            weakref.finalize(self, self._open.close).atexit = False
         return self._open
 
     def _connect(self) -> sqlite3.Connection:
