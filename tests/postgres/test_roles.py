@@ -93,9 +93,11 @@ def test_owner_migrates_and_the_edge_may_come_in(made: Server):
     with within(PUBLIC), edge.begin() as tx:
         assert [] == tx.execute(text("SELECT id FROM models")).all()
     edge.close()
-    with psycopg.connect(url(made, "mp_edge", "marketplace")) as connection:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("DROP TABLE marketplace_vendors")
+    with (
+        psycopg.connect(url(made, "mp_edge", "marketplace")) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("DROP TABLE marketplace_vendors")
     with psycopg.connect(url(made, "mp_prefect", "prefect"), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION pg_trgm")
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
