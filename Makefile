@@ -16,7 +16,7 @@ lock: ## write requirements/*.txt anew from pyproject.toml
 demo: venv ## the main job, end to end, on real currency data
 	@$(BIN)/python scripts/demo.py $(ARGS)
 
-docs: venv ## every notebook run against a fresh marketplace, as pages in build/docs/notebooks
+docs: venv ## every notebook run, and the docs as a site in build/site (ARGS="--no-notebooks": seconds)
 	@$(BIN)/python scripts/docs.py $(ARGS)
 
 up: venv ## run the embedded marketplace until Ctrl-C (ARGS="--port 3010 --home DIR")

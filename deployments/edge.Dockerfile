@@ -1,7 +1,7 @@
 # The image of an edge: the API and the console, and nothing that runs flows.
 #
 #   docker build -f deployments/edge.Dockerfile -t mp-edge:0.1.0 .
-#   docker run --env-file secrets/marketplace.env -p 3010:3010 mp-edge:0.1.0
+#   docker run --env-file secrets/edge.env -p 3010:3010 mp-edge:0.1.0
 #
 # BASE is an exact tag. To pin what you have looked at, pass it with its digest: --build-arg BASE=python@sha256:…
 # Secrets come from the environment or from the secrets.json of a mounted MP_HOME, never from the image.

@@ -12,7 +12,7 @@ folder=${1:-secrets}
 postgres=${MP_POSTGRES:-postgres:5432}
 tls=${MP_POSTGRES_TLS:-}
 
-for name in marketplace prefect postgres store; do
+for name in operator edge prefect postgres store; do
   if [ -e "$folder/$name.env" ]; then
     echo "$folder/$name.env is there already. Move it away first, if its secrets are to be drawn anew." >&2
     exit 1
@@ -26,20 +26,27 @@ word() { openssl rand -hex "$1"; } # for URLs: letters and digits
 owner=$(word 24) edge=$(word 24) prefect=$(word 24) people="mp:$(word 24)"
 key=${AWS_ACCESS_KEY_ID:-$(word 10)}
 hidden=${AWS_SECRET_ACCESS_KEY:-$(word 24)}
+pepper=$(random) jwt=$(random) seed=$(random) url=$(random) service=$(random) master=$(random)
 
-cat > "$folder/marketplace.env" << END
-INFRA_TOKEN_PEPPER=$(random)
-MP_JWT_SECRET=$(random)
-MP_SIGNING_SEED=$(random)
-MP_URL_KEY=$(random)
-MP_SERVICE_KEY=$(random)
-MP_MASTER_KEY=$(random)
-MP_DATABASE_URL=postgresql://mp_owner:$owner@$postgres/marketplace${tls:+?sslmode=$tls}
-MP_EDGE_DATABASE_URL=postgresql://mp_edge:$edge@$postgres/marketplace${tls:+?sslmode=$tls}
+# The same for everybody but the login to the database: edges have none of the tables' owner.
+for name in operator edge; do
+  case $name in
+    operator) login="mp_owner:$owner" ;;
+    edge) login="mp_edge:$edge" ;;
+  esac
+  cat > "$folder/$name.env" << END
+INFRA_TOKEN_PEPPER=$pepper
+MP_JWT_SECRET=$jwt
+MP_SIGNING_SEED=$seed
+MP_URL_KEY=$url
+MP_SERVICE_KEY=$service
+MP_MASTER_KEY=$master
+MP_DATABASE_URL=postgresql://$login@$postgres/marketplace${tls:+?sslmode=$tls}
 AWS_ACCESS_KEY_ID=$key
 AWS_SECRET_ACCESS_KEY=$hidden
-PREFECT_API_AUTH_STRING=$people
 END
+done
+echo "PREFECT_API_AUTH_STRING=$people" >> "$folder/operator.env"
 cat > "$folder/prefect.env" << END
 PREFECT_SERVER_API_AUTH_STRING=$people
 PREFECT_API_DATABASE_CONNECTION_URL=postgresql+asyncpg://mp_prefect:$prefect@$postgres/prefect${tls:+?ssl=$tls}
@@ -55,4 +62,4 @@ cat > "$folder/store.env" << END
 MINIO_ROOT_USER=$key
 MINIO_ROOT_PASSWORD=$hidden
 END
-echo "drawn: $folder/marketplace.env, prefect.env, postgres.env, store.env. Keep a copy where backups are not." >&2
+echo "drawn: $folder/operator.env, edge.env, prefect.env, postgres.env, store.env. Keep a copy where backups are not." >&2

@@ -1,8 +1,8 @@
 # The image of the operator's side: flows of Docker and Kubernetes work pools, Prefect's server, the operator's commands.
 #
 #   docker build -f deployments/worker.Dockerfile -t mp-worker:0.1.0 .
-#   docker run --env-file secrets/marketplace.env mp-worker:0.1.0 mp admin migrate
-#   docker run --env-file secrets/marketplace.env mp-worker:0.1.0 prefect worker start --pool mp --type process
+#   docker run --env-file secrets/operator.env mp-worker:0.1.0 mp admin migrate
+#   docker run --env-file secrets/operator.env mp-worker:0.1.0 prefect worker start --pool mp --type process
 #
 # No ENTRYPOINT: what a work pool calls a command is the whole command. BASE is an exact tag; pass one with its digest to
 # pin what you have looked at. Secrets come from the environment or from the secrets.json of a mounted MP_HOME.

@@ -1,4 +1,4 @@
-"""``make docs``: every notebook of the project run against a fresh marketplace, and a page made of each.
+"""``make docs``: every notebook run against a fresh marketplace, a page made of each, and the site of all docs.
 
 1. Notebooks are found, not listed: all of ``notebooks/vendor``, ``operator`` and ``reports``, in the order of their
    names. Vendors' come first, so that the operator's have something to show.
@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import secrets
@@ -25,6 +26,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import docs_site
 import nbformat
 from demo import ROOT, DemoError, Story, running, runpod_command
 from nbconvert import HTMLExporter
@@ -239,22 +241,38 @@ def main() -> int:
     """Parses, builds, says what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="only notebooks whose group/name holds this text")
+    parser.add_argument("--no-notebooks", action="store_true", help="only the site, of pages that there are: seconds")
+    parser.add_argument("--site", type=Path, default=ROOT / "build/site", help="where the site goes")
     parser.add_argument("--to", type=Path, default=ROOT / "build/docs/notebooks", help="where the pages go")
     chosen = parser.parse_args()
     console = Console(soft_wrap=True)
+    failed = 0 if chosen.no_notebooks else run_all(chosen.to, chosen.only, console)
+    return max(failed, build_site(chosen.site.absolute(), chosen.to.absolute(), console))
+
+
+def run_all(target: Path, only: str, console: Console) -> int:
+    """Runs the notebooks and tells what came of them; 1 when one failed, or none was there."""
     began = time.monotonic()
     try:
-        done = build(chosen.to.absolute(), chosen.only, console)
+        done = build(target.absolute(), only, console)
     except DemoError as error:
         console.print(f"[red bold]The marketplace did not come up:[/] {error}", highlight=False)
         return 1
     failed = [one for one in done if one.failure]
-    console.print(f"{len(done)} notebooks in {time.monotonic() - began:.0f} s: {chosen.to / 'index.html'}")
+    console.print(f"{len(done)} notebooks in {time.monotonic() - began:.0f} s: {target / 'index.html'}")
     for one in failed:
         console.print(
             f"[red bold]{one.notebook.parent.name}/{one.notebook.name} failed:[/] {one.failure}", highlight=False
         )
     return 1 if failed or not done else 0
+
+
+def build_site(target: Path, notebooks: Path, console: Console) -> int:
+    """Builds the site, with the notebooks' pages in it; 1 when anything is wrong with it."""
+    logging.getLogger("mkdocs").addHandler(logging.StreamHandler())
+    wrong = docs_site.build(target, notebooks)
+    console.print(f"[red bold]The site was not built:[/] {wrong}" if wrong else f"site: {target / 'index.html'}")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

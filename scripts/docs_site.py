@@ -8,9 +8,7 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +89,3 @@ def _line(notebook: Path, made: Path) -> str:
     place = f"{notebook.parent.name}/{notebook.stem}.html"
     shown = f"[{title}](notebooks/{place})" if (made / place).is_file() else title
     return f"| {shown} | `notebooks/{notebook.parent.name}/{notebook.name}` |"
-
-
-def main() -> int:
-    """Builds the site alone, of what there is."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    target = ROOT / "build" / "site"
-    wrong = build(target)
-    print(wrong or target / "index.html", file=sys.stderr if wrong else sys.stdout)
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,9 +11,11 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from mp_kit.server.store import migrate, pgbin
 from mp_kit.server.store.engine import Database
+from mp_kit.server.store.scope import EDGE_ROLE, PUBLIC, within
 
 if TYPE_CHECKING:
     from mp_kit.server.store.embedded import Server
@@ -87,10 +89,15 @@ def test_owner_migrates_and_the_edge_may_come_in(made: Server):
     with db.begin() as tx:
         migrate.upgrade(tx)
     db.close()
-    with psycopg.connect(url(made, "mp_edge", "marketplace")) as connection:
-        assert ("mp_edge",) == connection.execute("SELECT current_user").fetchone()
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("DROP TABLE marketplace_vendors")
+    edge = Database(url(made, "mp_edge", "marketplace"), role=EDGE_ROLE)
+    with within(PUBLIC), edge.begin() as tx:
+        assert [] == tx.execute(text("SELECT id FROM models")).all()
+    edge.close()
+    with (
+        psycopg.connect(url(made, "mp_edge", "marketplace")) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("DROP TABLE marketplace_vendors")
     with psycopg.connect(url(made, "mp_prefect", "prefect"), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION pg_trgm")
     with pytest.raises(psycopg.OperationalError, match="permission denied"):

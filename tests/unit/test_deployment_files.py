@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +214,10 @@ def variables() -> dict[str, set[str]]:
 
 def drawn_names() -> dict[str, list[str]]:
     text = (FOLDER / "secrets.sh").read_text(encoding="utf-8")
-    blocks = re.findall(r'cat > "\$folder/(\w+)\.env" << END\n(.*?)END\n', text, re.DOTALL)
-    return {name: re.findall(r"^([A-Z_0-9]+)=", block, re.MULTILINE) for name, block in blocks}
+    blocks = dict(re.findall(r'cat > "\$folder/(\S+)\.env" << END\n(.*?)END\n', text, re.DOTALL))
+    both = blocks.pop("$name")
+    blocks |= {"edge": both, "operator": f"{both}PREFECT_API_AUTH_STRING="}
+    return {name: re.findall(r"^([A-Z_0-9]+)=", block, re.MULTILINE) for name, block in blocks.items()}
 
 
 def test_every_variable_is_read_by_somebody():
@@ -260,14 +263,19 @@ def read(path: Path) -> dict[str, str]:
 def test_drawn_secrets_start_a_marketplace(drawn: Path):
     """They are read as settings, no two are alike, and only their owner reads the files."""
     from mp_kit.server.settings import SECRET_NAMES, load
+    from mp_kit.server.strength import weaknesses
 
-    env = read(drawn / "marketplace.env")
+    env = read(drawn / "operator.env")
     settings = load(drawn / "no-home", env)
     assert "postgresql://mp_owner:" in settings.database_url
     assert settings.database_url.endswith("@db.example.com:5432/marketplace?sslmode=require")
     assert 32 == len(settings.signing_seed_bytes)
     assert {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "given"} == dict(settings.store_env)
     assert len(SECRET_NAMES) == len({env[name] for name in SECRET_NAMES})
+    edge = load(drawn / "no-home", read(drawn / "edge.env"))
+    assert settings == replace(edge, database_url=settings.database_url)
+    assert "postgresql://mp_edge:" in edge.database_url
+    assert {} == weaknesses(settings) == weaknesses(edge)
     assert {"0o600"} == {oct(path.stat().st_mode & 0o777) for path in drawn.iterdir()}
 
 
@@ -275,10 +283,12 @@ def test_drawn_passwords_are_those_of_the_roles(drawn: Path):
     """Whoever connects has the password that roles.sql gives its role; Prefect's two ends have the same."""
     from urllib.parse import urlsplit
 
-    passwords, env, prefect = (read(drawn / f"{name}.env") for name in ("postgres", "marketplace", "prefect"))
+    passwords, env, edge, prefect = (
+        read(drawn / f"{name}.env") for name in ("postgres", "operator", "edge", "prefect")
+    )
     urls = {
         "MP_OWNER_PASSWORD": env["MP_DATABASE_URL"],
-        "MP_EDGE_PASSWORD": env["MP_EDGE_DATABASE_URL"],
+        "MP_EDGE_PASSWORD": edge["MP_DATABASE_URL"],
         "MP_PREFECT_PASSWORD": prefect["PREFECT_API_DATABASE_CONNECTION_URL"],
     }
     assert {name: passwords[name] for name in urls} == {name: urlsplit(url).password for name, url in urls.items()}
@@ -425,7 +435,7 @@ def test_kubernetes_and_the_job_template_mean_the_same():
     taken = {
         each["secretRef"]["name"] for _, one in containers() for each in one.get("envFrom", ()) if "secretRef" in each
     }
-    assert {default["secret_name"], "mp-prefect"} == taken
+    assert {default["secret_name"], "mp-edge", "mp-prefect"} == taken
     [flows] = [one for name, one in containers() if name == "mp-flows"]
     assert f"s|{default['image']}|" in flows["args"][-1]
 

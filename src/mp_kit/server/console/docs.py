@@ -20,6 +20,7 @@ from mp_kit.server.console.visits import TheVisit
 
 PATH = "/marketplace/docs"
 PAGES: Mapping[str, str] = {
+    "quickstart": "15 minutes from nothing to a signal in the consensus",
     "tour": "A first tour: from a vendor's key to a trained model",
     "notebooks": "In a notebook: vocabulary, magics, plots, errors",
     "data": "Rounds and data: pulling, loading, what is in a file",
