@@ -21,7 +21,10 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "build" / "docs" / "notebooks"
 TITLES = {"vendor": "For vendors", "operator": "For operators", "reports": "Reports"}
-_OUTSIDE = re.compile(r"\]\(\.\./notebooks/(\w+)/(\w+)\.ipynb\)")
+BESIDE = ("CHANGELOG", "CONTRIBUTING", "SECURITY")
+"""Pages of the project's root that the site has, too, where they are there."""
+_NOTEBOOK = re.compile(r"\]\(\.\./notebooks/(\w+)/(\w+)\.ipynb\)")
+_BESIDE = re.compile(rf"\]\((?:\.\./)+({'|'.join(BESIDE)})\.md")
 
 
 def build(target: Path, notebooks: Path = NOTEBOOKS) -> str:
@@ -43,9 +46,10 @@ def build(target: Path, notebooks: Path = NOTEBOOKS) -> str:
 
 
 def on_config(config: Any) -> Any:
-    """Fills in the list of decisions."""
+    """Fills in the decisions, and what lies beside the docs."""
     decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     config.nav[-1]["How it is built"][-1]["Decisions"] = [f"decisions/{path.name}" for path in decisions]
+    config.nav += [f"{name.lower()}.md" for name in _beside()]
     config.extra.setdefault("notebooks", str(NOTEBOOKS))
     return config
 
@@ -57,20 +61,26 @@ def on_files(files: Files, config: Any) -> Files:
     for page in pages:
         name = f"notebooks/{page.relative_to(made)}"
         files.append(File.generated(config, name, content=page.read_text(encoding="utf-8")))
-    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    files.append(File.generated(config, "changelog.md", content=changes))
+    for name in _beside():
+        text = (ROOT / f"{name}.md").read_text(encoding="utf-8").replace("](docs/", "](")
+        files.append(File.generated(config, f"{name.lower()}.md", content=text))
     files.append(File.generated(config, "tutorials.md", content=tutorials(made)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ARG001 - MkDocs names them
-    """Leads links to notebooks to their pages."""
+    """Leads links out of ``docs/`` to where these things are in the site."""
 
     def led(found: re.Match[str]) -> str:
         target = f"notebooks/{found[1]}/{found[2]}.html"
         return f"]({target})" if files.get_file_from_path(target) else "](tutorials.md)"
 
-    return _OUTSIDE.sub(led, markdown)
+    up = "../" * page.file.src_uri.count("/")
+    return _BESIDE.sub(lambda found: f"]({up}{found[1].lower()}.md", _NOTEBOOK.sub(led, markdown))
+
+
+def _beside() -> list[str]:
+    return [name for name in BESIDE if (ROOT / f"{name}.md").is_file()]
 
 
 def tutorials(made: Path) -> str:
