@@ -16,7 +16,7 @@ from mp_kit.errors import InvalidInputError, TooLargeError
 
 __all__ = ["MOST_BYTES", "MOST_VALUES", "check_weight"]
 
-MOST_VALUES = 4_000_000
+MOST_VALUES = 8_000_000
 """Values of one batch, those inside lists and objects too."""
 
 MOST_BYTES = 256 * 1024 * 1024
