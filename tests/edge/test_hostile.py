@@ -174,8 +174,8 @@ def test_a_view_that_every_row_shares(edge: httpx.Client, deployment: SimpleName
 
 
 def test_more_values_than_we_hold(edge: httpx.Client, deployment: SimpleNamespace):
-    """Twelve megabytes of empty lists would become a third of a gigabyte."""
-    body = b"[" + b"[]," * (4 << 20) + b"[]]"
+    """Twenty-four megabytes of empty lists would become half a gigabyte."""
+    body = b"[" + b"[]," * 8_000_001 + b"[]]"
     response = edge.post(
         "/api/signals/store", content=body, headers=deployment.headers | {"Content-Type": "application/json"}
     )

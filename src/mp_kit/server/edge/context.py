@@ -33,6 +33,7 @@ from mp_kit.server.store import scope as scopes
 from mp_kit.server.telemetry import trail
 
 log = logging.getLogger(__name__)
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _SANE_ID = re.compile(rb"^[A-Za-z0-9._\-]{1,64}$")
 
 
@@ -74,7 +75,8 @@ class RequestContext:
             if negotiate(version.decode("latin-1") if version else None) is None:
                 log.debug("request %s names no contracts version", request_id)
             if scope["path"].startswith("/api/"):
-                _refuse_packed(headers.get(b"content-encoding", b"identity"))
+                if scope["method"] in _WITH_BODY:
+                    _refuse_packed(headers.get(b"content-encoding", b"identity"))
                 _refuse_doubles(scope["query_string"])
         except (ContractsVersionError, InvalidInputError) as error:
             await _refuse(send_marked, error, request_id)

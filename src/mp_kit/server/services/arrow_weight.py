@@ -16,7 +16,7 @@ from mp_kit.errors import InvalidInputError, TooLargeError
 
 __all__ = ["MOST_BYTES", "MOST_VALUES", "check_weight"]
 
-MOST_VALUES = 4_000_000
+MOST_VALUES = 8_000_000
 """Values of one batch, those inside lists and objects too."""
 
 MOST_BYTES = 256 * 1024 * 1024
@@ -53,13 +53,22 @@ def check_weight(batch: pa.RecordBatch) -> None:
 
 def _text_bytes(array: pa.Array) -> int:
     if any(is_kind(array.type) for is_kind in _TEXTS):
-        return _sum(pc.binary_length(array))
+        return _between_offsets(array)
     if any(is_kind(array.type) for is_kind in _VIEWS):
         views = np.frombuffer(array.buffers()[1], "<i4").reshape(-1, _VIEW_WORDS)  # a view begins with its length
         return int(views[array.offset : array.offset + len(array), 0].clip(0).sum(dtype=np.int64))
     if isinstance(array, pa.DictionaryArray) and any(is_kind(array.type.value_type) for is_kind in _TEXTS):
         return _sum(pc.take(pc.binary_length(array.dictionary), array.indices).cast(pa.int64()))
     return 0
+
+
+def _between_offsets(array: pa.Array) -> int:
+    """By the first and the last offset: texts lie one behind the other."""
+    if not len(array):
+        return 0
+    wide = kinds.is_large_string(array.type) or kinds.is_large_binary(array.type)
+    offsets = np.frombuffer(array.buffers()[1], "<i8" if wide else "<i4")
+    return int(offsets[array.offset + len(array)] - offsets[array.offset])
 
 
 def _sum(lengths: pa.Array) -> int:
