@@ -22,7 +22,7 @@ from mp_kit.server.scrape import DatabaseFigures
 from mp_kit.server.services import audit, connections, webhook_events
 from mp_kit.server.store import embedded, migrate
 from mp_kit.server.store.engine import Database, Tx
-from mp_kit.server.store.scope import EDGE_ROLE, HOUSE, NOBODY, PUBLIC, SIGN_IN, Scope, of_vendor, within
+from mp_kit.server.store.scope import EDGE_ROLE, HOUSE, NOBODY, PUBLIC, PUBLIC_ROLE, SIGN_IN, Scope, of_vendor, within
 from tests.support.belongings import furnish_all
 
 NOT_A_VENDORS = {
@@ -98,14 +98,19 @@ def test_the_listing_sees_a_new_table(tx: Tx):
     assert new | {"signals_default"} == set(tx.execute(text(UNWALLED)).scalars()) - set(NOT_A_VENDORS)
 
 
+MEMBER_OF = "SELECT rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE m.member = :oid"
+
+
 def test_the_role_owns_nothing_and_passes_no_policy(house: House):
-    """Neither a superuser, nor the owner of anything, nor a member of another role."""
+    """Neither a superuser, nor the owner of anything; the public's role is not its own before it becomes that."""
     with house.db.begin() as tx:
         role = tx.execute(text("SELECT * FROM pg_roles WHERE rolname = :role"), {"role": EDGE_ROLE}).one()
         owned = tx.execute(text("SELECT relname FROM pg_class WHERE relowner = :oid"), {"oid": role.oid}).all()
-        member = tx.execute(text("SELECT roleid FROM pg_auth_members WHERE member = :oid"), {"oid": role.oid}).all()
+        member = list(tx.execute(text(MEMBER_OF), {"oid": role.oid}).scalars())
     assert (False, False, False) == (role.rolsuper, role.rolbypassrls, role.rolcreaterole)
-    assert ([], []) == (owned, member)
+    assert [] == owned
+    assert [PUBLIC_ROLE] == member
+    assert not role.rolinherit
 
 
 def readable(db: Database) -> list[str]:
@@ -136,22 +141,57 @@ def test_a_scope_shows_its_own_rows_alone(house_of_two: House, edge_db: Database
         assert 0 == seen(edge_db, table, of_vendor("okapi"), "zebra")[1], table
 
 
-PUBLISHED = {
-    *("consensus", "deployment_heartbeats", "deployments", "hostings", "marketplace_vendors", "model_scores"),
-    *("model_stage_history", "model_versions", "models", "signal_batches", "signal_rollups", "signals"),
-    *("training_runs", "uncounted_batches"),
+SHOWN = {"deployment_heartbeats", "deployments", "hostings", "model_scores", "model_stage_history", "model_versions",
+         "models", "training_runs"}  # fmt: skip
+"""Tables of which the public sees the rows that were published."""
+COUNTED = {
+    "signals": {"event_time", "batch_id", "deployment_id", "vendor_id", "symbol", "timeframe", "confidence"},
+    "signal_batches": {"id", "deployment_id", "accepted", "received_at"},
+    "signal_rollups": {"deployment_id", "symbol", "timeframe", "predictions", "confidence"},
+    "uncounted_batches": {"batch_id", "deployment_id", "first_event", "last_event"},
+    "marketplace_vendors": {"id", "name", "status"},
 }
+"""Tables of which it sees all rows, and these columns alone: they say nothing of a model that it does not see."""
+CAN_READ = """SELECT attname FROM pg_attribute WHERE attrelid = CAST(:table AS regclass) AND attnum > 0
+              AND NOT attisdropped AND has_column_privilege('mp_public', attrelid, attnum, 'SELECT')"""
+
+
+def published(house: House, db: Database, mark: str) -> dict[str, set[str]]:
+    """Tables in which the public finds a vendor's mark, each with the columns that it may read."""
+    found = {}
+    for table in names(house.db, OWNED):
+        with house.db.begin() as tx:
+            columns = set(tx.execute(text(CAN_READ), {"table": table}).scalars())
+        if columns:
+            row = ", ".join(sorted(columns))
+            with within(PUBLIC), db.begin() as tx:
+                rows = tx.execute(text(ROWS.format(row, table)), {"mark": mark}).scalar_one()
+            found |= {table: columns} if rows else {}
+    return found
+
+
+ROWS = "SELECT count(*) FROM {1} WHERE position(:mark IN to_jsonb(ROW({0}))::text) > 0"
 
 
 def test_the_public_sees_what_was_published(house_of_two: House, edge_db: Database):
-    """Of a vendor with a model in pilot what its page shows; of one with a model in shadow its name and consensus."""
-    tables = readable(house_of_two.db)
-    of_pilot = {table for table in tables if seen(edge_db, table, PUBLIC, "zebra")[1]}
-    of_shadow = {table for table in tables if seen(edge_db, table, PUBLIC, "okapi")[1]}
-    assert (PUBLISHED, {"consensus", "marketplace_vendors"}) == (of_pilot, of_shadow)
+    """Of a vendor with a model in pilot what its page shows; of one with a model in shadow counts and a name."""
+    of_pilot, of_shadow = (published(house_of_two, edge_db, mark) for mark in ("zebra", "okapi"))
+    assert SHOWN | COUNTED.keys() | {"consensus"} == of_pilot.keys()
+    assert COUNTED.keys() | {"consensus"} == of_shadow.keys()
+    assert of_pilot.items() >= COUNTED.items()
+    assert not {"spec", "endpoint"} & of_pilot["deployments"]
+    assert {"id", "round_id", "status", "finished_at", "provider"} == of_pilot["training_runs"]
 
 
-@pytest.mark.parametrize("scope", [PUBLIC, SIGN_IN, HOUSE])
+def test_the_public_writes_nothing(house_of_two: House, edge_db: Database):
+    """And reads no other table of vendors, nor the audit log."""
+    for table in {*names(house_of_two.db, OWNED), "audit_log"}:
+        assert refused(edge_db, PUBLIC, f"DELETE FROM {table}") == REFUSED  # noqa: S608
+    for table in ("vendor_keys", "vendor_connections", "webhook_endpoints", "run_logs", "audit_log"):
+        assert refused(edge_db, PUBLIC, f"SELECT FROM {table}") == REFUSED
+
+
+@pytest.mark.parametrize("scope", [SIGN_IN, HOUSE])
 def test_no_other_scope_reads_credentials_or_writes_for_vendors(edge_db: Database, scope: Scope):
     """Sealed credentials and webhooks' secrets are their vendor's; a vendor's run is moved by nobody else."""
     for table in ("vendor_connections", "vendor_data_keys", "webhook_endpoints", "run_logs"):

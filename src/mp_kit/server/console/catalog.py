@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
@@ -11,11 +12,14 @@ from litestar import Response, get
 from litestar.params import FromPath
 
 from mp_kit.contracts import Stage, Task
+from mp_kit.errors import NotFoundError
 from mp_kit.server.console.charts import Bar
 from mp_kit.server.console.pages import page
 from mp_kit.server.console.visits import HOME, AnyRequest, TheHouse, TheVisit
+from mp_kit.server.house import House
 from mp_kit.server.services import showcase
 from mp_kit.server.services.showcase import Shown, Wanted
+from mp_kit.server.store.scope import of_vendor, within
 
 _ON_A_PAGE = 50
 _MAX_TEXT = 200
@@ -55,8 +59,7 @@ def catalog(house: TheHouse, visit: TheVisit, request: AnyRequest) -> Response[b
 @get("/marketplace/models/{model_id:str}", sync_to_thread=True, include_in_schema=False)
 def model(house: TheHouse, visit: TheVisit, model_id: FromPath[str]) -> Response[bytes]:
     """A model with its scores, uptime and lineage; of its signals only counts."""
-    with house.db.begin() as tx:
-        shown = showcase.find(tx, model_id, viewer=visit.vendor_id)
+    shown = _find(house, visit.vendor_id, model_id)
     return page(
         visit,
         "model.html",
@@ -66,6 +69,15 @@ def model(house: TheHouse, visit: TheVisit, model_id: FromPath[str]) -> Response
         days=_days(shown),
         reliability=_reliability(shown),
     )
+
+
+def _find(house: House, viewer: str | None, model_id: str) -> Shown:
+    """The viewer's own model whole, any other one as everybody sees it."""
+    if viewer is not None:
+        with suppress(NotFoundError), within(of_vendor(viewer)), house.db.begin() as tx:
+            return showcase.find(tx, model_id, viewer=viewer)
+    with house.db.begin() as tx:
+        return showcase.find(tx, model_id)
 
 
 def _query(wanted: Wanted) -> Callable[..., str]:

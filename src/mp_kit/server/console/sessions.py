@@ -31,7 +31,7 @@ from mp_kit.server.console.visits import (
 )
 from mp_kit.server.house import House
 from mp_kit.server.services import audit, vendors
-from mp_kit.server.store.scope import of_vendor, within
+from mp_kit.server.store.scope import HOUSE, of_vendor, within
 
 _AFTER_LOGIN = HOME
 _MAX_KEY_CHARS = 200
@@ -85,7 +85,7 @@ def logout_everywhere(house: TheHouse, visit: TheVisit) -> Response[bytes]:
 
 def _operator(house: House, visit: Visit, target: str) -> Response[bytes]:
     session = house.tokens.operator_session(clock.now() + timedelta(hours=_OPERATOR_HOURS))
-    with house.db.begin() as tx:
+    with within(HOUSE), house.db.begin() as tx:
         audit.record(tx, "operator:console", "session.open", "operator")
     seconds = _OPERATOR_HOURS * 3_600
     return redirect(visit, target, cookies=(cookie(visit, SESSION_COOKIE, session, seconds=seconds),))

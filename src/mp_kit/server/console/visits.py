@@ -28,7 +28,7 @@ from mp_kit.errors import AuthError, ForbiddenError, InvalidInputError, Marketpl
 from mp_kit.server.house import House
 from mp_kit.server.services import vendors
 from mp_kit.server.services.doors import address_of
-from mp_kit.server.store.scope import HOUSE, Scope, enter, of_vendor, within
+from mp_kit.server.store.scope import HOUSE, enter, of_vendor, within
 from mp_kit.server.telemetry import trail
 
 SESSION_COOKIE = "mp_session"
@@ -104,7 +104,6 @@ async def open_visit(connection: Connection, _: BaseRouteHandler) -> None:
     connection.scope["state"]["visit"] = visit
     trail.note_parameters(connection.path_params)
     trail.note(vendor_id=visit.vendor_id)
-    enter(Scope("public", visit.vendor_id or ""))
     if connection.scope["method"] not in _SAFE_METHODS:  # type: ignore[typeddict-item] # an HTTP scope
         await _check_form(connection, visit)
 

@@ -96,7 +96,7 @@ class Database:
         try:
             with self._around(), self._counted(), self._engine.begin() as tx:
                 if self.role is not None:
-                    scope.apply(tx)
+                    scope.apply(tx, self.role)
                 yield tx
         except PoolTimeoutError as error:
             raise DatabaseDownError("All database connections are busy.", retry_after=1) from error

@@ -1,7 +1,7 @@
 """Whose rows a transaction of the edge sees: row-level security reads it from two settings that end with it.
 
 1. The edge and the console act as :data:`EDGE_ROLE`, which owns nothing. Its policies (migration 0016) let through what
-   the scope names, and nothing where there is none.
+   the scope names, and nothing where there is none. For the public they act as :data:`PUBLIC_ROLE`, which reads less.
 2. The scope of a request lies in a context variable: set where the caller is known (``edge/auth.py``,
    ``console/visits.py``), carried into the handler's thread, read by :meth:`Database.begin`, nowhere else.
 3. The operator's processes connect as the tables' owner: no policy is about them, and no scope is set.
@@ -33,6 +33,8 @@ __all__ = [
 
 EDGE_ROLE = "mp_edge"
 """The database role of the edge and the console."""
+PUBLIC_ROLE = "mp_public"
+"""What that role becomes in the public's scope."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class Scope:
     """Whose rows.
 
     Args:
-        kind: ``vendor``: its own. ``public``: what everybody may read, and the own rows of a vendor that is signed in.
-            ``sign_in``: what finds out who somebody is. ``house``: the operator's requests, reading what is no
-            credential, writing what belongs to no vendor. ``nobody``: nothing.
+        kind: ``vendor``: its own. ``public``: what everybody may read. ``sign_in``: what finds out who somebody is.
+            ``house``: the operator's requests, reading what is no credential, writing what belongs to no vendor.
+            ``nobody``: nothing.
         vendor_id: The vendor; empty where there is none.
     """
 
@@ -56,7 +58,10 @@ SIGN_IN = Scope("sign_in")
 HOUSE = Scope("house")
 
 _present: ContextVar[Scope] = ContextVar("mp_scope", default=NOBODY)
-_APPLY = text("SELECT set_config('mp.scope', :kind, true), set_config('mp.vendor_id', :vendor_id, true)")
+_APPLY = text(
+    "SELECT set_config('mp.scope', :kind, true), set_config('mp.vendor_id', :vendor_id, true),"
+    " set_config('role', :role, true)"
+)
 
 
 def of_vendor(vendor_id: str | None) -> Scope:
@@ -84,7 +89,8 @@ def within(scope: Scope) -> Iterator[None]:
         _present.reset(before)
 
 
-def apply(tx: Connection) -> None:
-    """Tells the database the present scope, until the transaction ends."""
+def apply(tx: Connection, role: str = EDGE_ROLE) -> None:
+    """Tells the database the present scope until the transaction ends; the public has a role of its own."""
     scope = present()
-    tx.execute(_APPLY, {"kind": scope.kind, "vendor_id": scope.vendor_id})
+    role = PUBLIC_ROLE if scope.kind == "public" else role
+    tx.execute(_APPLY, {"kind": scope.kind, "vendor_id": scope.vendor_id, "role": role})

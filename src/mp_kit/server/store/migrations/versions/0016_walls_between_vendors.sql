@@ -1,37 +1,25 @@
--- The edge's role. It belongs to the cluster, not to the database: another marketplace, or the operator, may have made it.
+-- Two roles. They belong to the cluster, not to the database: another marketplace, or the operator, may have made them.
+-- mp_edge serves whoever is known, mp_public whoever is not; the former may become the latter, and has none of its rights
+-- before it does (NOINHERIT). Without a password no managed server lets them in.
 DO $$
 BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'mp_public') THEN
+    CREATE ROLE mp_public NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+  END IF;
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'mp_edge') THEN
-    CREATE ROLE mp_edge LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS; -- no password: a managed server lets nobody in
+    CREATE ROLE mp_edge LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
   END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; -- made by another database's migration meanwhile
 END $$;
 
 DO $$
 BEGIN
+  GRANT mp_public TO mp_edge;
   IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
     GRANT mp_edge TO CURRENT_USER; -- so that an edge which logs in as the owner can act as the role
   END IF;
-EXCEPTION WHEN insufficient_privilege THEN NULL; -- somebody else's role: the edge logs in with a URL of its own
+EXCEPTION WHEN insufficient_privilege THEN NULL; -- somebody else's roles: who made them granted them, too
 END $$;
-
--- What the public sees of vendors. As the owner, because a policy that reads its own table would go round in a circle.
-CREATE FUNCTION mp_shown_models() RETURNS SETOF TEXT
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  SELECT DISTINCT v.model_id FROM model_versions v JOIN models m ON m.id = v.model_id
-  JOIN marketplace_vendors o ON o.id = m.vendor_id
-  WHERE v.stage IN ('pilot', 'prod') AND o.status = 'active'
-$$;
-
-CREATE FUNCTION mp_shown_deployments() RETURNS SETOF TEXT
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  SELECT d.id FROM deployments d WHERE d.model_id IN (SELECT mp_shown_models())
-$$;
-
-CREATE FUNCTION mp_shown_runs() RETURNS SETOF TEXT
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  SELECT v.run_id FROM model_versions v WHERE v.run_id IS NOT NULL AND v.model_id IN (SELECT mp_shown_models())
-$$;
 
 -- Vendors with an enabled endpoint for a kind of event: every edge remembers them all.
 CREATE FUNCTION mp_wanting(of_kind TEXT) RETURNS SETOF TEXT
@@ -66,13 +54,12 @@ BEGIN
   RETURN told;
 END $$;
 
-REVOKE ALL ON FUNCTION mp_shown_models(), mp_shown_deployments(), mp_shown_runs(), mp_wanting(TEXT),
-  mp_emit_webhook(TEXT, TEXT, TEXT, TEXT, BOOLEAN) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mp_shown_models(), mp_shown_deployments(), mp_shown_runs(), mp_wanting(TEXT),
-  mp_emit_webhook(TEXT, TEXT, TEXT, TEXT, BOOLEAN) TO mp_edge;
+REVOKE ALL ON FUNCTION mp_wanting(TEXT), mp_emit_webhook(TEXT, TEXT, TEXT, TEXT, BOOLEAN) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mp_wanting(TEXT), mp_emit_webhook(TEXT, TEXT, TEXT, TEXT, BOOLEAN) TO mp_edge;
 
 -- `vendor`: a row is its vendor's, in every scope that names a vendor. Each policy reads the scope once a statement, in a
--- sub-select, not once a row. Tables without a column for the vendor follow the row that they hang from.
+-- sub-select, not once a row. Tables without a column for the vendor follow the row that they hang from: by a set where
+-- a vendor has few of those (planners think an EXISTS for each row dear), row by row of its runs, which are many.
 DO $$
 DECLARE
   mine CONSTANT TEXT := '(SELECT current_setting(''mp.vendor_id'', true))';
@@ -88,25 +75,27 @@ BEGIN
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', one);
     EXECUTE format('CREATE POLICY vendor ON %I TO mp_edge USING (vendor_id = %s)', one, mine);
   END LOOP;
+  FOREACH one IN ARRAY ARRAY['run_artifacts', 'run_events', 'run_logs', 'run_mirrors'] LOOP
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', one);
+    EXECUTE format('CREATE POLICY vendor ON %I TO mp_edge USING (EXISTS'
+                   ' (SELECT FROM training_runs r WHERE r.id = run_id AND r.vendor_id = %s))', one, mine);
+  END LOOP;
   FOREACH hung SLICE 1 IN ARRAY ARRAY[
-    ['run_artifacts', 'run_id', 'training_runs'], ['run_events', 'run_id', 'training_runs'],
-    ['run_logs', 'run_id', 'training_runs'], ['run_mirrors', 'run_id', 'training_runs'],
-    ['model_versions', 'model_id', 'models'],
+    ['model_versions', 'model_id', 'models'], ['webhook_deliveries', 'endpoint_id', 'webhook_endpoints'],
     ['deployment_heartbeats', 'deployment_id', 'deployments'], ['model_scores', 'deployment_id', 'deployments'],
     ['signal_batches', 'deployment_id', 'deployments'], ['signal_chains', 'deployment_id', 'deployments'],
     ['signal_drops', 'deployment_id', 'deployments'], ['signal_receipts', 'deployment_id', 'deployments'],
     ['signal_rollups', 'deployment_id', 'deployments'], ['uncounted_batches', 'deployment_id', 'deployments'],
-    ['vendor_consensus_batches', 'deployment_id', 'deployments'],
-    ['webhook_deliveries', 'endpoint_id', 'webhook_endpoints']]
+    ['vendor_consensus_batches', 'deployment_id', 'deployments']]
   LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', hung[1]);
-    EXECUTE format('CREATE POLICY vendor ON %I TO mp_edge USING (EXISTS (SELECT FROM %I p WHERE p.id = %I AND p.vendor_id = %s))',
-                   hung[1], hung[3], hung[2], mine);
+    EXECUTE format('CREATE POLICY vendor ON %I TO mp_edge USING (%I IN (SELECT id FROM %I WHERE vendor_id = %s))',
+                   hung[1], hung[2], hung[3], mine);
   END LOOP;
   FOREACH one IN ARRAY ARRAY['model_approvals', 'model_stage_history', 'model_validations'] LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', one);
-    EXECUTE format('CREATE POLICY vendor ON %I TO mp_edge USING (EXISTS (SELECT FROM model_versions v'
-                   ' JOIN models m ON m.id = v.model_id WHERE v.id = version_id AND m.vendor_id = %s))', one, mine);
+    EXECUTE format('CREATE POLICY vendor ON %I TO mp_edge USING (version_id IN (SELECT v.id FROM model_versions v'
+                   ' JOIN models m ON m.id = v.model_id WHERE m.vendor_id = %s))', one, mine);
   END LOOP;
 END $$;
 
@@ -118,26 +107,44 @@ CREATE POLICY waiting ON device_logins TO mp_edge -- until somebody approves, a 
   USING (vendor_id IS NULL AND (SELECT current_setting('mp.scope', true)) = 'vendor')
   WITH CHECK (vendor_id IS NULL OR vendor_id = (SELECT current_setting('mp.vendor_id', true)));
 
--- `public`: what the catalogue, a model's page, the leaderboard, the consensus and the public reports read, and no more.
+-- `public`, a role of its own, so that planners see its policies and no other: what the catalogue, a model's page, the
+-- leaderboard, the consensus and the public reports read. Rows that are published, and columns that are shown: of
+-- signals how many, when and about what, never what they say.
+GRANT USAGE ON SCHEMA public TO mp_public;
+GRANT SELECT ON alembic_version, consensus, consensus_settings, dataset_rounds, model_scores, model_stage_history,
+  model_versions, models, reports, signal_rollups, signing_keys, uncounted_batches TO mp_public;
+GRANT SELECT (id, name, status) ON marketplace_vendors TO mp_public;
+GRANT SELECT (id, vendor_id, name, provider, status, model_id, version_id, created_at, last_heartbeat_at) ON deployments
+  TO mp_public;
+GRANT SELECT (deployment_id, status, received_at) ON deployment_heartbeats TO mp_public;
+GRANT SELECT (deployment_id, kind, state, spec) ON hostings TO mp_public;
+GRANT SELECT (id, deployment_id, accepted, received_at) ON signal_batches TO mp_public;
+GRANT SELECT (event_time, batch_id, deployment_id, vendor_id, symbol, timeframe, confidence) ON signals TO mp_public;
+GRANT SELECT (id, round_id, status, finished_at, provider) ON training_runs TO mp_public;
+
 DO $$
-DECLARE
-  on_public CONSTANT TEXT := 'CREATE POLICY public ON %I FOR SELECT TO mp_edge'
-                             ' USING ((SELECT current_setting(''mp.scope'', true)) = ''public'' AND %s)';
-  one TEXT;
+DECLARE one TEXT;
 BEGIN
-  EXECUTE format(on_public, 'marketplace_vendors', 'true');
-  EXECUTE format(on_public, 'consensus', 'true');
-  EXECUTE format(on_public, 'reports', 'audience = ''public''');
-  EXECUTE format(on_public, 'models', 'id IN (SELECT mp_shown_models())');
-  EXECUTE format(on_public, 'model_versions', 'model_id IN (SELECT mp_shown_models())');
-  EXECUTE format(on_public, 'model_stage_history', 'EXISTS (SELECT FROM model_versions v WHERE v.id = version_id)');
-  EXECUTE format(on_public, 'training_runs', 'id IN (SELECT mp_shown_runs())');
-  EXECUTE format(on_public, 'deployments', 'model_id IN (SELECT mp_shown_models())');
-  FOREACH one IN ARRAY ARRAY['deployment_heartbeats', 'hostings', 'model_scores', 'signal_batches', 'signal_rollups',
-                             'signals', 'uncounted_batches'] LOOP
-    EXECUTE format(on_public, one, 'deployment_id IN (SELECT mp_shown_deployments())');
+  FOREACH one IN ARRAY ARRAY['consensus', 'marketplace_vendors', 'signal_batches', 'signal_rollups', 'signals',
+                             'uncounted_batches'] LOOP
+    EXECUTE format('CREATE POLICY public ON %I FOR SELECT TO mp_public USING (true)', one);
+  END LOOP;
+  FOREACH one IN ARRAY ARRAY['deployment_heartbeats', 'hostings', 'model_scores'] LOOP
+    EXECUTE format('CREATE POLICY public ON %I FOR SELECT TO mp_public'
+                   ' USING (deployment_id IN (SELECT id FROM deployments))', one);
   END LOOP;
 END $$;
+CREATE POLICY public ON reports FOR SELECT TO mp_public USING (audience = 'public');
+CREATE POLICY public ON model_stage_history FOR SELECT TO mp_public
+  USING (to_stage IN ('pilot', 'prod') OR from_stage IN ('pilot', 'prod'));
+CREATE POLICY public ON model_versions FOR SELECT TO mp_public
+  USING (stage <> 'shadow' OR id IN (SELECT version_id FROM model_stage_history)); -- once shown, whatever it is now
+CREATE POLICY public ON models FOR SELECT TO mp_public
+  USING (id IN (SELECT model_id FROM model_versions WHERE stage IN ('pilot', 'prod')));
+CREATE POLICY public ON deployments FOR SELECT TO mp_public
+  USING (model_id IN (SELECT model_id FROM model_versions WHERE stage IN ('pilot', 'prod')));
+CREATE POLICY public ON training_runs FOR SELECT TO mp_public
+  USING (id IN (SELECT run_id FROM model_versions));
 
 -- `sign_in`: before it is known who somebody is, codes, keys and accounts are looked up by what was shown.
 DO $$

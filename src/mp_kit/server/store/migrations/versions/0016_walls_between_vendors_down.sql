@@ -1,4 +1,4 @@
--- The role stays: it belongs to the cluster, where another marketplace may use it.
+-- The roles stay: they belong to the cluster, where another marketplace may use them.
 DO $$
 DECLARE found RECORD;
 BEGIN
@@ -10,11 +10,8 @@ BEGIN
   END LOOP;
 END $$;
 
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM mp_edge;
-REVOKE ALL ON SCHEMA public FROM mp_edge;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM mp_edge, mp_public;
+REVOKE ALL ON SCHEMA public FROM mp_edge, mp_public;
 DROP TRIGGER audit_log_stays ON audit_log;
 DROP FUNCTION mp_emit_webhook(TEXT, TEXT, TEXT, TEXT, BOOLEAN);
 DROP FUNCTION mp_wanting(TEXT);
-DROP FUNCTION mp_shown_runs();
-DROP FUNCTION mp_shown_deployments();
-DROP FUNCTION mp_shown_models();
