@@ -11,9 +11,13 @@
 \getenv prefect_password MP_PREFECT_PASSWORD
 
 -- mp_owner owns the tables: migrations, flows, the operator's commands. mp_edge owns nothing: edges log in as it, and the
--- policies that the migrations make for it let through what a request is about.
+-- policies that the migrations make for it let through what a request is about. For a request of the public it becomes
+-- mp_public, whose rights it does not have before.
 SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest(ARRAY['mp_owner', 'mp_edge', 'mp_prefect']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
+SELECT 'CREATE ROLE mp_public' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'mp_public') \gexec
+ALTER ROLE mp_edge NOINHERIT;
+SELECT 'GRANT mp_public TO mp_edge' WHERE NOT pg_has_role('mp_edge', 'mp_public', 'MEMBER') \gexec
 ALTER ROLE mp_owner PASSWORD :'owner_password';
 ALTER ROLE mp_edge PASSWORD :'edge_password';
 ALTER ROLE mp_prefect PASSWORD :'prefect_password';

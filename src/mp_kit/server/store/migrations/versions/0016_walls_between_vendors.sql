@@ -21,6 +21,14 @@ BEGIN
 EXCEPTION WHEN insufficient_privilege THEN NULL; -- somebody else's roles: who made them granted them, too
 END $$;
 
+DO $$
+BEGIN
+  IF NOT pg_has_role('mp_edge', 'mp_public', 'MEMBER') OR pg_has_role('mp_edge', 'mp_public', 'USAGE') THEN
+    RAISE EXCEPTION 'mp_edge must be able to become mp_public, and not inherit from it'
+      USING HINT = 'As who made them: REVOKE mp_public FROM mp_edge; ALTER ROLE mp_edge NOINHERIT; GRANT mp_public TO mp_edge;';
+  END IF;
+END $$;
+
 -- Vendors with an enabled endpoint for a kind of event: every edge remembers them all.
 CREATE FUNCTION mp_wanting(of_kind TEXT) RETURNS SETOF TEXT
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
