@@ -18,7 +18,7 @@ from mp_kit.contracts import Model, translate
 from mp_kit.contracts.export import models
 
 MODELS = models()
-FEW, MANY = 2, 200
+FEW, MANY = 2, 60
 
 ODD = st.one_of(
     st.none(),

@@ -19,7 +19,6 @@ from functools import cache
 
 from mp_kit.errors import MarketplaceError, NotFoundError
 from mp_kit.server.storage import ObjectStore
-from mp_kit.server.store import migrate
 from mp_kit.server.store.engine import Database
 
 __all__ = ["Readiness", "Ready"]

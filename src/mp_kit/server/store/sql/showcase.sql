@@ -33,7 +33,7 @@ SELECT d.id, d.name, d.provider, d.created_at, d.last_heartbeat_at, mv.version,
        + (SELECT coalesce(sum(b.accepted), 0) FROM uncounted_batches u JOIN signal_batches b ON b.id = u.batch_id
           WHERE u.deployment_id = d.id) AS signals
 FROM deployments d LEFT JOIN model_versions mv ON mv.id = d.version_id LEFT JOIN hostings h ON h.deployment_id = d.id
-WHERE d.model_id = :model_id AND (:everything OR mv.stage IS NULL OR mv.stage <> 'shadow')
+WHERE d.model_id = :model_id AND (:everything OR d.version_id IS NULL OR mv.stage <> 'shadow')
 ORDER BY d.last_heartbeat_at DESC NULLS LAST, d.created_at DESC, d.id LIMIT 20;
 
 -- name: shown_hours
