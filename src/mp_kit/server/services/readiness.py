@@ -91,6 +91,8 @@ class Readiness:
         return Ready(faults, schema)
 
     def _revision(self) -> str:
+        from mp_kit.server.store import migrate  # here, so that an edge starts without Alembic
+
         with self._db.begin() as tx:
             return migrate.revision(tx) or ""
 
@@ -133,6 +135,8 @@ def _behind(schema: str) -> str:
 
 @cache
 def _known() -> tuple[str, ...]:
+    from mp_kit.server.store import migrate
+
     return migrate.known()
 
 
