@@ -2,12 +2,14 @@
 
 1. Pages are the files of ``docs/``, unchanged. What lies elsewhere comes in here: the list of changes, and the
    notebooks, as the pages that ``make docs`` made of their runs, where it has made them.
-2. A link out of ``docs/`` leads to the same thing in the site; one to a notebook that was not run, to the list of them.
+2. A link out of ``docs/`` leads to the same thing in the site; one to a notebook that was not run, to the list of
+   them; one to what the site has not is none.
 3. The build is strict: whatever MkDocs warns of fails it.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
@@ -21,24 +23,25 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "build" / "docs" / "notebooks"
 TITLES = {"vendor": "For vendors", "operator": "For operators", "reports": "Reports"}
-BESIDE = ("CHANGELOG", "CONTRIBUTING", "SECURITY")
-"""Pages of the project's root that the site has, too, where they are there."""
-_NOTEBOOK = re.compile(r"\]\(\.\./notebooks/(\w+)/(\w+)\.ipynb\)")
-_BESIDE = re.compile(rf"\]\((?:\.\./)+({'|'.join(BESIDE)})\.md")
+BESIDE = {"CHANGELOG": "changelog.md", "CONTRIBUTING": "contributing.md", "SECURITY": "security-policy.md"}
+"""Pages of the project's root, and what they are called in the site."""
+_OUTWARD = re.compile(r"\[([^\]]*)\]\((\.\./[^)#\s]*)(?:#[^)]*)?\)")
 
 
-def build(target: Path, notebooks: Path = NOTEBOOKS) -> str:
+def build(target: Path, notebooks: Path = NOTEBOOKS, docs: Path = ROOT / "docs") -> str:
     """Builds the site.
 
     Args:
         target: The folder that it goes to; what is there goes away.
         notebooks: Pages of notebooks, as ``scripts/docs.py`` makes them; may be missing.
+        docs: The pages.
 
     Returns:
         What is wrong with it; nothing when all is well.
     """
     try:
-        config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(target), extra={"notebooks": str(notebooks)})
+        config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(target), docs_dir=str(docs))
+        config.extra["notebooks"] = str(notebooks)
         build_site(config)
     except (Abort, ConfigurationError) as error:
         return str(error) or type(error).__name__
@@ -49,7 +52,7 @@ def on_config(config: Any) -> Any:
     """Fills in the decisions, and what lies beside the docs."""
     decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     config.nav[-1]["How it is built"][-1]["Decisions"] = [f"decisions/{path.name}" for path in decisions]
-    config.nav += [f"{name.lower()}.md" for name in _beside()]
+    config.nav += BESIDE.values()
     config.extra.setdefault("notebooks", str(NOTEBOOKS))
     return config
 
@@ -61,26 +64,33 @@ def on_files(files: Files, config: Any) -> Files:
     for page in pages:
         name = f"notebooks/{page.relative_to(made)}"
         files.append(File.generated(config, name, content=page.read_text(encoding="utf-8")))
-    for name in _beside():
+    for name, called in BESIDE.items():
         text = (ROOT / f"{name}.md").read_text(encoding="utf-8").replace("](docs/", "](")
-        files.append(File.generated(config, f"{name.lower()}.md", content=text))
+        files.append(File.generated(config, called, content=text))
     files.append(File.generated(config, "tutorials.md", content=tutorials(made)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ARG001 - MkDocs names them
-    """Leads links out of ``docs/`` to where these things are in the site."""
+    """Leads links out of ``docs/`` to where these things are in the site; of others only the words stay."""
+    folder = posixpath.dirname(page.file.src_uri)
 
     def led(found: re.Match[str]) -> str:
-        target = f"notebooks/{found[1]}/{found[2]}.html"
-        return f"]({target})" if files.get_file_from_path(target) else "](tutorials.md)"
+        place = posixpath.normpath(posixpath.join("docs", folder, found[2]))
+        if place.startswith("docs/"):
+            return found[0]
+        target = _place(place, files)
+        return f"[{found[1]}]({posixpath.relpath(target, folder or '.')})" if target else found[1]
 
-    up = "../" * page.file.src_uri.count("/")
-    return _BESIDE.sub(lambda found: f"]({up}{found[1].lower()}.md", _NOTEBOOK.sub(led, markdown))
+    return _OUTWARD.sub(led, markdown)
 
 
-def _beside() -> list[str]:
-    return [name for name in BESIDE if (ROOT / f"{name}.md").is_file()]
+def _place(path: str, files: Files) -> str:
+    """Where the site has a file of the project; empty where it has none."""
+    if match := re.fullmatch(r"notebooks/(\w+/\w+)\.ipynb", path):
+        target = f"notebooks/{match[1]}.html"
+        return target if files.get_file_from_path(target) else "tutorials.md"
+    return BESIDE.get(path.removesuffix(".md"), "")
 
 
 def tutorials(made: Path) -> str:
