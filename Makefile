@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help venv lock demo docs up check test hardening bench format release-check audit
 PYTHON ?= python3.11
+# Workers of the tests: on two cores three, because one of them mostly waits for processes that it started.
+WORKERS ?= 3
 BIN := .venv/bin
 
 help: ## this list
@@ -33,11 +35,11 @@ check: venv ## ruff, format, types, direction of imports
 
 test: check ## check, then every test
 	@$(BIN)/python scripts/test_packages.py
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 hardening: venv ## what takes longest: storms, a rehearsed month, JupyterLab, all notebooks and reports
 	@$(BIN)/python scripts/test_packages.py
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m hardening $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m hardening $(ARGS)
 
 bench: venv ## one script per hot path, as ratios
 	@$(BIN)/python -m bench $(ARGS)

@@ -33,7 +33,7 @@ from mp_kit.server.services import rounds, vendors
 from mp_kit.server.storage import content_key
 from mp_kit.server.wiring import build
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(180)]
 
 MIB = 1 << 20
 RANGE = MIB

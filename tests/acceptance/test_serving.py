@@ -146,6 +146,7 @@ def test_spoiled_server_is_caught(old: str, new: str, check: str, spoiled: Calla
     assert (0 if check == "variety" else 5) == code
 
 
+@pytest.mark.hardening
 def test_server_under_dev_lives_ends_and_leaves_nothing(projects: dict[str, str], work: Path):
     """SIGINT ends both; the port is free again."""
     port = free_port()

@@ -59,12 +59,14 @@ def test_flipped_byte_on_the_servers_disk(marketplace: Any):
     assert not (marketplace.vendor.folder / "damaged" / file["name"]).exists()
 
 
+@pytest.mark.hardening
 def test_publishing_again_changes_nothing(marketplace: Any):
     """The same input is the same round, and the command says so."""
     again = marketplace.operator.json("admin", "round", "publish", "--symbols", "EURUSD,EURJPY")
     assert (False, False) == (again["created"], again["made_current"])
 
 
+@pytest.mark.hardening
 def test_faulty_source_publishes_nothing(marketplace: Any, tmp_path: Path):
     """A bar whose high is below its low is named, and the current round stays."""
     before = httpx.get(f"{marketplace.url}/api/rounds/current").json()["data"]["round_id"]

@@ -178,6 +178,7 @@ def test_an_edge_that_is_deaf_asks_the_database(
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.hardening
 def test_an_edge_whose_ear_broke_listens_again(
     clients: list[httpx.Client], house: House, new: Callable[[], SimpleNamespace]
 ):

@@ -63,7 +63,10 @@ def test_parse_choices():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("chosen", "runner"),
-    [("threads", "ThreadPoolTaskRunner None"), ("dask:tcp://scheduler:8786", "DaskTaskRunner tcp://scheduler:8786")],
+    [
+        ("threads", "ThreadPoolTaskRunner None"),
+        pytest.param("dask:tcp://scheduler:8786", "DaskTaskRunner tcp://scheduler:8786", marks=pytest.mark.hardening),
+    ],
 )
 def test_flow_selects_its_runner(chosen: str, runner: str, tmp_path: Path):
     """The flow's own task runner is the one that the environment names."""

@@ -312,7 +312,7 @@ print(json.dumps([result.accepted, result.duplicates, result.conflicts, result.r
 """
 
 
-@pytest.mark.parametrize("rows_each", [300, LARGE])
+@pytest.mark.parametrize("rows_each", [300, pytest.param(LARGE, marks=pytest.mark.hardening)])
 def test_eight_processes_at_once_store_once(house: House, rows_each: int):
     """Eight processes push one batch at the same moment: each row is stored exactly once."""
     with house.db.begin() as tx:
