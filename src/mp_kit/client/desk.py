@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -35,12 +36,12 @@ class Desk:
         return html.card(f"{about.splitlines()[0].rstrip('.')} at {self._api.base_url}", {}, below)
 
 
-class Keyed(Desk):
+class Keyed(Desk, ABC):
     """Mix-in: ``desk["name"]``, with the names at TAB."""
 
+    @abstractmethod
     def _names(self, api: Api) -> Iterable[str]:
         """The names that there are."""
-        raise NotImplementedError
 
     def _ipython_key_completions_(self) -> list[str]:
         known: tuple[float, list[str]] | None = self.__dict__.get("_known")

@@ -1,7 +1,4 @@
-"""Wire models: what passes between the marketplace and everybody outside it; no I/O here.
-
-The wire itself is told in ``docs/wire.md``.
-"""
+"""Wire models: what passes between the marketplace and everybody outside it (``docs/wire.md``); no I/O here."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Place:
     late: bool
 
 
-class Ledger(Generic[W, S]):
+class Ledger(ABC, Generic[W, S]):
     """Rows by their identity; subclasses say how a row is read, kept and compared.
 
     Args:
@@ -62,17 +63,17 @@ class Ledger(Generic[W, S]):
         self._batches = 0
         self.stored: dict[tuple[Any, ...], S] = {}
 
+    @abstractmethod
     def read(self, row: Any) -> W:
         """A row as its contract has it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def keep(self, said: W, place: Place) -> S:
         """What is stored of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def known(self, stored: S, said: W) -> tuple[str, bool]:
         """The id of what is stored, and whether it says the same."""
-        raise NotImplementedError
 
     def store(self, rows: Sequence[Any], who: Bearer, *, atomic: bool = False) -> StoreResult:
         """Stores a batch; atomic: all rows or none."""
