@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import os
 import secrets
@@ -18,11 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import platformdirs
 
 from mp_kit.errors import SetupError
+from mp_kit.server import settings_values as values
 from mp_kit.server.providers.mail import check_url
 from mp_kit.server.rates import DEFAULTS, Limit, parse
 
@@ -218,39 +217,39 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
             f"No marketplace is found: MP_DATABASE_URL is not set and none runs over {home}.",
             hint=f"Start one: mp up --home {home}",
         )
-    values = {name: secret_of(name, env, kept) for name in SECRET_NAMES}
+    own = {name: secret_of(name, env, kept) for name in SECRET_NAMES}
     return Settings(
         home=home,
         database_url=url,
         base_url=(env.get("INFRA_BASE_URL") or state.get("base_url") or "http://127.0.0.1:3010").rstrip("/"),
         store_url=env.get("MP_STORE_URL") or f"file://{home / 'objects'}",
-        token_pepper=values["INFRA_TOKEN_PEPPER"],
-        jwt_secret=values["MP_JWT_SECRET"],
-        signing_seed=values["MP_SIGNING_SEED"],
-        url_key=values["MP_URL_KEY"],
-        service_key=values["MP_SERVICE_KEY"],
-        master_key=values["MP_MASTER_KEY"],
+        token_pepper=own["INFRA_TOKEN_PEPPER"],
+        jwt_secret=own["MP_JWT_SECRET"],
+        signing_seed=own["MP_SIGNING_SEED"],
+        url_key=own["MP_URL_KEY"],
+        service_key=own["MP_SERVICE_KEY"],
+        master_key=own["MP_MASTER_KEY"],
         retired_master_keys=retired_keys(env, kept),
         audit_days=_audit_days(env),
-        edge_threads=_count("MP_EDGE_THREADS", env, 8),
+        edge_threads=values.count("MP_EDGE_THREADS", env, 8),
         allow_local=env.get("MP_ALLOW_LOCAL", state.get("allow_local", "")) in {"1", "true"},
         store_env={name: env[name] for name in STORE_NAMES if env.get(name)},
-        runpod_url=_url("MP_RUNPOD_URL", env, Settings.runpod_url),
-        runpod_proxy_url=_pattern("MP_RUNPOD_PROXY_URL", env, Settings.runpod_proxy_url),
+        runpod_url=values.url("MP_RUNPOD_URL", env, Settings.runpod_url),
+        runpod_proxy_url=values.pattern("MP_RUNPOD_PROXY_URL", env, Settings.runpod_proxy_url),
         allow_runpod=env.get("MP_RUNPOD", "1") not in {"0", "false"},
-        runpod_settle_seconds=_count("MP_RUNPOD_SETTLE_SECONDS", env, Settings.runpod_settle_seconds),
+        runpod_settle_seconds=values.count("MP_RUNPOD_SETTLE_SECONDS", env, Settings.runpod_settle_seconds),
         trainer_image=env.get("MP_TRAINER_IMAGE", ""),
-        huggingface_url=_url("HF_ENDPOINT", env, Settings.huggingface_url),
-        wandb_url=_url("WANDB_BASE_URL", env, Settings.wandb_url),
+        huggingface_url=values.url("HF_ENDPOINT", env, Settings.huggingface_url),
+        wandb_url=values.url("WANDB_BASE_URL", env, Settings.wandb_url),
         webhook_allow_private=env.get("MP_WEBHOOK_ALLOW_PRIVATE", "") in {"1", "true"},
-        poll_calls_per_day=_count("MP_POLL_CALLS_PER_DAY", env, Settings.poll_calls_per_day),
-        poll_seconds_per_day=_count("MP_POLL_SECONDS_PER_DAY", env, Settings.poll_seconds_per_day),
+        poll_calls_per_day=values.count("MP_POLL_CALLS_PER_DAY", env, Settings.poll_calls_per_day),
+        poll_seconds_per_day=values.count("MP_POLL_SECONDS_PER_DAY", env, Settings.poll_seconds_per_day),
         **_github(env),
         smtp_url=check_url(env["MP_SMTP_URL"]) if env.get("MP_SMTP_URL") else "",
         report_email_to=tuple(env.get("MP_REPORT_EMAIL_TO", "").replace(",", " ").split()),
         report_email_from=env.get("MP_REPORT_EMAIL_FROM", ""),
         limits=parse(env.get("MP_LIMITS", "")),
-        trusted_proxies=_networks("MP_TRUSTED_PROXIES", env),
+        trusted_proxies=values.networks("MP_TRUSTED_PROXIES", env),
         **_telling(env),
         edge_database_url=env.get("MP_EDGE_DATABASE_URL") or _homes_edge(env, state),
     )
@@ -322,75 +321,31 @@ def _github(env: Mapping[str, str]) -> dict[str, Any]:
     client_id, client_secret = env.get("MP_GITHUB_CLIENT_ID", ""), env.get("MP_GITHUB_CLIENT_SECRET", "")
     if client_id and not client_secret:
         raise SetupError("MP_GITHUB_CLIENT_ID is set and MP_GITHUB_CLIENT_SECRET is not.", hint="Set both, or neither.")
-    url = _url("MP_GITHUB_URL", env, Settings.github_url)
+    url = values.url("MP_GITHUB_URL", env, Settings.github_url)
     default = Settings.github_api_url if url == Settings.github_url else f"{url}/api/v3"
     return {
         "github_client_id": client_id,
         "github_client_secret": client_secret,
         "github_url": url,
-        "github_api_url": _url("MP_GITHUB_API_URL", env, default),
+        "github_api_url": values.url("MP_GITHUB_API_URL", env, default),
     }
 
 
 def _telling(env: Mapping[str, str]) -> dict[str, Any]:
-    form = _word("MP_LOG_FORMAT", env, Settings.log_format, ("text", "json"))
-    port = _count("MP_METRICS_PORT", env, 1) if env.get("MP_METRICS_PORT") else None
+    form = values.word("MP_LOG_FORMAT", env, Settings.log_format, ("text", "json"))
+    port = values.count("MP_METRICS_PORT", env, 1) if env.get("MP_METRICS_PORT") else None
     if port is not None and port > _MAX_PORT:
         raise SetupError(f"MP_METRICS_PORT must be a port, at most {_MAX_PORT}.")
     return {
         "log_format": form,
-        "log_level": _word("MP_LOG_LEVEL", env, Settings.log_level, ("debug", "info", "warning", "error")),
-        "access_log": _word("MP_ACCESS_LOG", env, "1" if form == "json" else "0", ("0", "1")) == "1",
+        "log_level": values.word("MP_LOG_LEVEL", env, Settings.log_level, ("debug", "info", "warning", "error")),
+        "access_log": values.word("MP_ACCESS_LOG", env, "1" if form == "json" else "0", ("0", "1")) == "1",
         "metrics_port": port,
         "metrics_host": env.get("MP_METRICS_HOST") or Settings.metrics_host,
-        "otel_endpoint": _url("OTEL_EXPORTER_OTLP_ENDPOINT", env, "") if env.get("OTEL_EXPORTER_OTLP_ENDPOINT") else "",
+        "otel_endpoint": values.url("OTEL_EXPORTER_OTLP_ENDPOINT", env, "")
+        if env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        else "",
     }
-
-
-def _word(name: str, env: Mapping[str, str], default: str, known: tuple[str, ...]) -> str:
-    value = (env.get(name) or default).lower()
-    if value not in known:
-        raise SetupError(f"{name} must be one of: {', '.join(known)}.")
-    return value
-
-
-def _count(name: str, env: Mapping[str, str], default: int) -> int:
-    value = env.get(name) or str(default)
-    if not value.isascii() or not value.isdecimal() or int(value) < 1:
-        raise SetupError(f"{name} must be a whole number of at least 1.")
-    return int(value)
-
-
-def _networks(name: str, env: Mapping[str, str]) -> tuple[str, ...]:
-    listed = tuple(env.get(name, "").replace(",", " ").split())
-    for one in listed:
-        try:
-            ipaddress.ip_network(one)
-        except ValueError as error:
-            raise SetupError(
-                f"{name} has {one[:50]!r}, which is no address or network.",
-                hint="List addresses such as 10.0.0.7 and networks such as 10.0.0.0/8, with their host bits zero.",
-            ) from error
-    return listed
-
-
-def _url(name: str, env: Mapping[str, str], default: str) -> str:
-    value = (env.get(name) or default).rstrip("/")
-    try:
-        parts = urlsplit(value)
-        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
-    except ValueError:  # brackets that do not close
-        is_good = False
-    if not is_good:
-        raise SetupError(f"{name} must be an http(s) URL with a host and without a password.")
-    return value
-
-
-def _pattern(name: str, env: Mapping[str, str], default: str) -> str:
-    value = _url(name, env, default)
-    if "{pod}" not in value or "{port}" not in value:
-        raise SetupError(f"{name} must have {{pod}} and {{port}} in it, as {default} has.")
-    return value
 
 
 def secret_of(name: str, env: Mapping[str, str], kept: Mapping[str, str]) -> str:
