@@ -13,23 +13,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from manifests import FOLDER, IMAGES, MANIFESTS, OURS, containers, documents, named, routes
 from paperwork import ROOT, mp_calls, prefect_names, refusal, settings_names
 
-from mp_kit.server.edge import health
-from mp_kit.version import __version__
-
-FOLDER = ROOT / "deployments"
-IMAGES = sorted(FOLDER.glob("*.Dockerfile"))
-MANIFESTS = sorted(set((FOLDER / "kubernetes").glob("*.yaml")) - {FOLDER / "kubernetes" / "kustomization.yaml"})
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
-OURS = ("mp-edge", "mp-worker")
 OTHERS = {"POOL_IMAGE", "MP_OWNER_PASSWORD", "MP_EDGE_PASSWORD", "MP_PREFECT_PASSWORD"}
 """Read by our own scripts: flows.yaml's command, roles.sql."""
 PREFECT_KUBERNETES = {
@@ -42,33 +35,6 @@ THEIRS = ("POSTGRES_", "MINIO_", "MC_")
 SECRET = re.compile(
     r"PASSWORD|SECRET_(ACCESS_)?KEY$|TOKEN|PEPPER|SEED|JWT|AUTH_STRING$|_KEY$|DATABASE_URL|CONNECTION_URL"
 )
-
-
-def documents() -> list[dict[str, Any]]:
-    """Every manifest."""
-    return [one for path in MANIFESTS for one in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
-
-
-def pods() -> dict[str, dict[str, Any]]:
-    """Specs of pods by the name of what makes them."""
-    return {
-        one["metadata"]["name"]: one["spec"]["template"]["spec"]
-        for one in documents()
-        if one["kind"] in {"Deployment", "Job"}
-    }
-
-
-def containers() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each container, with its pod's name; those that only prepare, too."""
-    for name, pod in pods().items():
-        for container in (*pod.get("initContainers", ()), *pod["containers"]):
-            yield name, container
-
-
-def named(kind: str, name: str) -> dict[str, Any]:
-    """One manifest."""
-    [found] = [one for one in documents() if (one["kind"], one["metadata"]["name"]) == (kind, name)]
-    return found
 
 
 def odd_in_compose(document: Any) -> list[str]:
@@ -338,129 +304,3 @@ def test_compose_has_two_edges_behind_a_balancer():
 
 
 # Health and ports
-
-
-def routes() -> set[str]:
-    """The edge's routes of health."""
-    return {path for handler in health.HANDLERS for path in handler.paths}
-
-
-def test_probes_ask_routes_that_there_are():
-    """The edge's own, Prefect's server's, its worker's; at the ports at which these listen."""
-    known = {3010: routes(), 4200: {"/api/health", "/api/ready"}, 8080: {"/health"}}
-    asked = []
-    for name, container in containers():
-        ports = {port["name"]: port["containerPort"] for port in container.get("ports", ())}
-        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
-            probe = container.get(kind, {}).get("httpGet")
-            asked += [(name, ports[probe["port"]], probe["path"])] if probe else []
-    texts = [*(image.read_text() for image in IMAGES), (FOLDER / "compose.yaml").read_text()]
-    checks = re.findall(r"urlopen\('http://127\.0\.0\.1:(\d+)([^']*)'", "\n".join(texts))
-    asked += [("health check", int(port), path) for port, path in checks]
-    assert len(asked) > 10
-    assert [] == [one for one in asked if one[2] not in known[one[1]]]
-
-
-def test_edge_is_restarted_by_life_and_served_by_readiness():
-    """A database that is away must not restart edges."""
-    [edge] = pods()["mp-edge"]["containers"]
-    assert ("/api/health/live", "/api/health/ready") == tuple(
-        edge[kind]["httpGet"]["path"] for kind in ("livenessProbe", "readinessProbe")
-    )
-
-
-def test_services_lead_to_ports_of_their_pods():
-    """By name; the Ingress to the edge's service; policies let through ports at which somebody listens."""
-    listening = {
-        name: {port["name"]: port["containerPort"] for one in pod["containers"] for port in one.get("ports", ())}
-        for name, pod in pods().items()
-    }
-    services = [one for one in documents() if one["kind"] == "Service"]
-    for one in services:
-        assert [] == [
-            p for p in one["spec"]["ports"] if p["targetPort"] not in listening[one["spec"]["selector"]["app"]]
-        ]
-    for rule in named("Ingress", "mp-edge")["spec"]["rules"]:
-        assert ["mp-edge"] == [path["backend"]["service"]["name"] for path in rule["http"]["paths"]]
-    url = named("ConfigMap", "mp-settings")["data"]["PREFECT_API_URL"]
-    assert "http://mp-prefect:4200/api" == url
-    for one in (one for one in documents() if one["kind"] == "NetworkPolicy"):
-        app = one["spec"]["podSelector"].get("matchLabels", {}).get("app")
-        let_in = {port["port"] for rule in one["spec"].get("ingress", ()) for port in rule["ports"]}
-        assert let_in <= set(listening[app].values()) if app else not let_in
-
-
-# Kubernetes
-
-
-def test_pods_have_no_rights_to_spare():
-    """Nobody's root, a root file system that nobody writes, bounds, no account of the cluster but the worker's."""
-    for name, pod in pods().items():
-        assert (True, 1000, name == "mp-worker") == (
-            pod["securityContext"]["runAsNonRoot"],
-            pod["securityContext"]["runAsUser"],
-            pod["automountServiceAccountToken"],
-        ), name
-    for name, container in containers():
-        assert {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        } == container["securityContext"], name
-        assert {"requests", "limits"} == set(container["resources"]), name
-        assert ["/tmp"] == [mount["mountPath"] for mount in container["volumeMounts"]], name  # noqa: S108
-
-
-def test_worker_may_make_jobs_and_no_more():
-    """In its namespace: no secret, no pod of its own making, nothing of the cluster."""
-    assert {"Role"} == {one["kind"] for one in documents() if "Role" in one["kind"]} - {"RoleBinding"}
-    rights = {
-        resource: set(rule["verbs"]) for rule in named("Role", "mp-worker")["rules"] for resource in rule["resources"]
-    }
-    look = {"get", "list", "watch"}
-    assert look | {"create", "patch", "delete"} == rights.pop("jobs")
-    assert {"pods": look, "pods/log": look, "pods/status": look, "events": look} == rights
-    [subject] = named("RoleBinding", "mp-worker")["subjects"]
-    assert ("mp-worker", "mp") == (subject["name"], subject["namespace"])
-
-
-def test_kubernetes_and_the_job_template_mean_the_same():
-    """Namespace, account, secret and settings of pools/kubernetes.json are those of the manifests."""
-    fields = json.loads((FOLDER / "pools" / "kubernetes.json").read_text())["variables"]["properties"]
-    default = {name: field.get("default") for name, field in fields.items()}
-    kustomize = yaml.safe_load((FOLDER / "kubernetes" / "kustomization.yaml").read_text())
-    assert "mp" == default["namespace"] == kustomize["namespace"] == named("Namespace", "mp")["metadata"]["name"]
-    named("ServiceAccount", default["service_account_name"])
-    named("ConfigMap", default["settings_name"])
-    taken = {
-        each["secretRef"]["name"] for _, one in containers() for each in one.get("envFrom", ()) if "secretRef" in each
-    }
-    assert {default["secret_name"], "mp-edge", "mp-prefect"} == taken
-    [flows] = [one for name, one in containers() if name == "mp-flows"]
-    assert f"s|{default['image']}|" in flows["args"][-1]
-
-
-def test_kustomization_has_every_manifest():
-    """And the images of this version, wherever they are named."""
-    kustomize = yaml.safe_load((FOLDER / "kubernetes" / "kustomization.yaml").read_text())
-    assert {path.name for path in MANIFESTS} == set(kustomize["resources"])
-    assert dict.fromkeys(OURS, __version__) == {one["name"]: one["newTag"] for one in kustomize["images"]}
-    [replaced] = kustomize["replacements"]
-    worker = named(replaced["source"]["kind"], replaced["source"]["name"])
-    [target] = replaced["targets"]
-    job = named(target["select"]["kind"], target["select"]["name"])
-    assert "worker" in [one["name"] for one in worker["spec"]["template"]["spec"]["containers"]]
-    [flows] = job["spec"]["template"]["spec"]["containers"]
-    assert ("flows", ["POOL_IMAGE"]) == (flows["name"], [each["name"] for each in flows["env"]])
-    texts = "\n".join(path.read_text() for path in [*MANIFESTS, *IMAGES, FOLDER / "compose.yaml"])
-    assert {__version__} == set(re.findall(r"\bmp-(?:edge|worker|trainer):(\d[\w.]*)", texts))
-
-
-def test_edges_are_never_all_away():
-    """Two at least, one of which stays when nodes are emptied; a new release waits for readiness."""
-    assert 2 == named("HorizontalPodAutoscaler", "mp-edge")["spec"]["minReplicas"]
-    assert 1 == named("PodDisruptionBudget", "mp-edge")["spec"]["minAvailable"]
-    spec = named("Deployment", "mp-edge")["spec"]
-    assert (0, False) == (spec["strategy"]["rollingUpdate"]["maxUnavailable"], "replicas" in spec)
-    stop, grace = spec["template"]["spec"]["containers"][0]["lifecycle"], spec["template"]["spec"]
-    assert stop["preStop"]["sleep"]["seconds"] + 5 < grace["terminationGracePeriodSeconds"]
