@@ -173,6 +173,17 @@ def test_a_body_that_goes_on_after_its_answer(edge: httpx.Client):
         dribble(raw, (b" " * 1_000 for _ in itertools.count()))
 
 
+def test_the_rest_of_a_body_is_no_head(edge: httpx.Client):
+    """Whoever sends on what was refused already has kept to the protocol: the connection serves the next request."""
+    rest = b" " * (HURRIED.head_bytes * 4)
+    with connected(edge) as raw:
+        raw.sendall(head("/api/signals/store", "sit_nobody_x", b"Content-Length: %d" % len(rest)))
+        assert raw.recv(65_536).startswith(b"HTTP/1.1 401 ")
+        raw.sendall(rest)
+        raw.sendall(b"GET /api/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"HTTP/1.1 200 " in told(raw)
+
+
 TOO_MUCH = {
     "a length that says so": b"Content-Length: 9000000",
     "chunks that do not": b"Transfer-Encoding: chunked",

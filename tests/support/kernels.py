@@ -1,4 +1,4 @@
-"""Notebooks as people run them: each in a kernel of its own, with somebody's environment and nothing of ours."""
+"""Notebooks as people run them: in a kernel, with somebody's environment and nothing of ours."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from jupyter_core.utils import run_sync
 
 ROOT = Path(__file__).parents[2]
 SECRETS = re.compile(
@@ -69,6 +70,43 @@ def prepared(path: Path, parameters: Mapping[str, Any]) -> Any:
 def of_cells(*sources: str) -> Any:
     """A notebook of these cells."""
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+
+
+class Kernel:
+    """A kernel for several notebooks, one after the other: what they import is loaded once, their names are forgotten.
+
+    Args:
+        folder: Where it works.
+        env: All of its environment.
+    """
+
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        from jupyter_client.manager import AsyncKernelManager
+
+        self._folder = folder
+        self._env = dict(env)
+        self.manager = AsyncKernelManager(kernel_name="python3")
+
+    def execute(self, notebook: Any) -> Executed:
+        """Runs all cells; an error that its cell does not announce ends it."""
+        self._run(of_cells("%reset -f"))
+        self._run(notebook)
+        return Executed(notebook, self._folder)
+
+    def close(self) -> None:
+        """Ends it."""
+        run_sync(self.manager.shutdown_kernel)(now=True)
+
+    def _run(self, notebook: Any) -> None:
+        from nbclient import NotebookClient
+
+        place = {"metadata": {"path": str(self._folder)}}
+        client = NotebookClient(notebook, km=self.manager, timeout=200, resources=place)
+        try:
+            client.execute(env=self._env)
+        finally:
+            if client.kc is not None:
+                client.kc.stop_channels()
 
 
 def execute(

@@ -21,44 +21,28 @@ LOG_CAP_BYTES = 16 * 1024 * 1024
 """A log larger than this is moved aside (one old copy is kept) before its process starts."""
 
 _PR_SET_PDEATHSIG = 1
-_CLONE_NEWUSER = 0x10000000
 _LINUX = sys.platform == "linux"
-_LIBC = ctypes.PyDLL(None, use_errno=True)
+_LIBC = ctypes.PyDLL(None)
 
 
-def after_fork(*, death_signal: int | None = None, namespace_uid: int | None = None) -> Callable[[], None]:
+def after_fork(*, death_signal: int) -> Callable[[], None]:
     """Builds the function that ``subprocess`` runs in the child between fork and exec.
 
     Args:
         death_signal: The signal that the child gets when the thread that started it ends; ignored outside Linux.
-        namespace_uid: Enter a user namespace in which root's only mapped id is this one: the process keeps root's
-            access to root's own files, holds no capability, and calls itself this uid. Linux only.
 
     Returns:
-        A function for ``preexec_fn``. Where the namespace is refused it raises ``OSError``, which ``subprocess``
-        reports as ``SubprocessError`` in the parent.
+        A function for ``preexec_fn``.
     """
     parent = os.getpid()
 
     def prepare() -> None:
-        if namespace_uid is not None:
-            _enter_namespace(namespace_uid)
-        # After the namespace: a change of credentials clears the death signal.
-        if death_signal is not None and _LINUX:
+        if _LINUX:
             _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
             if os.getppid() != parent:  # it died before the call above
                 os._exit(1)
 
     return prepare
-
-
-def _enter_namespace(uid: int) -> None:
-    if _LIBC.unshare(_CLONE_NEWUSER) != 0:
-        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER) refused")
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} 0 1"), ("gid_map", f"{uid} 0 1")):
-        handle = os.open(f"/proc/self/{name}", os.O_WRONLY)
-        os.write(handle, text.encode())
-        os.close(handle)
 
 
 def open_log(path: Path) -> int:

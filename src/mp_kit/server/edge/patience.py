@@ -57,6 +57,7 @@ class PatientProtocol(HttpToolsProtocol):
     _unread_timer: asyncio.TimerHandle | None = None
     _head_came = 0
     _body_came = 0
+    _ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for a head."""
@@ -75,10 +76,11 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Counts a head's bytes, which the parser would gather without end."""
+        self._ended = False
         super().data_received(data)
         if self.cycle is not None and self.cycle.response_complete and self._body_timer is None:
             self._await_head()  # empty lines between requests: the parser says nothing of them
-        if self in self._waiting:
+        if self in self._waiting and not self._ended:  # else it may have been the rest of a body, of any size
             self._head_came += len(data)
             if self._head_came > self.patience.head_bytes:
                 self._refuse(431)
@@ -104,6 +106,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body is whole."""
+        self._ended = True
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None

@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from mp_kit.errors import SetupError
+from mp_kit.server import namespace
 from mp_kit.server.spawning import after_fork
 from mp_kit.server.store.pgbin import Binaries
 
 __all__ = ["Identity", "choose", "hand_over", "own_folder", "prepare"]
 
 _ACCOUNTS = ("postgres", "nobody")
+_TEST = shutil.which("test") or "/usr/bin/test"
 _COPY_PLACES = (Path("/var/lib"), Path(tempfile.gettempdir()))  # temp dirs are swept by age: the second choice
 
 
@@ -47,8 +49,20 @@ class Identity:
         """The uid that owns the server's files, seen from outside."""
         return self.account.pw_uid if self.account else os.geteuid()
 
+    def command(self, *argv: str | Path, death_signal: int | None = None) -> list[str]:
+        """A program's command line under this identity.
+
+        Args:
+            argv: The program, by its whole path, and its arguments.
+            death_signal: What it gets when its starter dies; None for nothing.
+        """
+        plain = [str(part) for part in argv]
+        if self.namespace_uid is None:
+            return plain
+        return namespace.command(self.namespace_uid, plain, death_signal=death_signal or 0)
+
     def options(self, *, death_signal: int | None = None) -> dict[str, Any]:
-        """Keyword arguments for ``subprocess`` that start a child under this identity.
+        """Keyword arguments for ``subprocess``, which go with the command.
 
         Args:
             death_signal: What the child gets when its starter dies; None for nothing.
@@ -59,8 +73,8 @@ class Identity:
         chosen: dict[str, Any] = {}
         if self.account:
             chosen = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
-        if death_signal is not None or self.namespace_uid is not None:
-            chosen["preexec_fn"] = after_fork(death_signal=death_signal, namespace_uid=self.namespace_uid)
+        if death_signal is not None and self.namespace_uid is None:
+            chosen["preexec_fn"] = after_fork(death_signal=death_signal)
         return chosen
 
 
@@ -141,7 +155,7 @@ def hand_over(identity: Identity, data: Path) -> None:
 
 def _reaches(identity: Identity, path: Path) -> bool:
     """Asks the system itself, as the account: modes, ACLs and mounts all count."""
-    asked = subprocess.run(["test", "-x", path], check=False, cwd="/", **identity.options())
+    asked = subprocess.run(identity.command(_TEST, "-x", path), check=False, cwd="/", **identity.options())
     return asked.returncode == 0
 
 
@@ -199,10 +213,11 @@ def _open_tree(tree: Path) -> None:
 
 
 def _works(identity: Identity) -> bool:
-    try:
-        return subprocess.run(["true"], check=False, **identity.options()).returncode == 0
-    except (OSError, subprocess.SubprocessError):
-        return False
+    """Whether the system lets root run a program so; its refusal is no news to anybody."""
+    asked = subprocess.run(
+        identity.command(_TEST, "-d", "/"), check=False, stderr=subprocess.DEVNULL, **identity.options()
+    )
+    return asked.returncode == 0
 
 
 def _known_uid() -> int | None:

@@ -241,18 +241,12 @@ def _initialise(folder: Path, identity: Identity, binaries: Binaries) -> None:
         shutil.rmtree(aside)  # an earlier initdb was killed
     aside.mkdir(mode=0o700)
     dropping.own_folder(identity, aside)
-    argv: list[str | Path] = [
-        binaries.folder / "initdb",
-        "-D",
-        aside,
-        "--locale=C",
-        "--encoding=UTF8",
-        "-U",
-        "postgres",
-        "--auth=trust",
-    ]
+    argv = ("-D", aside, "--locale=C", "--encoding=UTF8", "-U", "postgres", "--auth=trust")
+    command = identity.command(binaries.folder / "initdb", *argv, death_signal=signal.SIGKILL)
     options = identity.options(death_signal=signal.SIGKILL)
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=folder, env=_environment(), **options)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=_environment(), **options
+    )
     if done.returncode != 0:
         raise SetupError(f"initdb failed in {folder} (exit {done.returncode}).", hint=done.stderr.strip()[-2000:])
     aside.rename(folder / "data")
@@ -293,10 +287,11 @@ def _launch(folder: Path, sockets: Path, identity: Identity, binaries: Binaries,
     options = {**_OPTIONS, "unix_socket_directories": f'"{listed}"'}
     argv = [str(binaries.folder / "postgres"), "-D", str(data), "-p", "5432"]
     argv += [f"--{name}={value}" for name, value in options.items()]
+    death_signal = signal.SIGINT if die_with_parent else None
     log = open_log(folder / "postgres.log")
     try:
         child = subprocess.Popen(
-            argv,
+            identity.command(*argv, death_signal=death_signal),
             cwd=data,
             env=_environment(),
             stdin=subprocess.DEVNULL,
@@ -305,7 +300,7 @@ def _launch(folder: Path, sockets: Path, identity: Identity, binaries: Binaries,
             # Ctrl-C in the owner's terminal must not reach it: the owner stops it last. Only where no death signal
             # exists does a server that dies with its owner stay in the owner's group.
             start_new_session=sys.platform == "linux" or not die_with_parent,
-            **identity.options(death_signal=signal.SIGINT if die_with_parent else None),
+            **identity.options(death_signal=death_signal),
         )
     finally:
         os.close(log)
