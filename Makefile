@@ -5,6 +5,8 @@ PYTHON ?= python3.11
 # Workers of the tests: on two cores three, because one of them mostly waits for processes that it started.
 WORKERS ?= 3
 BIN := .venv/bin
+# What a process compiled is kept for the hundreds after it, whatever the machine's habit: it halves the tests.
+export PYTHONDONTWRITEBYTECODE :=
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
 from mp_kit.contracts import DeploymentRequest
 from mp_kit.server import settings as settings_module
+from mp_kit.server.house import House
 from mp_kit.server.processes import free_port
 from mp_kit.server.services import deployments, vendors
 from mp_kit.server.store import embedded, migrate
@@ -73,9 +75,18 @@ class Edge:
         return _cpu(self.pid)
 
 
+class Fresh(NamedTuple):
+    """A marketplace over a Postgres of its own, with its tables and nothing in them."""
+
+    house: House
+    home: Path
+    database_url: str
+    postgres: int
+
+
 @contextmanager
-def world(count: int) -> Iterator[World]:
-    """A database with so many vendors, each with a deployment."""
+def fresh() -> Iterator[Fresh]:
+    """One, for the length of a block; whoever has filled its house closes it."""
     with tempfile.TemporaryDirectory(prefix="mp-bench-") as folder:
         server = embedded.start(Path(folder) / "postgres", die_with_parent=True)
         try:
@@ -85,16 +96,24 @@ def world(count: int) -> Iterator[World]:
             house = build(settings_module.load(home, {"MP_DATABASE_URL": server.url("bench")}))
             with house.db.begin() as tx:
                 migrate.upgrade(tx)
-                tokens = []
-                for number in range(count):
-                    vendor = vendors.create(tx, house.tokens, f"vendor {number}", actor="bench").vendor_id
-                    wanted = DeploymentRequest(name="live", provider="byoc", image="none")
-                    made = deployments.create(tx, house.tokens, vendor, wanted, actor="bench")
-                    tokens.append(made.infra_token or "")
-            house.close()
-            yield World(home, server.url("bench"), tokens, server.pid)
+            yield Fresh(house, home, server.url("bench"), server.pid)
         finally:
             embedded.stop(Path(folder) / "postgres")
+
+
+@contextmanager
+def world(count: int) -> Iterator[World]:
+    """A database with so many vendors, each with a deployment."""
+    with fresh() as made:
+        house, tokens = made.house, []
+        with house.db.begin() as tx:
+            for number in range(count):
+                vendor = vendors.create(tx, house.tokens, f"vendor {number}", actor="bench").vendor_id
+                wanted = DeploymentRequest(name="live", provider="byoc", image="none")
+                live = deployments.create(tx, house.tokens, vendor, wanted, actor="bench")
+                tokens.append(live.infra_token or "")
+        house.close()
+        yield World(made.home, made.database_url, tokens, made.postgres)
 
 
 def warm(port: int, tokens: list[str], path: str = "/api/vendors/me") -> None:

@@ -7,27 +7,18 @@ first byte to the answer's last. Model pages are those of many models, half of t
 from __future__ import annotations
 
 import http.client
-import os
 import random
 import re
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
 
 from bench import pages_world as world
-from bench.edge_world import WIDE
+from bench.edge_world import WIDE, World, fresh
 from bench.results import Result
-from mp_kit.server import settings as settings_module
-from mp_kit.server.processes import free_port
-from mp_kit.server.store import embedded, migrate
-from mp_kit.server.wiring import build
 
 TIMES = 100
 
@@ -89,41 +80,11 @@ def own() -> dict[str, Callable[[], str]]:
 @contextmanager
 def serving() -> Iterator[tuple[int, str]]:
     """An edge process over a full database; its port, and a vendor's key."""
-    with tempfile.TemporaryDirectory(prefix="mp-bench-") as folder:
-        server = embedded.start(Path(folder) / "postgres", die_with_parent=True)
-        try:
-            embedded.ensure_database(server, "bench")
-            home = Path(folder) / "home"
-            settings_module.ensure_secrets(home)
-            env = {"MP_DATABASE_URL": server.url("bench"), "MP_LIMITS": WIDE}
-            house = build(settings_module.load(home, env))
-            with house.db.begin() as tx:
-                migrate.upgrade(tx)
-            key = world.fill(house)
-            house.close()
-            with _edge(home, env) as port:
-                yield port, key
-        finally:
-            embedded.stop(Path(folder) / "postgres")
-
-
-@contextmanager
-def _edge(home: Path, env: Mapping[str, str]) -> Iterator[int]:
-    port = free_port()
-    command = [sys.executable, "-m", "mp_kit.server.serve", "--home", str(home), "--port", str(port)]
-    with subprocess.Popen(command, env={**os.environ, **env}) as process:
-        try:
-            deadline = time.monotonic() + 30
-            while True:
-                try:
-                    fetch(port, "/marketplace/login")
-                    break
-                except OSError:
-                    assert time.monotonic() < deadline, "the edge did not come"
-                    time.sleep(0.1)
-            yield port
-        finally:
-            process.terminate()
+    with fresh() as made:
+        key = world.fill(made.house)
+        made.house.close()
+        with World(made.home, made.database_url, [], made.postgres).edge(MP_LIMITS=WIDE) as edge:
+            yield edge.port, key
 
 
 def measured(port: int, address: Callable[[], str], session: str = "") -> list[float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kernels import ROOT, Executed, execute, prepared
+from kernels import ROOT, Executed, Kernel, prepared
 from runpods import program
 
 MP = str(Path(sys.executable).with_name("mp"))
@@ -128,14 +128,14 @@ SMALLER: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="session")
-def vendor_notebook(marketplace: Marketplace) -> Callable[[str], Executed]:
+def vendor_notebook(marketplace: Marketplace) -> Iterator[Callable[[str], Executed]]:
     """Runs a notebook of ``notebooks/vendor`` as the vendor, by its name; each once per session."""
     vendor = marketplace.vendor
-    env = vendor.environment | {"RUNPOD_API_KEY": marketplace.runpod_key}
+    kernel = Kernel(vendor.folder, vendor.environment | {"RUNPOD_API_KEY": marketplace.runpod_key})
 
     @functools.cache
     def run(name: str) -> Executed:
-        notebook = prepared(ROOT / f"notebooks/vendor/{name}.ipynb", SMALLER.get(name, {}))
-        return execute(notebook, vendor.folder, env)
+        return kernel.execute(prepared(ROOT / f"notebooks/vendor/{name}.ipynb", SMALLER.get(name, {})))
 
-    return run
+    yield run
+    kernel.close()

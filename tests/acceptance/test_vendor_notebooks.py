@@ -1,4 +1,4 @@
-"""The vendor's notebooks, each headless in a kernel of its own, against `mp up`; and a kernel that dies on its way."""
+"""The vendor's notebooks, headless, against `mp up`; and a kernel that dies on its way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbclient.exceptions import DeadKernelError
 
 from mp_kit.client.marketplace import Marketplace
 
-pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Run = Callable[[str], Executed]
 FOLDER = ROOT / "notebooks/vendor"
 

@@ -255,6 +255,19 @@ def test_kill_of_the_whole_process_group_then_start_at_once(folder: Path):
 
 
 @as_root
+def test_a_thread_that_a_fork_brings_along(tmp_path: Path):
+    """Libraries start threads after a fork (OpenTelemetry does): root's server has its namespace all the same."""
+    hook = "import os, threading; "
+    hook += "os.register_at_fork(after_in_child=threading.Thread(target=threading.Event().wait, daemon=True).start); "
+    code = "from mp_kit.server.store import dropping; print(dropping.choose(Path(sys.argv[1])).namespace_uid)"
+    told = []
+    for before in ("", hook):
+        process = python(before + code, tmp_path / "data")
+        told.append(process.communicate(timeout=60)[0])
+    assert told[0] == told[1]
+
+
+@as_root
 def test_root_without_namespaces_drops_to_an_account(open_folder: Path):
     """The data folder becomes the account's and stays so, namespaces or not."""
     _skip_where_closed()

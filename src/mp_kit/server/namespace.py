@@ -49,7 +49,7 @@ def _main(uid: int, death_signal: int, parent: int, argv: list[str]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
         if os.getppid() != parent:  # it died before the call above
             sys.exit(1)
-    os.execv(argv[0], argv)
+    os.execv(argv[0], argv)  # noqa: S606 - the caller's program, and no shell
 
 
 def _refusal(error: OSError) -> int:

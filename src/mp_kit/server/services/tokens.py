@@ -28,7 +28,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import jwt
-from argon2 import PasswordHasher
+from argon2 import Parameters, PasswordHasher, Type
 from argon2.exceptions import Argon2Error
 
 from mp_kit.errors import AuthError, ForbiddenError, TokenExpiredError
@@ -41,6 +41,8 @@ from mp_kit.server.store.scope import SIGN_IN, within
 Kind = Literal["vendor", "deployment", "run", "operator"]
 VENDOR_KEY_DAYS = 90
 DEPLOYMENT_TOKEN_DAYS = 30
+COST = Parameters(Type.ID, version=19, salt_len=16, hash_len=32, time_cost=2, memory_cost=19_456, parallelism=1)
+"""Argon2id's, its memory in KiB: the second of OWASP's choices for storing passwords."""
 CACHE_SECONDS = 60.0
 CACHE_ENTRIES = 20_000
 DEAF_SECONDS = 0.9
@@ -113,7 +115,7 @@ class TokenBook:
         self._pepper = pepper
         self._jwt_secret = jwt_secret
         self._service_digest = _digest(service_key)
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+        self._hasher = PasswordHasher.from_parameters(COST)
         self._argon = threading.BoundedSemaphore(2)
         self._lock = threading.Lock()
         self._cache: dict[bytes, tuple[Principal, float]] = {}
