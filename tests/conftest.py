@@ -24,9 +24,9 @@ _MARKETPLACE = re.compile(r"\b(marketplace|vendor_notebook): ")
 
 
 def pytest_configure() -> None:
-    """No test trusts an authority of the machine's, and reading all of theirs costs each HTTP client 30 ms."""
-    os.environ.pop("SSL_CERT_FILE", None)
-    os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
+    """No test trusts an authority of the machine's, and reading all of them costs each HTTP client 30 ms."""
+    os.environ.pop("SSL_CERT_DIR", None)
+    os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "nobody.pem")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

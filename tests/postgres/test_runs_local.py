@@ -333,7 +333,7 @@ def test_watch_hears_at_once_and_stops_when_told(house: House, edge: Edge, vendo
     thread.start()
     wait_for(lambda: bool(looks))
     run_id = order(house, vendor)
-    wait_for(lambda: look(house, vendor, run_id).status.is_final)
+    wait_for(lambda: look(house, vendor, run_id).status.is_final, told=lambda: f"{looks} {look(house, vendor, run_id)}")
     ending.set()
     order(house, vendor)  # rings the bell
     thread.join()
@@ -361,8 +361,8 @@ def is_alive(house: House, run_id: str) -> bool:
     return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def wait_for(so: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(so: Callable[[], bool], seconds: float = 60.0, told: Callable[[], str] = str) -> None:
     end = time.monotonic() + seconds
     while not so():
-        assert time.monotonic() < end, "it never came to that"
+        assert time.monotonic() < end, f"it never came to that: {told()}"
         time.sleep(0.05)
