@@ -328,12 +328,16 @@ def test_watch_hears_at_once_and_stops_when_told(house: House, edge: Edge, vendo
     looks: list[int] = []
     desk = desk_of(house, edge, wrapping(house, "print('hello')"))
     ending = threading.Event()
-    options = {"seconds": 120.0, "on_cycle": looks.append, "poll": 600.0, "stop": ending.is_set}
+    options = {"seconds": 300.0, "on_cycle": looks.append, "poll": 600.0, "stop": ending.is_set}
     thread = threading.Thread(target=supervisor.watch, args=(desk,), kwargs=options)
     thread.start()
     wait_for(lambda: bool(looks))
     run_id = order(house, vendor)
-    wait_for(lambda: look(house, vendor, run_id).status.is_final, told=lambda: f"{looks} {look(house, vendor, run_id)}")
+    wait_for(
+        lambda: look(house, vendor, run_id).status.is_final,
+        seconds=150.0,  # a look that fails on a busy machine is taken up again when its lease has ended
+        told=lambda: f"{looks} {look(house, vendor, run_id)}",
+    )
     ending.set()
     order(house, vendor)  # rings the bell
     thread.join()
