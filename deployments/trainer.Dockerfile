@@ -16,7 +16,7 @@ RUN python -m venv /opt/uv \
 # Hashes of constraints are checked, too: whatever is not as the lock says is refused.
 COPY pyproject.toml README.md LICENSE ./
 RUN /opt/uv/bin/uv pip install --no-cache --python /opt/mp/bin/python --only-binary :all: --compile-bytecode \
-  -c requirements/all.txt -r pyproject.toml --extra train
+  -c requirements/all.txt -r pyproject.toml --extra train --extra hub --extra wandb
 COPY src ./src
 COPY flows ./flows
 COPY deployments ./deployments

@@ -25,7 +25,8 @@ _MARKETPLACE = re.compile(r"\b(marketplace|vendor_notebook): ")
 
 def pytest_configure() -> None:
     """No test trusts an authority of the machine's, and reading all of them costs each HTTP client 30 ms."""
-    os.environ.pop("SSL_CERT_DIR", None)
+    for name in ("SSL_CERT_DIR", "SSL_CERT_FILE"):
+        os.environ.setdefault(f"MACHINES_{name}", os.environ.pop(name, ""))  # for what fetches packages
     os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "nobody.pem")
 
 

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.hardening, pytest.mark.timeout(900)]
 
 
 def environment() -> dict[str, str]:
-    """The user's own indexes, which the Dockerfiles do not name."""
+    """The indexes of the user, which the Dockerfiles do not name, and the authorities of the machine."""
     spec = importlib.util.spec_from_file_location("environment", ROOT / "scripts" / "environment.py")
     assert spec is not None
     assert spec.loader is not None
@@ -39,7 +39,8 @@ def environment() -> dict[str, str]:
     spec.loader.exec_module(tools)
     tools.PYTHON = Path(sys.executable)
     env: dict[str, str] = tools.uv_environment(tools.pip_settings())
-    return env
+    own = {name: env.pop(f"MACHINES_{name}", "") for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+    return {name: value for name, value in (env | own).items() if value or name not in own}
 
 
 def stages(image: str) -> list[list[tuple[str, str]]]:

@@ -14,11 +14,11 @@ from mp_kit.server.store.engine import Database
 pytestmark = [pytest.mark.hardening, pytest.mark.slow, pytest.mark.timeout(600)]
 NAME = "/deployments/name/poll-inference/poll-inference"
 WISH = """INSERT INTO pollings (deployment_id, vendor_id, infer_url)
-          SELECT id, vendor_id, 'http://127.0.0.1:9999/infer' FROM deployments WHERE id = :id"""
+          SELECT id, vendor_id, 'ftp://127.0.0.1/infer' FROM deployments WHERE id = :id"""
 
 
 def test_it_rests_and_asks(marketplace: Any):
-    """Paused, it can be run by hand; an address that is not public is not asked, by the table of the flow run too."""
+    """Paused, it can be run by hand; an address that may not be asked is not, and the flow run's table says so."""
     state = json.loads((marketplace.home / "state.json").read_text())
     assert {} == marketplace.operator.json("admin", "flow", "run", "poll-inference")["result"]
     with httpx.Client(base_url=state["prefect_api_url"], timeout=30) as prefect:

@@ -15,7 +15,9 @@ from mp_kit.errors import ConflictError, InvalidInputError
 app = typer.Typer(help="The blended view of bars.", no_args_is_help=True, rich_markup_mode=None)
 
 Symbol = Annotated[str, typer.Argument(help="Such as EURUSD.")]
-Timeframe = Annotated[str, typer.Option("--timeframe", "-t", help="1m, 5m, 15m, 1h, 4h or 1d.")]
+Timeframe = Annotated[
+    str | None, typer.Option("--timeframe", "-t", help="1m, 5m, 15m, 1h, 4h or 1d; bars of any by default.")
+]
 Method = Annotated[
     str | None,
     typer.Option(help="equal, confidence, confidence_skill or vendor:MODEL; the operator's choice by default."),
@@ -23,7 +25,7 @@ Method = Annotated[
 
 
 @app.command("show")
-def show(symbol: Symbol, timeframe: Timeframe = "1h", method: Method = None, json: Json = False) -> None:
+def show(symbol: Symbol, timeframe: Timeframe = None, method: Method = None, json: Json = False) -> None:
     """Shows the newest blended bar of a symbol, with who contributed what."""
     emit(session().consensus.latest(symbol, timeframe, method), as_json=json)
 
@@ -31,7 +33,7 @@ def show(symbol: Symbol, timeframe: Timeframe = "1h", method: Method = None, jso
 @app.command("history")
 def history(
     symbol: Symbol,
-    timeframe: Timeframe = "1h",
+    timeframe: Timeframe = None,
     method: Method = None,
     start: Annotated[str | None, typer.Option("--from", help="First instant, such as 2026-01-02.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="The instant before which it ends.")] = None,

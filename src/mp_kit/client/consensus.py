@@ -72,12 +72,12 @@ class ConsensusBox(Desk):
             "push(rows, token=deployment)"
         )
 
-    def latest(self, symbol: str, timeframe: str, method: str | None = None) -> ConsensusView:
+    def latest(self, symbol: str, timeframe: str | None = None, method: str | None = None) -> ConsensusView:
         """The newest consensus of a symbol.
 
         Args:
             symbol: Such as EURUSD.
-            timeframe: Such as 1h.
+            timeframe: Such as 1h; the newest of any by default.
             method: equal, confidence, confidence_skill, or ``vendor:`` and a model's id; the operator's choice by
                 default.
 

@@ -24,6 +24,7 @@ _INSTALL = """
 CREATE TABLE public.sandbox_clock (
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton), shift interval NOT NULL
 );
+GRANT SELECT ON public.sandbox_clock TO PUBLIC;
 CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE sql STABLE AS
   'SELECT pg_catalog.now() OPERATOR(pg_catalog.+) shift FROM public.sandbox_clock';
 CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS

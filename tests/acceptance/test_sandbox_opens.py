@@ -1,0 +1,30 @@
+"""A sandbox, short: it opens, a model of one's own speaks beside the house's, and the board counts what they said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from walks import write_bars
+
+import mp_kit
+from mp_kit.rehearsal.moment import Moment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+def test_half_a_day_in_a_sandbox(tmp_path: Path):
+    """Whoever is there speaks at each close, and the rounds that follow score it."""
+    closes = []
+
+    def model(moment: Moment) -> dict[str, tuple[str, float]]:
+        closes.append(moment.now)
+        return dict.fromkeys(moment.symbols, ("BUY", 0.6))
+
+    walk = write_bars(tmp_path / "bars", "EURUSD")
+    with mp_kit.sandbox(walk, start="2024-03-01", vendors=1, round_every="3h") as box:
+        done = box.run(days=0.5, model=model, progress=False)
+    assert 12 == len(closes)
+    assert 24 == done.signals
+    assert 2 == len(done.board)
+    assert all(0 < entry.card.basis.signals for entry in done.board)
