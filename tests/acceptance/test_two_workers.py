@@ -139,17 +139,25 @@ def blend(prefect: PrefectApi) -> str:
     return str(prefect.send("POST", f"/deployments/{deployment}/create_flow_run", {})["id"])
 
 
-def is_running(prefect: PrefectApi, run: str) -> bool:
-    """Whether its process is at work."""
-    return bool(prefect.send("GET", f"/flow_runs/{run}")["state"]["type"] == "RUNNING")
+def await_work(prefect: PrefectApi) -> None:
+    """Returns when a flow run is at work; one that was asked for beside another one is cancelled at once."""
+    state = "CANCELLED"
+    while state == "CANCELLED":
+        run = blend(prefect)
+        state = until(lambda run=run: at_work_or_not_at_all(prefect, run), 0.05)
+
+
+def at_work_or_not_at_all(prefect: PrefectApi, run: str) -> str | None:
+    """A flow run's state, once it is decided."""
+    state = str(prefect.send("GET", f"/flow_runs/{run}")["state"]["type"])
+    return state if state in {"RUNNING", "CANCELLED"} else None
 
 
 def kill_at_work(prefect: PrefectApi, worker: int, idle: int) -> None:
     """Has a worker take a flow run while the other one sleeps, and kills both, flow run and worker, in the midst."""
     os.kill(idle, signal.SIGSTOP)
     try:
-        run = blend(prefect)
-        until(lambda: is_running(prefect, run), 0.05)
+        await_work(prefect)
         flows = flows_under(worker)
         assert flows
         for pid in (*flows, worker):
