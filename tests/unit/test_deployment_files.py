@@ -101,6 +101,16 @@ def test_image_is_bounded(image: Path):
     assert "HEALTHCHECK" in [word for word, _ in last]
 
 
+def test_worker_has_the_clients_that_speak_tls():
+    """For backups of a managed Postgres: no other image has them, and none keeps the lists of packages."""
+    runs = {path.stem: [rest for word, rest in instructions(path) if word == "RUN"] for path in IMAGES}
+    with_apt = {name: [rest for rest in each if "apt-get" in rest] for name, each in runs.items()}
+    [install] = with_apt.pop("worker")
+    assert {"edge": [], "trainer": []} == with_apt
+    assert " postgresql-client " in install
+    assert install.endswith("rm -rf /var/lib/apt/lists/*")
+
+
 @pytest.mark.parametrize("image", IMAGES, ids=lambda path: path.stem)
 def test_image_copies_what_is_there(image: Path):
     """From the checkout, and let through by .dockerignore, which lets nothing else through."""
