@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from pathlib import Path
 
 import yaml
 from manifests import FOLDER, IMAGES, MANIFESTS, OURS, containers, documents, named, pods, routes
+from paperwork import ROOT
 
 from mp_kit.version import __version__
 
@@ -102,8 +105,43 @@ def test_kubernetes_and_the_job_template_mean_the_same():
         each["secretRef"]["name"] for _, one in containers() for each in one.get("envFrom", ()) if "secretRef" in each
     }
     assert {default["secret_name"], "mp-edge", "mp-prefect"} == taken
+
+
+def test_pool_gets_the_image_of_the_release(tmp_path: Path):
+    """Whatever version the template in the image has, jobs run what kustomization.yaml says; the rest stays."""
     [flows] = [one for name, one in containers() if name == "mp-flows"]
-    assert f"s|{default['image']}|" in flows["args"][-1]
+    [line] = [each for each in flows["args"][-1].splitlines() if each.startswith("sed ")]
+    template = (FOLDER / "pools" / "kubernetes.json").read_text(encoding="utf-8")
+    source, target = tmp_path / "template.json", tmp_path / "pool.json"
+    wanted = "registry.example.com/mp-worker:9.9.9"
+    for version in (__version__, "1.10.0-rc.1"):
+        source.write_text(template.replace(f"mp-worker:{__version__}", f"mp-worker:{version}"))
+        command = line.replace("deployments/pools/kubernetes.json", str(source)).replace("/tmp/pool.json", str(target))  # noqa: S108
+        subprocess.run(["sh", "-ec", command], env={"PATH": "/usr/bin:/bin", "POOL_IMAGE": wanted}, check=True)
+        found, expected = json.loads(target.read_text()), json.loads(template)
+        expected["variables"]["properties"]["image"]["default"] = wanted
+        assert expected == found
+
+
+def test_operators_shell_has_what_flow_runs_have():
+    """The same image, settings and secrets as the job of the migrations; nothing runs in it, nobody comes in to it."""
+    [shell], [migrate] = pods()["mp-operator"]["containers"], pods()["mp-migrate"]["containers"]
+    assert (shell["image"], shell["envFrom"]) == (migrate["image"], migrate["envFrom"])
+    assert pods()["mp-operator"]["serviceAccountName"] == "mp-flow"
+    policies = [one["spec"] for one in documents() if one["kind"] == "NetworkPolicy"]
+    assert {"podSelector": {}, "policyTypes": ["Ingress"]} in policies
+    apps = [one["podSelector"].get("matchLabels", {}).get("app") for one in policies if "ingress" in one]
+    assert {"mp-edge", "mp-prefect"} == set(apps)
+
+
+def test_connections_are_counted_by_the_code():
+    """What edge.yaml and the pages say of an edge is the pool, and the three connections that it has besides."""
+    from mp_kit.server.settings import Settings
+
+    threads = Settings.__dataclass_fields__["edge_threads"].default
+    wanted = f"\N{MULTIPLICATION SIGN} {threads + 3}"
+    for place in ("deployments/kubernetes/edge.yaml", "docs/deploy.md", "docs/scale.md"):
+        assert wanted in (ROOT / place).read_text(encoding="utf-8"), place
 
 
 def test_kustomization_has_every_manifest():
