@@ -135,13 +135,66 @@ def test_operators_shell_has_what_flow_runs_have():
 
 
 def test_connections_are_counted_by_the_code():
-    """What edge.yaml and the pages say of an edge is the pool, and the three connections that it has besides."""
+    """Pages and edge.yaml: an edge's pool and three besides; what autoscaler and flows' limits add up to."""
     from mp_kit.server.settings import Settings
 
     threads = Settings.__dataclass_fields__["edge_threads"].default
     wanted = f"\N{MULTIPLICATION SIGN} {threads + 3}"
     for place in ("deployments/kubernetes/edge.yaml", "docs/deploy.md", "docs/scale.md"):
         assert wanted in (ROOT / place).read_text(encoding="utf-8"), place
+    flows = yaml.safe_load((FOLDER / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    at_once = sum(one["concurrency_limit"]["limit"] for one in flows if "concurrency_limit" in one)
+    edges = named("HorizontalPodAutoscaler", "mp-edge")["spec"]["maxReplicas"]
+    most = edges * (threads + 3) + at_once * (threads + 1) + 15
+    assert f"{most}\nwith eight edges and the ten flow" in (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert (8, 10) == (edges, at_once)
+
+
+def test_scrape_configuration_finds_edges_by_the_alerts_name():
+    """The page's: the job that alerts ask for, the label and the port of the edges' pods."""
+    page, runbook = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("deploy.md", "runbook.md"))
+    [block] = re.findall(r"```yaml\n(scrape_configs:.*?)```", page, re.DOTALL)
+    [job] = yaml.safe_load(block)["scrape_configs"]
+    assert {job["job_name"]} == set(re.findall(r'job="([^"]+)"', runbook))
+    wanted = {rule["source_labels"][0].rpartition("pod_")[2]: rule["regex"] for rule in job["relabel_configs"]}
+    edge = named("Deployment", wanted["label_app"])["spec"]["template"]
+    assert wanted["label_app"] == edge["metadata"]["labels"]["app"]
+    ports = {port["name"]: port["containerPort"] for port in edge["spec"]["containers"][0]["ports"]}
+    assert edge["metadata"]["annotations"]["prometheus.io/port"] == str(ports[wanted["container_port_name"]])
+
+
+def test_store_key_reaches_two_buckets_and_no_more():
+    """That of settings.yaml and that of backups; what it may do there is listed, and destroys no version."""
+    buckets = {"example-backups", named("ConfigMap", "mp-settings")["data"]["MP_STORE_URL"].split("/")[2]}
+    statements = json.loads((FOLDER / "s3-policy.json").read_text(encoding="utf-8"))["Statement"]
+    reached = {each.removeprefix("arn:aws:s3:::") for one in statements for each in one["Resource"]}
+    assert buckets | {f"{name}/*" for name in buckets} == reached
+    actions = [action for one in statements for action in one["Action"]]
+    assert [] == [action for action in actions if "*" in action or "Version" in action or "Policy" in action]
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    made = re.findall(r"for bucket in ([^;]*);", page)
+    assert [buckets] == [set(names.split()) for names in made]
+
+
+def test_page_says_of_each_manifest_what_to_change():
+    """A row for each, and for nothing else."""
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z]+\.yaml)` \|", page, re.MULTILINE)
+    assert sorted([path.name for path in MANIFESTS] + ["kustomization.yaml"]) == sorted(rows)
+
+
+def test_pull_secret_reaches_every_account():
+    """The lines of kustomization.yaml become a patch without their #, with the secret that the page makes."""
+    text = (FOLDER / "kubernetes" / "kustomization.yaml").read_text(encoding="utf-8")
+    _, _, commented = text.partition("# patches:")
+    [patch] = yaml.safe_load(re.sub(r"^# ", "", f"# patches:{commented}", flags=re.MULTILINE))["patches"]
+    assert {"kind": "ServiceAccount"} == patch["target"]
+    [change] = yaml.safe_load(patch["patch"])
+    assert ("add", "/imagePullSecrets") == (change["op"], change["path"])
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert re.findall(r"docker-registry (\S+)", page) == [each["name"] for each in change["value"]]
+    accounts = {one["metadata"]["name"] for one in documents() if one["kind"] == "ServiceAccount"}
+    assert {pod["serviceAccountName"] for pod in pods().values()} == accounts
 
 
 def test_kustomization_has_every_manifest():

@@ -31,6 +31,7 @@ _NEEDED = ("pg_dump", "pg_restore", "psql")
 _KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
 _TAIL = 5
 _CHUNK_BYTES = 1 << 20
+_TIMEOUT_SINCE = 17
 _SEALED = {"require", "verify-ca", "verify-full"}
 _EMPTY = b"DROP SCHEMA IF EXISTS public CASCADE;\nCREATE SCHEMA public;\nGRANT USAGE ON SCHEMA public TO PUBLIC;\n"
 
@@ -86,7 +87,8 @@ def restore(url: str, server_major: int, path: Path, roles: list[str]) -> None:
         if source.stdout is None or target.stdin is None:
             msg = "a program was started without its pipes"
             raise RuntimeError(msg)
-        whole = _feed(source.stdout, target.stdin, roles, source)
+        before = b"BEGIN;\n" + b"".join(_role(one) for one in roles) + _EMPTY + _settings(source.stdout, server_major)
+        whole = _feed(before, source.stdout, target.stdin, source)
         told = target.communicate()[1]
         why = b"" if source.stderr is None else source.stderr.read()
     if target.returncode != 0 or not whole:
@@ -96,10 +98,21 @@ def restore(url: str, server_major: int, path: Path, roles: list[str]) -> None:
         )
 
 
-def _feed(source: IO[bytes], target: IO[bytes], roles: list[str], reader: subprocess.Popen[bytes]) -> bool:
+def _settings(script: IO[bytes], server_major: int) -> bytes:
+    """A script's first lines, which set what newer programs set, without what an older server does not know."""
+    kept = []
+    for line in script:
+        if not line.startswith(b"SET transaction_timeout ") or server_major >= _TIMEOUT_SINCE:
+            kept.append(line)
+        if line.startswith(b"SELECT pg_catalog.set_config("):  # it stands behind all timeouts
+            break
+    return b"".join(kept)
+
+
+def _feed(before: bytes, source: IO[bytes], target: IO[bytes], reader: subprocess.Popen[bytes]) -> bool:
     """Sends the script in a transaction that is committed only when all of it was read; whether it was."""
     try:
-        target.write(b"BEGIN;\n" + b"".join(_role(one) for one in roles) + _EMPTY)
+        target.write(before)
         shutil.copyfileobj(source, target, _CHUNK_BYTES)
         whole = reader.wait() == 0
         target.write(b"COMMIT;\n" if whole else b"ROLLBACK;\n")
