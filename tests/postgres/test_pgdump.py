@@ -83,7 +83,9 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
 
     run(binaries.folder / "initdb", "-D", data, "--locale=C", "--encoding=UTF8", "-U", "postgres", "--auth=trust")
     _certify(data)
-    (data / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\nhostnossl all all all reject\n")
+    (data / "pg_hba.conf").write_text(
+        "local all all trust\nhostssl all all 127.0.0.1/32 trust\nhostnossl all all all reject\n"
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
