@@ -28,6 +28,12 @@ RUN /opt/uv/bin/uv pip install --no-cache --python /opt/mp/bin/python --no-deps 
   --build-constraints requirements/all.txt .
 
 FROM ${BASE}
+# `mp admin backup` and `restore` over TLS: the programs of the embedded Postgres are built without it. Signed by Debian;
+# its mirrors keep no older version that could be pinned.
+# hadolint ignore=DL3008
+RUN apt-get update \
+  && apt-get install --yes --no-install-recommends postgresql-client \
+  && rm -rf /var/lib/apt/lists/*
 # Nobody's root, and nothing to write but /tmp: the root file system may be read only.
 RUN useradd --no-log-init --create-home --uid 1000 mp
 COPY --from=build /opt/mp /opt/mp

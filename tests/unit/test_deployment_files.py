@@ -101,6 +101,16 @@ def test_image_is_bounded(image: Path):
     assert "HEALTHCHECK" in [word for word, _ in last]
 
 
+def test_worker_has_the_clients_that_speak_tls():
+    """For backups of a managed Postgres: no other image has them, and none keeps the lists of packages."""
+    runs = {path.stem: [rest for word, rest in instructions(path) if word == "RUN"] for path in IMAGES}
+    with_apt = {name: [rest for rest in each if "apt-get" in rest] for name, each in runs.items()}
+    [install] = with_apt.pop("worker")
+    assert {"edge": [], "trainer": []} == with_apt
+    assert " postgresql-client " in install
+    assert install.endswith("rm -rf /var/lib/apt/lists/*")
+
+
 @pytest.mark.parametrize("image", IMAGES, ids=lambda path: path.stem)
 def test_image_copies_what_is_there(image: Path):
     """From the checkout, and let through by .dockerignore, which lets nothing else through."""
@@ -129,7 +139,7 @@ def started(command: list[str]) -> str:
     if words[:2] == ["python", "-m"]:
         return "" if (ROOT / "src" / words[2].replace(".", "/")).with_suffix(".py").is_file() else f"no {words[2]}"
     files = [word for word in words if word.startswith(("deployments/", "flows/"))]
-    assert words[0] in {"prefect", "sed"}, words
+    assert words[0] in {"prefect", "sed", "sleep"}, words
     return "" if all((ROOT / name).is_file() for name in files) else f"no such file: {files}"
 
 
@@ -138,7 +148,7 @@ def test_commands_exist():
     cmds = [json.loads(rest) for image in IMAGES for word, rest in instructions(image) if word == "CMD"]
     services = [one["command"] for one in COMPOSE["services"].values() if is_ours(one) and "command" in one]
     args = [container["args"] for _, container in containers() if "args" in container]
-    assert (2, 4, 5) == (len(cmds), len(services), len(args))
+    assert (2, 4, 6) == (len(cmds), len(services), len(args))
     assert [] == [wrong for wrong in map(started, [*cmds, *services, *args]) if wrong]
     assert "" != started(["mp", "admin", "migrate", "--no-such-option"])
 
@@ -180,7 +190,9 @@ def variables() -> dict[str, set[str]]:
 
 def drawn_names() -> dict[str, list[str]]:
     text = (FOLDER / "secrets.sh").read_text(encoding="utf-8")
-    blocks = dict(re.findall(r'cat > "\$folder/(\S+)\.env" << END\n(.*?)END\n', text, re.DOTALL))
+    blocks: dict[str, str] = {}
+    for name, block in re.findall(r'cat >>? "\$folder/(\S+)\.env" << END\n(.*?)END\n', text, re.DOTALL):
+        blocks[name] = blocks.get(name, "") + block
     both = blocks.pop("$name")
     blocks |= {"edge": both, "operator": f"{both}PREFECT_API_AUTH_STRING="}
     return {name: re.findall(r"^([A-Z_0-9]+)=", block, re.MULTILINE) for name, block in blocks.items()}
@@ -213,13 +225,54 @@ def test_no_secret_is_in_a_file():
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What deployments/secrets.sh draws for a managed Postgres and a store that exists."""
     folder = tmp_path_factory.mktemp("drawn") / "secrets"
-    env = {"PATH": "/usr/bin:/bin", "MP_POSTGRES": "db.example.com:5432", "MP_POSTGRES_TLS": "require"}
-    env |= {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "given"}
-    command = [str(FOLDER / "secrets.sh"), str(folder)]
-    subprocess.run(command, env=env, capture_output=True, check=True)
-    again = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    given = MANAGED | KEY | {"MP_POSTGRES_TLS": "require"}
+    assert 0 == draw(folder, **given).returncode
+    again = draw(folder, **given)
     assert (1, True) == (again.returncode, "is there already" in again.stderr)
     return folder
+
+
+KEY = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "given"}
+R2 = {"CLOUDFLARE_R2_ACCESS_KEY": "a", "CLOUDFLARE_R2_SECRET_KEY": "b", "CLOUDFLARE_R2_ACCOUNT_ID": "c"}
+MANAGED = {"MP_POSTGRES": "db.example.com:5432"}
+
+
+def draw(folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": "/usr/bin:/bin"} | given
+    return subprocess.run(
+        [str(FOLDER / "secrets.sh"), str(folder)], env=env, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (MANAGED, "No keys of a bucket"),
+        (KEY | {"AWS_SESSION_TOKEN": "for an hour"}, "AWS_SESSION_TOKEN is set"),
+        (MANAGED | {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE"}, "AWS_SECRET_ACCESS_KEY is missing"),
+        (MANAGED | {"CLOUDFLARE_R2_ACCESS_KEY": "a", "CLOUDFLARE_R2_SECRET_KEY": "b"}, "CLOUDFLARE_R2_ACCOUNT_ID is"),
+        (KEY | R2, "S3 and of R2"),
+    ],
+    ids=["none", "temporary", "half", "no account", "both"],
+)
+def test_keys_that_no_bucket_takes_are_refused(given: dict[str, str], told: str, tmp_path: Path):
+    """Before anything is drawn, with what is missing; no value is shown."""
+    done = draw(tmp_path / "secrets", **given)
+    assert (1, "") == (done.returncode, done.stdout)
+    assert told in done.stderr
+    assert "AKIAEXAMPLE" not in done.stderr
+    assert not (tmp_path / "secrets").exists()
+
+
+def test_keys_of_r2_are_taken_instead(tmp_path: Path):
+    """All three for edges and operator, none of S3 beside them; without any, Compose's store gets new ones."""
+    assert 0 == draw(tmp_path / "r2", **MANAGED, **R2).returncode
+    for name in ("edge", "operator"):
+        found = read(tmp_path / "r2" / f"{name}.env")
+        assert R2 == {key: value for key, value in found.items() if key in R2 | KEY}
+    assert 0 == draw(tmp_path / "compose").returncode
+    edge, store = read(tmp_path / "compose" / "edge.env"), read(tmp_path / "compose" / "store.env")
+    assert (edge["AWS_ACCESS_KEY_ID"], edge["AWS_SECRET_ACCESS_KEY"]) == tuple(store.values())
 
 
 def read(path: Path) -> dict[str, str]:

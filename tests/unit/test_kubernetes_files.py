@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from pathlib import Path
 
 import yaml
 from manifests import FOLDER, IMAGES, MANIFESTS, OURS, containers, documents, named, pods, routes
+from paperwork import ROOT
 
 from mp_kit.version import __version__
 
@@ -102,8 +105,96 @@ def test_kubernetes_and_the_job_template_mean_the_same():
         each["secretRef"]["name"] for _, one in containers() for each in one.get("envFrom", ()) if "secretRef" in each
     }
     assert {default["secret_name"], "mp-edge", "mp-prefect"} == taken
+
+
+def test_pool_gets_the_image_of_the_release(tmp_path: Path):
+    """Whatever version the template in the image has, jobs run what kustomization.yaml says; the rest stays."""
     [flows] = [one for name, one in containers() if name == "mp-flows"]
-    assert f"s|{default['image']}|" in flows["args"][-1]
+    [line] = [each for each in flows["args"][-1].splitlines() if each.startswith("sed ")]
+    template = (FOLDER / "pools" / "kubernetes.json").read_text(encoding="utf-8")
+    source, target = tmp_path / "template.json", tmp_path / "pool.json"
+    wanted = "registry.example.com/mp-worker:9.9.9"
+    for version in (__version__, "1.10.0-rc.1"):
+        source.write_text(template.replace(f"mp-worker:{__version__}", f"mp-worker:{version}"))
+        command = line.replace("deployments/pools/kubernetes.json", str(source)).replace("/tmp/pool.json", str(target))  # noqa: S108
+        subprocess.run(["sh", "-ec", command], env={"PATH": "/usr/bin:/bin", "POOL_IMAGE": wanted}, check=True)
+        found, expected = json.loads(target.read_text()), json.loads(template)
+        expected["variables"]["properties"]["image"]["default"] = wanted
+        assert expected == found
+
+
+def test_operators_shell_has_what_flow_runs_have():
+    """The same image, settings and secrets as the job of the migrations; nothing runs in it, nobody comes in to it."""
+    [shell], [migrate] = pods()["mp-operator"]["containers"], pods()["mp-migrate"]["containers"]
+    assert (shell["image"], shell["envFrom"]) == (migrate["image"], migrate["envFrom"])
+    assert pods()["mp-operator"]["serviceAccountName"] == "mp-flow"
+    policies = [one["spec"] for one in documents() if one["kind"] == "NetworkPolicy"]
+    assert {"podSelector": {}, "policyTypes": ["Ingress"]} in policies
+    apps = [one["podSelector"].get("matchLabels", {}).get("app") for one in policies if "ingress" in one]
+    assert {"mp-edge", "mp-prefect"} == set(apps)
+
+
+def test_connections_are_counted_by_the_code():
+    """Pages and edge.yaml: an edge's pool and three besides; what autoscaler and flows' limits add up to."""
+    from mp_kit.server.settings import Settings
+
+    threads = Settings.__dataclass_fields__["edge_threads"].default
+    wanted = f"\N{MULTIPLICATION SIGN} {threads + 3}"
+    for place in ("deployments/kubernetes/edge.yaml", "docs/deploy.md", "docs/scale.md"):
+        assert wanted in (ROOT / place).read_text(encoding="utf-8"), place
+    flows = yaml.safe_load((FOLDER / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    at_once = sum(one["concurrency_limit"]["limit"] for one in flows if "concurrency_limit" in one)
+    edges = named("HorizontalPodAutoscaler", "mp-edge")["spec"]["maxReplicas"]
+    most = edges * (threads + 3) + at_once * (threads + 1) + 15
+    assert f"{most}\nwith eight edges and the ten flow" in (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert (8, 10) == (edges, at_once)
+
+
+def test_scrape_configuration_finds_edges_by_the_alerts_name():
+    """The page's: the job that alerts ask for, the label and the port of the edges' pods."""
+    page, runbook = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("deploy.md", "runbook.md"))
+    [block] = re.findall(r"```yaml\n(scrape_configs:.*?)```", page, re.DOTALL)
+    [job] = yaml.safe_load(block)["scrape_configs"]
+    assert {job["job_name"]} == set(re.findall(r'job="([^"]+)"', runbook))
+    wanted = {rule["source_labels"][0].rpartition("pod_")[2]: rule["regex"] for rule in job["relabel_configs"]}
+    edge = named("Deployment", wanted["label_app"])["spec"]["template"]
+    assert wanted["label_app"] == edge["metadata"]["labels"]["app"]
+    ports = {port["name"]: port["containerPort"] for port in edge["spec"]["containers"][0]["ports"]}
+    assert edge["metadata"]["annotations"]["prometheus.io/port"] == str(ports[wanted["container_port_name"]])
+
+
+def test_store_key_reaches_two_buckets_and_no_more():
+    """That of settings.yaml and that of backups; what it may do there is listed, and destroys no version."""
+    buckets = {"example-backups", named("ConfigMap", "mp-settings")["data"]["MP_STORE_URL"].split("/")[2]}
+    statements = json.loads((FOLDER / "s3-policy.json").read_text(encoding="utf-8"))["Statement"]
+    reached = {each.removeprefix("arn:aws:s3:::") for one in statements for each in one["Resource"]}
+    assert buckets | {f"{name}/*" for name in buckets} == reached
+    actions = [action for one in statements for action in one["Action"]]
+    assert [] == [action for action in actions if "*" in action or "Version" in action or "Policy" in action]
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    made = re.findall(r"for bucket in ([^;]*);", page)
+    assert [buckets] == [set(names.split()) for names in made]
+
+
+def test_page_says_of_each_manifest_what_to_change():
+    """A row for each, and for nothing else."""
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z]+\.yaml)` \|", page, re.MULTILINE)
+    assert sorted([path.name for path in MANIFESTS] + ["kustomization.yaml"]) == sorted(rows)
+
+
+def test_pull_secret_reaches_every_account():
+    """The lines of kustomization.yaml become a patch without their #, with the secret that the page makes."""
+    text = (FOLDER / "kubernetes" / "kustomization.yaml").read_text(encoding="utf-8")
+    _, _, commented = text.partition("# patches:")
+    [patch] = yaml.safe_load(re.sub(r"^# ", "", f"# patches:{commented}", flags=re.MULTILINE))["patches"]
+    assert {"kind": "ServiceAccount"} == patch["target"]
+    [change] = yaml.safe_load(patch["patch"])
+    assert ("add", "/imagePullSecrets") == (change["op"], change["path"])
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert re.findall(r"docker-registry (\S+)", page) == [each["name"] for each in change["value"]]
+    accounts = {one["metadata"]["name"] for one in documents() if one["kind"] == "ServiceAccount"}
+    assert {pod["serviceAccountName"] for pod in pods().values()} == accounts
 
 
 def test_kustomization_has_every_manifest():

@@ -297,9 +297,10 @@ def automate(
 
 @app.command("migrate")
 def migrate(home: Home = None, json: Json = False) -> None:
-    """Brings the database to the newest schema."""
+    """Brings the database to the newest schema; that of a newer release is left as it is."""
     from mp_kit.server.store import migrate as migrations
 
     with open_house(home) as house, house.db.begin() as tx:
         before, after = migrations.upgrade(tx)
-    emit({"before": before, "after": after}, as_json=json, text=f"revision {before} -> {after}")
+    left = ", of a newer release: left as it is" if migrations.is_ahead(after) else ""
+    emit({"before": before, "after": after}, as_json=json, text=f"revision {before} -> {after}{left}")

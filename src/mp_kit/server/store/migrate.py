@@ -22,7 +22,7 @@ def _config(tx: Connection) -> Config:
 
 
 def upgrade(tx: Connection, to: str = "head") -> tuple[str | None, str]:
-    """Runs the missing migrations inside the transaction.
+    """Runs the missing migrations inside the transaction; a schema that a newer release made is left as it is.
 
     Args:
         tx: Commits them together.
@@ -34,6 +34,8 @@ def upgrade(tx: Connection, to: str = "head") -> tuple[str | None, str]:
     tx.execute(text("SET LOCAL lock_timeout = '60s'"))
     tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     before = revision(tx)
+    if before is not None and is_ahead(before):  # it serves this release, too
+        return before, before
     command.upgrade(_config(tx), to)
     after = revision(tx)
     if after is None:
@@ -61,6 +63,16 @@ def newest() -> str:
         msg = "no migration is packaged"
         raise RuntimeError(msg)
     return head
+
+
+def is_ahead(found: str) -> bool:
+    """Whether a revision is one of a later release: ours are numbers, and another program's are none of ours.
+
+    Args:
+        found: The revision of a database.
+    """
+    last = newest()
+    return found.isdigit() and len(found) == len(last) and found > last
 
 
 def known() -> tuple[str, ...]:

