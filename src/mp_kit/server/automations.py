@@ -24,18 +24,22 @@ _ROUND_PUBLISHED = "mp.round.published"
 _BEATS = 4
 _LEAST_SILENCE_SECONDS = 10  # Prefect takes no shorter one
 _BEAT_SECONDS = 180  # Prefect's own, where PREFECT_FLOWS_HEARTBEAT_FREQUENCY says nothing
+_BIRTH_SECONDS = 900  # a cluster may have to fetch an image first
 _SETTLE_SECONDS = 60
 _POOL = "mp"
 _PAGE = 200
+_DEPLOYED = {"match_related": {"prefect.resource.role": "deployment", "prefect.resource.id": "prefect.deployment.*"}}
+"""Not the flow runs that only show a training run: no process of ours belongs to them."""
 _ENDS = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")]
 
-REPORT, FAILURES, SWEEP, CRASH = (
+NAMES = REPORT, FAILURES, SWEEP, CRASH, CRASH_EARLY, CRASH_UNBORN = (
     "mp: report on a published round",
     "mp: tell of failed training runs",
     "mp: sweep when workers are lost",
     "mp: crash flow runs without heartbeat",
+    "mp: crash flow runs that died at their start",
+    "mp: crash flow runs that never began",
 )
-NAMES = (REPORT, FAILURES, SWEEP, CRASH)
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,19 @@ def _wanted(prefect: PrefectApi, block: str | None) -> list[dict[str, Any]]:
         {
             "name": CRASH,
             "description": "A flow run's process fell silent: the flow run is Crashed, and its slot is free.",
-            "trigger": _silence(),
+            "trigger": _silence("heartbeat", "heartbeat", _patience()),
+            "actions": [crash],
+        },
+        {
+            "name": CRASH_EARLY,
+            "description": "A flow run's process died before its first sign of life: the flow run is Crashed.",
+            "trigger": _silence("Running", "heartbeat", _patience()) | _DEPLOYED,
+            "actions": [crash],
+        },
+        {
+            "name": CRASH_UNBORN,
+            "description": "A worker took a flow run and died before its process began: the flow run is Crashed.",
+            "trigger": _silence("Pending", "Running", _BIRTH_SECONDS) | _DEPLOYED,
             "actions": [crash],
         },
     ]
@@ -132,17 +148,22 @@ def _trigger(event: str, match: Mapping[str, str], *, within: int = 0, each: boo
     return {**posture, "match": dict(match), "expect": [event]}
 
 
-def _silence() -> dict[str, Any]:
+def _patience() -> float:
     beat = float(os.environ.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY") or _BEAT_SECONDS)
+    return max(_BEATS * beat, _LEAST_SILENCE_SECONDS)
+
+
+def _silence(after: str, wanted: str, seconds: float) -> dict[str, Any]:
+    """Fires where a flow run, after one event, shows neither another one nor its end for so long."""
     return {
         "type": "event",
         "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
-        "after": ["prefect.flow-run.heartbeat"],
-        "expect": ["prefect.flow-run.heartbeat", *_ENDS],
+        "after": [f"prefect.flow-run.{after}"],
+        "expect": [f"prefect.flow-run.{wanted}", *_ENDS],
         "for_each": ["prefect.resource.id"],
         "threshold": 1,
-        "within": max(_BEATS * beat, _LEAST_SILENCE_SECONDS),
+        "within": seconds,
     }
 
 
