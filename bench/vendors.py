@@ -25,6 +25,8 @@ def run() -> list[Result]:
     """What a request takes, in the middle and at the end; and how many were not answered with 200."""
     with world(VENDORS) as made, made.edge() as edge:
         warm(edge.port, made.tokens)
+        first = [_push(token, -1, 0) for token in made.tokens]  # what an edge loads at its first push is loaded
+        hammer(edge.port, first, connections=4, seconds=30, rate=VENDORS)
         requests = [
             one for turn in range(int(SECONDS)) for number, token in enumerate(made.tokens)
             for one in (_push(token, turn, number), get("/api/vendors/me", f"Authorization: Bearer {token}"))

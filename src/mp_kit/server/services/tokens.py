@@ -4,7 +4,7 @@ Rules:
 
 1. A token is ``<kind>_<id>_<secret>``; the id finds the row, the secret is never stored. What is stored is Argon2id
    over secret and pepper (19 MiB, t=2, p=1; about 19 ms), at most two at once in a process.
-2. A verified token is remembered for at most 60 s under the SHA-256 of the token, never the token itself, in a
+2. A verified token is remembered for 30 to 60 s under the SHA-256 of the token, never the token itself, in a
    bounded table; revocation drops it at once, here and (by NOTIFY ``mp_tokens``) in every other process.
 3. Memory counts only in a process that hears of revocations, and no longer than :data:`DEAF_SECONDS` after it last
    made sure of that (:meth:`TokenBook.trust`): whoever is deaf asks the database each time.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import random
 import re
 import secrets
 import threading
@@ -328,7 +329,9 @@ class TokenBook:
                 now = time.monotonic()
                 alive = {k: v for k, v in self._cache.items() if v[1] >= now}
                 self._cache = alive if len(alive) < CACHE_ENTRIES else {}
-            self._cache[digest] = (principal, time.monotonic() + CACHE_SECONDS)
+            # Tokens that came together, as after a restart, are not looked up together again.
+            until = time.monotonic() + CACHE_SECONDS * random.uniform(0.5, 1)  # noqa: S311 - no secret
+            self._cache[digest] = (principal, until)
 
 
 def code_id(code: str) -> str | None:
