@@ -39,7 +39,7 @@ test: check ## check, then every test
 	@$(BIN)/python scripts/test_packages.py
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-hardening: venv ## what takes longest: storms, a rehearsed month, JupyterLab, all reports
+hardening: venv ## what takes longest: storms, a rehearsed month, JupyterLab
 	@$(BIN)/python scripts/test_packages.py
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m hardening $(ARGS)
 

@@ -27,10 +27,7 @@ from mp_kit.server.services.publication import RoundOrder
 from mp_kit.server.store import webhooks as webhook_rows
 from mp_kit.signing import open_manifest
 
-pytestmark = [
-    pytest.mark.hardening,
-    pytest.mark.filterwarnings("default"),
-]  # Jupyter's libraries warn about one another
+pytestmark = pytest.mark.filterwarnings("default")  # Jupyter's libraries warn about one another
 NOTEBOOKS = sorted((bundle.root() / FOLDER).glob("*.ipynb"))
 
 
