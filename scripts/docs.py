@@ -33,6 +33,7 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 from rich.console import Console
 
+from mp_kit.errors import InvalidInputError
 from mp_kit.server import redaction, reporting
 
 GROUPS = ("vendor", "operator", "reports")
@@ -108,9 +109,17 @@ def run(notebook: Path, who: Who, target: Path, seconds: float = SECONDS) -> Don
     return Done(notebook, title, time.monotonic() - began, page, failure)
 
 
+def open_parameters(notebook: Path) -> set[str]:
+    """Parameters that have no value in the notebook; one without a cell for them has none."""
+    try:
+        return {name for name, has_value in reporting.declared(notebook).items() if not has_value}
+    except InvalidInputError:
+        return set()
+
+
 def execute(notebook: Path, executed: Path, who: Who, seconds: float) -> str:
     """Runs a notebook by papermill, which writes after each cell; says why it failed, or nothing."""
-    wanted = {name for name, has_value in reporting.declared(notebook).items() if not has_value}
+    wanted = open_parameters(notebook)
     if unknown := sorted(wanted - GIVEN.keys()):
         return (
             f"Its parameters {', '.join(unknown)} have no value, here or there: add them to GIVEN in scripts/docs.py."

@@ -14,10 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 KEY = "vk_abcdefgh_0123456789abcdefghijklmnop"
 
-pytestmark = [
-    pytest.mark.hardening,
-    pytest.mark.filterwarnings("default"),
-]  # Jupyter's libraries warn about one another
+pytestmark = pytest.mark.filterwarnings("default")  # Jupyter's libraries warn about one another
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +37,13 @@ def notebook(folder: Path, *cells: str, parameters: str = "hours = 24") -> Path:
     path.parent.mkdir(exist_ok=True)
     nbformat.write(made, path)
     return path
+
+
+def test_every_notebook_can_be_run(docs: Any):
+    """What its parameters leave open is given; one without parameters is run as it is."""
+    found = docs.find()
+    assert 20 <= len(found)
+    assert [] == [path for path in found if not docs.open_parameters(path) <= docs.GIVEN.keys()]
 
 
 def test_notebooks_are_found_in_the_order_of_groups(docs: Any, tmp_path: Path):
