@@ -80,3 +80,17 @@ def test_failing_notebook_keeps_its_page(docs: Any, tmp_path: Path):
     assert [] == re.findall(r"<(?:script|link|iframe)[^>]*(?:src|href)|src=.https?:|@import", page)
     index = docs.write_index(tmp_path / "out", [done]).read_text()
     assert '<a href="vendor/x.html">What &lt;happens&gt;</a> <b>failed</b>' in index
+
+
+@pytest.mark.parametrize(("last", "fails"), [("print('the end')", False), ("raise ValueError('not told')", True)])
+def test_failure_that_its_cell_announces_is_none(docs: Any, tmp_path: Path, last: str, fails: bool):
+    """It is shown as what it is, without papermill's remark; another one fails the notebook all the same."""
+    path = notebook(tmp_path, "raise ValueError('as told')", last)
+    made = nbformat.read(path, as_version=4)
+    made.cells[2].metadata["tags"] = ["raises-exception"]
+    nbformat.write(made, path)
+    done = docs.run(path, docs.Who(tmp_path, os.environ), tmp_path / "out/vendor/x.html")
+    assert fails == bool(done.failure)
+    page = done.page.read_text()
+    assert "as told" in page
+    assert fails == ("An Exception was encountered" in page)
