@@ -30,6 +30,7 @@ import docs_site
 import nbformat
 from demo import ROOT, DemoError, Story, running, runpod_command
 from nbconvert import HTMLExporter
+from papermill.execute import ERROR_MARKER_TAG
 from pygments.formatters import HtmlFormatter
 from rich.console import Console
 
@@ -80,9 +81,6 @@ class Done:
     seconds: float
     page: Path | None
     failure: str = ""
-
-
-_REMARKS = {"papermill-error-cell-tag"}
 
 
 @dataclass(frozen=True)
@@ -146,18 +144,18 @@ def execute(notebook: Path, executed: Path, who: Who, seconds: float) -> str:
 
 
 def failed_as_told(executed: Path) -> bool:
-    """Whether all cells ran, and those that failed announce it by Jupyter's tag, which papermill does not heed.
+    """Whether all cells ran, and each that failed announces it by Jupyter's tag, which papermill does not heed.
 
     Its remarks on them are taken out of the notebook.
     """
     if not executed.exists():
         return False
     read = nbformat.read(executed, as_version=4)
-    read.cells = [cell for cell in read.cells if not _REMARKS & set(cell.metadata.get("tags", ()))]
+    read.cells = [cell for cell in read.cells if ERROR_MARKER_TAG not in cell.metadata.get("tags", ())]
     code = [cell for cell in read.cells if cell.cell_type == "code"]
     failed = [cell for cell in code if any(output.output_type == "error" for output in cell.outputs)]
     told = all("raises-exception" in cell.metadata.get("tags", ()) for cell in failed)
-    if not told or any(cell.execution_count is None for cell in code):
+    if not failed or not told or any(cell.execution_count is None for cell in code):
         return False
     nbformat.write(read, executed)
     return True

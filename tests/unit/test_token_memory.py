@@ -13,18 +13,6 @@ from mp_kit.server.services import tokens
 from mp_kit.server.services.tokens import CACHE_SECONDS, Minted, Principal, TokenBook
 
 
-@pytest.fixture(scope="module")
-def book() -> TokenBook:
-    """One book for tests that leave no trace in it."""
-    return make_book()
-
-
-@pytest.fixture(scope="module")
-def key(book: TokenBook) -> Minted:
-    """A vendor's key, hashed once."""
-    return book.mint("vk")
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic clock of the book, to be turned by hand."""

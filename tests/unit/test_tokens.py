@@ -17,18 +17,6 @@ from mp_kit.server.services import tokens
 from mp_kit.server.services.tokens import COST, Minted, Principal, TokenBook, ends_in
 
 
-@pytest.fixture(scope="module")
-def book() -> TokenBook:
-    """One book for tests that leave no trace in it."""
-    return make_book()
-
-
-@pytest.fixture(scope="module")
-def key(book: TokenBook) -> Minted:
-    """A vendor's key, hashed once."""
-    return book.mint("vk")
-
-
 @pytest.mark.parametrize("prefix", ["vk", "sit"])
 def test_mint_has_the_wires_form(prefix: Literal["vk", "sit"], book: TokenBook):
     """Kind, id, 256 random bits; the hash is Argon2id's and holds nothing of the secret."""
