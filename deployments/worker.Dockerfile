@@ -41,8 +41,9 @@ COPY --from=build /opt/mp /opt/mp
 WORKDIR /app
 COPY flows ./flows
 COPY deployments ./deployments
-ENV PATH=/opt/mp/bin:$PATH PYTHONUNBUFFERED=1 PREFECT_HOME=/tmp/prefect MP_HOME=/tmp/mp MPLCONFIGDIR=/tmp/matplotlib \
-  XDG_CACHE_HOME=/tmp/cache
+# Prefect's server makes its pages when it starts; where it may not write them, it serves none and says nothing.
+ENV PATH=/opt/mp/bin:$PATH PYTHONUNBUFFERED=1 PREFECT_HOME=/tmp/prefect PREFECT_UI_STATIC_DIRECTORY=/tmp/prefect-ui \
+  MP_HOME=/tmp/mp MPLCONFIGDIR=/tmp/matplotlib XDG_CACHE_HOME=/tmp/cache
 USER 1000:1000
 EXPOSE 4200 8080
 # A worker polls, or it is unhealthy. Whatever else runs in this image says what health is: compose.yaml, kubernetes/.

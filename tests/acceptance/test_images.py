@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+
+from mp_kit.server.processes import Child, Supervisor, free_port, http_probe
 
 ROOT = Path(__file__).parents[2]
 PROOFS = {
@@ -95,6 +98,24 @@ def test_recipe_makes_what_the_image_starts(image: str, tmp_path: Path):
     )
     assert size < 2 * 1024**3
     print(f"{image}: {size / 1e6:.0f} MB installed")  # noqa: T201 - for docs/deploy.md
+    if image == "worker":
+        assert_prefect_shows_its_pages(root / "mp", tmp_path / "tmp")
+
+
+def assert_prefect_shows_its_pages(installed: Path, scratch: Path) -> None:
+    """With the image's variables its server writes below /tmp alone, for nothing else may be written there."""
+    before = set(installed.rglob("*"))
+    text = " ".join(rest for word, rest in stages("worker")[1] if word == "ENV")
+    env = {name: value.replace("/tmp/", f"{scratch}/") for name, value in re.findall(r"(\S+)=(\S+)", text)}  # noqa: S108
+    env |= {"PATH": f"{installed}/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    port = free_port()
+    # By the module: the scripts of an installation that was moved name an interpreter that is not there.
+    command = [str(installed / "bin" / "python"), "-m", "prefect", "server", "start", "--port", str(port)]
+    probe = http_probe(f"http://127.0.0.1:{port}/api/ready")
+    with Supervisor([Child("prefect", command, env, probe=probe, ready_timeout=120)], scratch):
+        page = httpx.get(f"http://127.0.0.1:{port}/", headers={"Accept": "text/html"}, follow_redirects=True)
+        assert (200, "text/html") == (page.status_code, page.headers["content-type"].split(";")[0]), page.text
+    assert set() == set(installed.rglob("*")) - before
 
 
 def test_wrong_hash_is_refused(tmp_path: Path):

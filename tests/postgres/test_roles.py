@@ -106,6 +106,17 @@ def test_owner_migrates_and_the_edge_may_come_in(made: Server):
         psycopg.connect(url(made, "mp_edge", "prefect"))
 
 
+def test_prefects_database_may_be_made_anew(made: Server):
+    """By the same administrator, who does not own it: the way back over a newer Prefect (docs/deploy.md)."""
+    with psycopg.connect(url(made, "mp_prefect", "prefect"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE of_a_newer_release ()")
+    with psycopg.connect(url(made, "admin", "postgres"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE prefect")
+    assert 0 == run(made).returncode
+    with psycopg.connect(url(made, "mp_prefect", "prefect")) as connection:
+        assert (None,) == connection.execute("SELECT to_regclass('of_a_newer_release')").fetchone()
+
+
 def test_missing_password_stops_the_script(managed: Server):
     """Nothing is half made: psql stops at the first statement without it."""
     psql = pgbin.find().folder / "psql"

@@ -23,11 +23,11 @@ def documents() -> list[dict[str, Any]]:
 
 def pods() -> dict[str, dict[str, Any]]:
     """Specs of pods by the name of what makes them."""
-    return {
-        one["metadata"]["name"]: one["spec"]["template"]["spec"]
-        for one in documents()
-        if one["kind"] in {"Deployment", "Job"}
+    makers = {one["metadata"]["name"]: one["spec"] for one in documents() if one["kind"] in {"Deployment", "Job"}}
+    nightly = {
+        one["metadata"]["name"]: one["spec"]["jobTemplate"]["spec"] for one in documents() if one["kind"] == "CronJob"
     }
+    return {name: spec["template"]["spec"] for name, spec in (makers | nightly).items()}
 
 
 def containers() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -148,7 +148,7 @@ def test_commands_exist():
     cmds = [json.loads(rest) for image in IMAGES for word, rest in instructions(image) if word == "CMD"]
     services = [one["command"] for one in COMPOSE["services"].values() if is_ours(one) and "command" in one]
     args = [container["args"] for _, container in containers() if "args" in container]
-    assert (2, 4, 6) == (len(cmds), len(services), len(args))
+    assert (2, 4, 7) == (len(cmds), len(services), len(args))
     assert [] == [wrong for wrong in map(started, [*cmds, *services, *args]) if wrong]
     assert "" != started(["mp", "admin", "migrate", "--no-such-option"])
 

@@ -30,6 +30,13 @@ def test_probes_ask_routes_that_there_are():
     assert [] == [one for one in asked if one[2] not in known[one[1]]]
 
 
+def test_prefects_pages_are_written_where_they_may_be():
+    """Where its server may not write them, it serves none, and all probes go on."""
+    [server] = pods()["mp-prefect"]["containers"]
+    assert ("mp-worker", "/tmp") == (server["image"].split(":")[0], server["volumeMounts"][0]["mountPath"])  # noqa: S108
+    assert " PREFECT_UI_STATIC_DIRECTORY=/tmp/" in (FOLDER / "worker.Dockerfile").read_text(encoding="utf-8")
+
+
 def test_edge_is_restarted_by_life_and_served_by_readiness():
     """A database that is away must not restart edges."""
     [edge] = pods()["mp-edge"]["containers"]
@@ -124,10 +131,13 @@ def test_pool_gets_the_image_of_the_release(tmp_path: Path):
 
 
 def test_operators_shell_has_what_flow_runs_have():
-    """The same image, settings and secrets as the job of the migrations; nothing runs in it, nobody comes in to it."""
-    [shell], [migrate] = pods()["mp-operator"]["containers"], pods()["mp-migrate"]["containers"]
-    assert (shell["image"], shell["envFrom"]) == (migrate["image"], migrate["envFrom"])
-    assert pods()["mp-operator"]["serviceAccountName"] == "mp-flow"
+    """As the nightly backup: image, settings, secrets of the migrations' job; nothing runs in it, nobody comes in."""
+    [migrate] = pods()["mp-migrate"]["containers"]
+    for name in ("mp-operator", "mp-backup"):
+        [one] = pods()[name]["containers"]
+        assert (one["image"], one["envFrom"]) == (migrate["image"], migrate["envFrom"])
+        assert pods()[name]["serviceAccountName"] == "mp-flow"
+        assert pods()[name]["volumes"] == [{"name": "scratch", "emptyDir": {"sizeLimit": "20Gi"}}]
     policies = [one["spec"] for one in documents() if one["kind"] == "NetworkPolicy"]
     assert {"podSelector": {}, "policyTypes": ["Ingress"]} in policies
     apps = [one["podSelector"].get("matchLabels", {}).get("app") for one in policies if "ingress" in one]
@@ -174,6 +184,8 @@ def test_store_key_reaches_two_buckets_and_no_more():
     page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     made = re.findall(r"for bucket in ([^;]*);", page)
     assert [buckets] == [set(names.split()) for names in made]
+    [nightly] = pods()["mp-backup"]["containers"]
+    assert buckets > {nightly["args"][-1].split("/")[2]}
 
 
 def test_page_says_of_each_manifest_what_to_change():
