@@ -64,24 +64,7 @@ def create(
     if wanted.model_id is not None and model_rows.find_model(tx, vendor_id, wanted.model_id) is None:
         raise NotFoundError(f"There is no model {wanted.model_id!r}.")
     version = hostings.choose_version(tx, wanted)
-    try:
-        row = rows.insert(
-            tx,
-            {
-                "id": new_id("dep"),
-                "vendor_id": vendor_id,
-                "name": wanted.name,
-                "provider": wanted.provider,
-                "model_id": wanted.model_id,
-                "version_id": version.id if version is not None else None,
-                "spec": wanted.model_dump(mode="json", exclude=_NOT_SPEC, exclude_none=True),
-            },
-        )
-    except ViolatedError as error:
-        if violated(error) != "uq_deployments_vendor_id_name":
-            raise
-        said = f"You have a deployment called {wanted.name!r} already."
-        raise ConflictError(said, details=[{"loc": ["name"], "msg": said}]) from error
+    row = _insert(tx, vendor_id, wanted, version.id if version is not None else None)
     audit.record(tx, actor, "deployment.create", row.id, provider=wanted.provider)
     hosting = None
     if hostings.wants_hosting(wanted):
@@ -93,6 +76,25 @@ def create(
         return made
     issued = issue_token(tx, tokens, vendor_id, row.id, actor=actor)
     return made.model_copy(update={"infra_token": issued.infra_token})
+
+
+def _insert(tx: Tx, vendor_id: str, wanted: DeploymentRequest, version_id: str | None) -> Row[Any]:
+    values = {
+        "id": new_id("dep"),
+        "vendor_id": vendor_id,
+        "name": wanted.name,
+        "provider": wanted.provider,
+        "model_id": wanted.model_id,
+        "version_id": version_id,
+        "spec": wanted.model_dump(mode="json", exclude=_NOT_SPEC, exclude_none=True),
+    }
+    try:
+        return rows.insert(tx, values)
+    except ViolatedError as error:
+        if violated(error) != "uq_deployments_vendor_id_name":
+            raise
+        said = f"You have a deployment called {wanted.name!r} already."
+        raise ConflictError(said, details=[{"loc": ["name"], "msg": said}]) from error
 
 
 def change(tx: Tx, vendor_id: str, deployment_id: str, wanted: DeploymentChange, *, actor: str) -> Deployment:

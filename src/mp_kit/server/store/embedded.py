@@ -147,6 +147,8 @@ def stop(folder: Path, mode: str = "fast") -> None:
                 break
         else:
             raise TimeoutExceededError(f"PostgreSQL in {folder} does not stop.", hint=tail(folder / "postgres.log", 5))
+        if state and (child := _children.pop(state.pid, None)):
+            child.wait(_STOP_SECONDS)  # it works no more, and may still be ending: no zombie is left
         if state and state.socket_dir.parent != folder:
             with contextlib.suppress(OSError):  # not empty, or gone: whoever shares it decides
                 state.socket_dir.rmdir()
