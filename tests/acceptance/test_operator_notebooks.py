@@ -13,14 +13,15 @@ from typing import Any
 
 import nbformat
 import pytest
+from kernels import Kernel, prepared
 from pydantic import SecretStr
+from voices import make_voice
 
 from mp_kit.contracts import Stage, TrainingRequest
 from mp_kit.server.house import House
 from mp_kit.server.services import connections, consensus, money, runs, signals
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.wiring import open_house
-from tests.support.voices import make_voice
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 FOLDER = Path(__file__).parents[2] / "notebooks/operator"
@@ -91,43 +92,12 @@ def _await(house: House, done: Callable[[Any], Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def kernel(marketplace: Any) -> Iterator[Any]:
-    """One kernel in the operator's shell for all notebooks: what they import is loaded once; names are forgotten."""
-    from jupyter_client.manager import KernelManager
-
-    folder = marketplace.operator.folder
-    manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(folder / "k"))
-    spare = {"RUNPOD_API_KEY": marketplace.spare_runpod_key}
-    manager.start_kernel(env=marketplace.operator.environment | spare, cwd=str(folder))
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=60)
-        yield client
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
-
-
-def shown(kernel: Any, notebook: Path) -> list[dict[str, Any]]:
-    """Runs a notebook's cells one by one and gives what they show, as the messages have it."""
-    outputs: list[dict[str, Any]] = []
-
-    def take(message: dict[str, Any]) -> None:
-        if message["msg_type"] in {"stream", "display_data", "execute_result", "update_display_data"}:
-            outputs.append({"kind": message["msg_type"], **message["content"]})
-
-    kernel.execute_interactive("%reset -f", timeout=30)
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        if cell.cell_type == "code":
-            source = cell.source
-            if "parameters" in cell.metadata.get("tags", ()):
-                source += "".join(f"\n{name} = {value!r}" for name, value in PARAMETERS.get(notebook.stem, {}).items())
-            reply = kernel.execute_interactive(source, timeout=120, output_hook=take, allow_stdin=False)
-            content = reply["content"]
-            assert "ok" == content["status"], "\n".join(content["traceback"])
-    return outputs
+def kernel(marketplace: Any) -> Iterator[Kernel]:
+    """One in the operator's shell for all notebooks."""
+    shell = marketplace.operator
+    kernel = Kernel(shell.folder, shell.environment | {"RUNPOD_API_KEY": marketplace.spare_runpod_key})
+    yield kernel
+    kernel.close()
 
 
 PARAMETERS = {"04_investigate_a_vendor": {"vendor": VENDOR}}
@@ -174,13 +144,13 @@ def test_notebook_is_committed_without_outputs(notebook: Path):
 
 @pytest.mark.usefixtures("watched")
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_tells_its_story(marketplace: Any, kernel: Any, notebook: Path):
+def test_notebook_tells_its_story(marketplace: Any, kernel: Kernel, notebook: Path):
     """It draws, says what it proved, warns of nothing, marks nothing as failed, and shows no secret."""
-    outputs = shown(kernel, notebook)
+    done = kernel.execute(prepared(notebook, PARAMETERS.get(notebook.stem, {})))
     plots, proofs = PROOFS[notebook.stem]
-    told = json.dumps(outputs, ensure_ascii=False)
-    assert [] == [one for one in outputs if one["kind"] == "stream"]
-    assert plots <= sum("image/png" in one.get("data", {}) for one in outputs)
+    told = json.dumps(done.outputs, ensure_ascii=False)
+    assert [] == [one for one in done.outputs if one.output_type == "stream"]
+    assert plots <= done.count("image/png")
     assert [] == [proof for proof in proofs if proof not in told]
     assert "✗" not in told
     images = re.compile(r'"image/png": "[^"]*"')
