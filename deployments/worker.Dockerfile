@@ -41,7 +41,7 @@ COPY --from=build /opt/mp /opt/mp
 WORKDIR /app
 COPY flows ./flows
 COPY deployments ./deployments
-# Prefect's server makes its pages when it starts; where it may not write them, it serves none and says nothing.
+# Prefect's server makes its pages when it starts; where it may not write them, it serves none, healthy as ever.
 ENV PATH=/opt/mp/bin:$PATH PYTHONUNBUFFERED=1 PREFECT_HOME=/tmp/prefect PREFECT_UI_STATIC_DIRECTORY=/tmp/prefect-ui \
   MP_HOME=/tmp/mp MPLCONFIGDIR=/tmp/matplotlib XDG_CACHE_HOME=/tmp/cache
 USER 1000:1000
