@@ -54,7 +54,7 @@ def test_success_reports_metrics_and_uploads(job_env: JobEnv, api: RunApi, marke
 
 @pytest.mark.parametrize("how", ["r.metric(file=os.fsdecode(b'caf\\xe9.csv'))", "by_hand()"])
 def test_half_a_character_costs_no_training(job_env: JobEnv, api: RunApi, market: Any, how: str):
-    """As a name of a file may have one, or a program that writes the report itself: the outcome and heartbeats arrive."""
+    """As names of files may have one, or a program that writes the report itself: outcome and heartbeats arrive."""
     code = (
         "import os, time, mp_kit.trainer.report as r\n"
         "def by_hand():\n"
