@@ -60,9 +60,17 @@ GROUP BY s.deployment_id, s.hour, s.since, s.until
 ORDER BY s.deployment_id, s.hour;
 
 -- name: shown_symbols
--- What deployments spoke about: counted signals by symbol and timeframe.
+-- What deployments spoke about: signals by symbol and timeframe, those of batches that no rollup has yet among them.
+WITH told AS (
+  SELECT symbol, timeframe, confidence, predictions FROM signal_rollups WHERE deployment_id = ANY(:ids)
+  UNION ALL
+  SELECT s.symbol, s.timeframe, sum(s.confidence), count(*)
+  FROM uncounted_batches u JOIN signals s ON s.event_time BETWEEN u.first_event AND u.last_event
+                                         AND s.deployment_id = u.deployment_id AND s.batch_id = u.batch_id
+  WHERE u.deployment_id = ANY(:ids) GROUP BY s.symbol, s.timeframe
+)
 SELECT symbol, timeframe, sum(predictions)::bigint AS signals, sum(confidence) / sum(predictions) AS confidence
-FROM signal_rollups WHERE deployment_id = ANY(:ids)
+FROM told
 GROUP BY symbol, timeframe ORDER BY signals DESC, symbol, timeframe LIMIT 24;
 
 -- name: shown_days
@@ -111,8 +119,8 @@ WHERE c.symbol = :symbol AND c.timeframe = :timeframe AND c.method IN (:method, 
 ORDER BY c.event_time DESC, (c.method = :method) DESC LIMIT :limit;
 
 -- name: catalog_page
--- A page of the models in pilot or prod that fit, each with how many fit in all. Signals are exact: the rollups', and
--- those of batches that no rollup has yet. Symbols are the rollups'; of a deployment without any, its newest batch's.
+-- A page of the models in pilot or prod that fit, each with how many fit in all. Signals, symbols and timeframes are
+-- exact, as the API's catalogue has them: the rollups', and those of all batches that no rollup has yet.
 WITH shown AS (
   SELECT DISTINCT ON (model_id) model_id, stage, last_oos_sharpe FROM model_versions
   WHERE stage IN ('pilot', 'prod') ORDER BY model_id, stage = 'prod' DESC, updated_at DESC
@@ -122,13 +130,9 @@ WITH shown AS (
 ), spoken AS (
   SELECT deployment_id, symbol, timeframe FROM signal_rollups
   UNION
-  SELECT f.deployment_id, s.symbol, s.timeframe
-  FROM (SELECT DISTINCT ON (deployment_id) * FROM fresh
-        WHERE NOT EXISTS (SELECT 1 FROM signal_rollups r WHERE r.deployment_id = fresh.deployment_id)
-        ORDER BY deployment_id, batch_id DESC LIMIT 100) f JOIN deployments d ON d.id = f.deployment_id,
-       LATERAL (SELECT DISTINCT x.symbol, x.timeframe FROM signals x
-                WHERE x.vendor_id = d.vendor_id AND x.event_time BETWEEN f.first_event AND f.last_event
-                  AND x.deployment_id = f.deployment_id OFFSET 0) s
+  SELECT s.deployment_id, s.symbol, s.timeframe
+  FROM fresh f JOIN signals s ON s.event_time BETWEEN f.first_event AND f.last_event
+                             AND s.deployment_id = f.deployment_id AND s.batch_id = f.batch_id
 ), said AS (
   SELECT deployment_id, sum(signals) AS signals FROM (
     SELECT deployment_id, sum(predictions) AS signals FROM signal_rollups GROUP BY deployment_id
@@ -173,9 +177,15 @@ ORDER BY CASE WHEN :sort = 'sharpe' THEN shown.last_oos_sharpe END DESC NULLS LA
 LIMIT :limit OFFSET :offset;
 
 -- name: catalog_facets
--- How many models the public sees, and what their deployments spoke about.
-WITH seen AS (
-  SELECT DISTINCT k.symbol, k.timeframe FROM signal_rollups k JOIN deployments d ON d.id = k.deployment_id
+-- How many models the public sees, and what their deployments spoke about, in batches that no rollup has yet as well.
+WITH spoken AS (
+  SELECT deployment_id, symbol, timeframe FROM signal_rollups
+  UNION
+  SELECT s.deployment_id, s.symbol, s.timeframe
+  FROM uncounted_batches u JOIN signals s ON s.event_time BETWEEN u.first_event AND u.last_event
+                                         AND s.deployment_id = u.deployment_id AND s.batch_id = u.batch_id
+), seen AS (
+  SELECT DISTINCT k.symbol, k.timeframe FROM spoken k JOIN deployments d ON d.id = k.deployment_id
   WHERE EXISTS (SELECT 1 FROM model_versions mv WHERE mv.model_id = d.model_id AND mv.stage IN ('pilot', 'prod'))
 )
 SELECT (SELECT count(*) FROM models m JOIN marketplace_vendors v ON v.id = m.vendor_id AND v.status = 'active'
