@@ -194,6 +194,16 @@ def test_consensus_shows_vendors_and_what_each_adds(full: SimpleNamespace):
     assert "Without it" in page
 
 
+def test_one_bar_is_no_plural(edge: httpx.Client, edge_house: House):
+    """Of a symbol that was blended once."""
+    with edge_house.db.begin() as tx:
+        say(tx, make_voice(tx, edge_house, f"Once {id(tx)}", Stage.PILOT), signal(symbol="ONCE/USD"))
+        consensus.refresh(tx)
+    page = edge.get("/consensus", params={"symbol": "ONCE/USD", "timeframe": "1h"}).text
+    assert "Score of the last bar<" in page
+    assert "1 bars" not in page
+
+
 @pytest.mark.parametrize("path", ["/marketplace", "/consensus", "/marketplace/models/{model}"])
 def test_names_that_mean_harm_are_only_shown(edge: httpx.Client, harmful: SimpleNamespace, path: str):
     """Escaped wherever they stand, and no template is made of them."""
