@@ -137,8 +137,8 @@ WITH shown AS (
   UNION
   SELECT f.model_id, s.symbol, s.timeframe FROM fresh f,
        LATERAL (SELECT DISTINCT x.symbol, x.timeframe FROM signals x
-                WHERE x.vendor_id = f.vendor_id AND x.event_time BETWEEN f.first_event AND f.last_event
-                  AND x.deployment_id = f.deployment_id AND x.batch_id = f.batch_id OFFSET 0) s
+                WHERE x.event_time BETWEEN f.first_event AND f.last_event
+                  AND x.deployment_id = f.deployment_id OFFSET 0) s
   WHERE (:symbol <> '' OR :timeframe <> '')
 ), said AS (
   SELECT deployment_id, sum(signals) AS signals FROM (
@@ -178,23 +178,23 @@ WITH shown AS (
     AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:words AS text[])) AS word
                     WHERE position(word IN lower(concat_ws(' ', m.name, m.description, v.name, m.tags::text))) = 0)
   ORDER BY place LIMIT :limit OFFSET :offset
+), topics AS (
+  SELECT told.model_id, array_agg(DISTINCT told.symbol ORDER BY told.symbol) AS symbols,
+         array_agg(DISTINCT told.timeframe ORDER BY told.timeframe) AS timeframes
+  FROM (SELECT d.model_id, k.symbol, k.timeframe
+        FROM page JOIN deployments d ON d.model_id = page.id JOIN signal_rollups k ON k.deployment_id = d.id
+        UNION ALL
+        SELECT f.model_id, s.symbol, s.timeframe
+        FROM page JOIN fresh f ON f.model_id = page.id,
+             LATERAL (SELECT DISTINCT x.symbol, x.timeframe FROM signals x
+                      WHERE x.event_time BETWEEN f.first_event AND f.last_event
+                        AND x.deployment_id = f.deployment_id OFFSET 0) s) told
+  GROUP BY told.model_id
 )
 SELECT page.id, page.name, page.vendor, page.task, page.stage, page.deployment_count, page.last_heartbeat_at,
        page.status, page.signals, coalesce(topics.symbols, '{}') AS symbols,
        coalesce(topics.timeframes, '{}') AS timeframes, page.total
-FROM page LEFT JOIN LATERAL (
-  SELECT array_agg(DISTINCT symbol ORDER BY symbol) AS symbols,
-         array_agg(DISTINCT timeframe ORDER BY timeframe) AS timeframes
-  FROM (SELECT k.symbol, k.timeframe FROM deployments d JOIN signal_rollups k ON k.deployment_id = d.id
-        WHERE d.model_id = page.id
-        UNION
-        SELECT s.symbol, s.timeframe FROM fresh f,
-             LATERAL (SELECT DISTINCT x.symbol, x.timeframe FROM signals x
-                      WHERE x.vendor_id = f.vendor_id AND x.event_time BETWEEN f.first_event AND f.last_event
-                        AND x.deployment_id = f.deployment_id AND x.batch_id = f.batch_id OFFSET 0) s
-        WHERE f.model_id = page.id) told
-) topics ON true
-ORDER BY page.place;
+FROM page LEFT JOIN topics ON topics.model_id = page.id ORDER BY page.place;
 
 -- name: catalog_facets
 -- How many models the public sees, and what their deployments spoke about, in batches that no rollup has yet as well:
