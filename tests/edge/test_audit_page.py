@@ -107,6 +107,16 @@ def test_vendors_are_found_by_name(operator: httpx.Client, vendor: SimpleNamespa
     assert vendor.id in entries(operator.get(PAGE, params={"about": vendor.name}))
 
 
+def test_vendors_have_their_names(operator: httpx.Client, vendor: SimpleNamespace, edge_house: House):
+    """Beside the id, as who did it and as what it was done to; what is no vendor has none."""
+    with edge_house.db.begin() as tx:
+        audit.record(tx, f"vendor:{vendor.id}", "named.do", vendor.id)
+        audit.record(tx, "vendor:ven_gone", "named.do", "thing_1")
+    page = operator.get(PAGE, params={"action": "named."}).text
+    assert 2 == page.count(f'</a><span class="under">{vendor.name}</span>')
+    assert "vendor:ven_gone</a></td>" in page
+
+
 def test_what_is_shown_is_text(operator: httpx.Client):
     """A fact with markup in it is no markup."""
     page = operator.get(PAGE, params={"actor": "vendor:ven_harm"})

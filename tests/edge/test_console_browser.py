@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
-from browsers import FINDINGS, LOOKS, browsing, keep
+from browsers import FINDINGS, LOOKS, NARROW, browsing, keep
 from edges import serving
 
 from bench import pages_world
 from mp_kit.server.house import House
 from mp_kit.server.processes import free_port
-from mp_kit.server.services import vendors
+from mp_kit.server.services import audit, vendors
 from mp_kit.server.wiring import build
 
 pytestmark = pytest.mark.slow
@@ -31,6 +31,25 @@ PAGES = {
     "login": "/marketplace/login",
     "absent": "/marketplace/no/such",
 }
+WIDTHS = (390, 600, 768, 1024, 1280, 1920)
+FILTERS = """
+() => {
+  const form = document.querySelector(".filters");
+  const places = (what) => [...form.querySelectorAll(what)].map((element) => element.getBoundingClientRect());
+  const boxes = places("input:not([type=hidden]), select, button");
+  const labels = places("label");
+  const button = boxes.pop();
+  return {
+    heights: [...new Set([...boxes, button].map((box) => Math.round(box.height)))].length,
+    beside: boxes.some((box) => Math.abs(box.top - button.top) < 1),
+    gaps: [...new Set(labels.map((label, n) => Math.round(boxes[n].top - label.top)))].length,
+    rows: new Set([...boxes, button].map((box) => Math.round(box.top))).size,
+  };
+}
+"""
+"""How many heights there are, whether the button stands beside a field, how far labels are from their fields."""
+CUT = "() => [...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth).length"
+BROKEN = "() => [...document.querySelectorAll('.audit a')].filter((link) => link.getClientRects().length > 1).length"
 EMPTY = {"catalogue": "/marketplace", "leaderboard": "/marketplace/leaderboard", "consensus": "/consensus"}
 
 
@@ -102,6 +121,43 @@ def test_pages_are_accessible(full: SimpleNamespace, name: str, look: str):
         assert [] == seen.page.evaluate(FINDINGS)
         assert {full.url.split("/")[2]} == seen.hosts
         assert not [said for said in seen.complaints if "Security" in said or "Error" in said]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["catalogue", "leaderboard", "consensus"])
+def test_filters_stand_in_rows(full: SimpleNamespace, name: str, width: int):
+    """All of one height, labels at one distance, and the button never alone; in one row where there is room."""
+    with Seen(full, viewport={"width": width, "height": 900}) as seen:
+        seen.page.goto(PAGES[name])
+        found = seen.page.evaluate(FILTERS)
+        assert {"heights": 1, "beside": True, "gaps": 1} == {key: found[key] for key in ("heights", "beside", "gaps")}
+        assert width < 1280 or found["rows"] == 1
+
+
+@pytest.mark.parametrize("width", [1280, 1920])
+@pytest.mark.parametrize("name", ["catalogue", "consensus", "leaderboard", "model"])
+def test_nothing_is_cut_off_on_a_desk(full: SimpleNamespace, name: str, width: int):
+    """No table is wider than its box, and no chart much narrower than its card."""
+    with Seen(full, viewport={"width": width, "height": 900}) as seen:
+        seen.page.goto(PAGES[name])
+        assert (0, 0) == (seen.page.evaluate(CUT), seen.page.evaluate(NARROW))
+
+
+def test_audit_page_breaks_no_id(full: SimpleNamespace):
+    """Whole ids on a desk, with their vendors' names; the filters are as elsewhere."""
+    ids = {"key_id": "k" * 20, "reason": "a key that leaked in a log of a build, and was found there by its prefix"}
+    with full.house.db.begin() as tx:
+        audit.record(tx, "vendor:ven_0123456789abcdef", "key.create", "vky_0123456789abcdef", **ids)
+        audit.record(tx, "vendor:ven_1", "vendor.suspend", "ven_0123456789abcdef", **ids)
+    with Seen(full, **LOOKS["light"]) as seen:
+        seen.sign_in(full.house.settings.service_key)
+        seen.page.goto("/marketplace/operator/audit")
+        keep(seen.page, "audit-light")
+        assert [] == seen.page.evaluate(FINDINGS)
+        assert (0, 0) == (seen.page.evaluate(BROKEN), seen.page.evaluate(CUT))
+        assert seen.page.locator(".audit .under", has_text="Vendor 1").first.is_visible()
+        found = seen.page.evaluate(FILTERS)
+        assert (1, True, 1) == (found["heights"], found["beside"], found["rows"])
 
 
 @pytest.mark.parametrize("name", list(EMPTY))

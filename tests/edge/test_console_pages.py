@@ -119,6 +119,38 @@ def test_catalogue_filters(full: SimpleNamespace):
     assert ["mod_1", "mod_2", "mod_3"] == found(sort="newest")[:3]
 
 
+@pytest.fixture
+def spoken(edge_house: House) -> SimpleNamespace:
+    """A model whose deployment sent two batches about different bars, which no running count has yet."""
+    with edge_house.db.begin() as tx:
+        who = make_voice(tx, edge_house, f"Early {id(tx)}", Stage.PILOT)
+        say(tx, who, signal(symbol="OLD/USD", timeframe="1d"))
+        say(tx, who, signal(symbol="NEW/USD", timeframe="4h"), signal(symbol="TOO/USD", timeframe="4h"))
+    return SimpleNamespace(model=str(who.model_id))
+
+
+@pytest.mark.parametrize(
+    "query", [{"symbol": "OLD/USD"}, {"timeframe": "1d"}, {"symbol": "NEW/USD", "timeframe": "4h"}, {}]
+)
+def test_catalogue_knows_what_no_count_has_yet(edge: httpx.Client, spoken: SimpleNamespace, query: dict[str, str]):
+    """Before `score` ever ran, all batches are found by symbol and timeframe, and both are there to choose."""
+    page = edge.get("/marketplace", params={"sort": "newest", **query}).text
+    assert f'href="/marketplace/models/{spoken.model}"' in page
+    for choice in ("OLD/USD", "NEW/USD", "1d", "4h"):
+        assert f'<option value="{choice}"' in page
+
+
+def test_catalogue_and_api_agree_before_any_count(edge: httpx.Client, spoken: SimpleNamespace):
+    """The same symbols and timeframes of a model; its page has them, too."""
+    [told] = [one for one in edge.get("/api/catalog").json()["data"] if one["id"] == spoken.model]
+    page = edge.get("/marketplace", params={"sort": "newest"}).text
+    row = next(row for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL) if spoken.model in row)
+    assert ", ".join(told["supported_symbols"]) in row
+    assert ", ".join(told["supported_timeframes"]) in row
+    own = edge.get(f"/marketplace/models/{spoken.model}").text
+    assert ["NEW/USD", "OLD/USD", "TOO/USD"] == re.findall(r'<th scope="row">(\w+/USD) ', own)
+
+
 @pytest.mark.parametrize(
     "query",
     ["offset=-1", "offset=x", "offset=99999999999", "sort=__class__", "symbol=%00", "page=%00", "q=%00", "q=%ff"],
@@ -160,6 +192,16 @@ def test_consensus_shows_vendors_and_what_each_adds(full: SimpleNamespace):
     assert 'class="badge info">Vendor' in page
     assert 'aria-label="Score of EURUSD over the last' in page
     assert "Without it" in page
+
+
+def test_one_bar_is_no_plural(edge: httpx.Client, edge_house: House):
+    """Of a symbol that was blended once."""
+    with edge_house.db.begin() as tx:
+        say(tx, make_voice(tx, edge_house, f"Once {id(tx)}", Stage.PILOT), signal(symbol="ONCE/USD"))
+        consensus.refresh(tx)
+    page = edge.get("/consensus", params={"symbol": "ONCE/USD", "timeframe": "1h"}).text
+    assert "Score of the last bar<" in page
+    assert "1 bars" not in page
 
 
 @pytest.mark.parametrize("path", ["/marketplace", "/consensus", "/marketplace/models/{model}"])

@@ -58,11 +58,48 @@ def test_policy_allows_nothing_inline():
     assert POLICY.startswith("default-src 'none'")
 
 
-def test_absent_page_is_a_page(visitor: httpx.Client):
-    """404 in the console's layout, with a way on."""
-    page = visitor.get("/marketplace/no/such")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/marketplace/no/such",
+        "/marketplace/models",
+        "/marketplace/models/a/b",
+        "/marketplace/operator/no",
+        "/marketplace/docs/wire/no",
+        "/marketplace/vendor/no",
+        "/marketplace/vendor/training/run_x/no",
+        "/marketplace/vendor/deployments/dep_x/server",
+        "/marketplace/<b>",
+    ],
+)
+def test_absent_page_is_a_page(visitor: httpx.Client, path: str):
+    """404 in the console's layout with its headers and a way on, however near another page is."""
+    page = visitor.get(path)
     assert (404, "text/html; charset=utf-8") == (page.status_code, page.headers["content-type"])
+    assert POLICY == page.headers["content-security-policy"]
     assert "To the catalogue" in page.text
+    assert "<b>" not in page.text.partition("<main")[2].partition("</h1>")[2]
+
+
+@pytest.mark.parametrize("path", ["/no", "/marketplacex", "/api/no", "/api/models/x/no"])
+def test_absent_route_of_the_api_is_no_page(visitor: httpx.Client, path: str):
+    """Programs get the envelope."""
+    assert (404, "application/json") == ((answer := visitor.get(path)).status_code, answer.headers["content-type"])
+
+
+def test_absent_page_does_not_claim_that_nobody_is_signed_in(visitor: httpx.Client, vendor: SimpleNamespace):
+    """It was not asked who visits, so it says nothing about it."""
+    sign_in(visitor, vendor.key)
+    assert "Sign in" not in visitor.get("/marketplace/models").text
+
+
+def test_icon_is_there_for_whoever_guesses_its_address(visitor: httpx.Client):
+    """A picture of a few hundred bytes, that can do nothing."""
+    icon = visitor.get("/favicon.ico")
+    assert (200, "image/svg+xml") == (icon.status_code, icon.headers["content-type"].partition(";")[0])
+    assert icon.content.startswith(b"<svg")
+    assert len(icon.content) < 1_000
+    assert icon.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 def test_static_files_are_kept_for_good(visitor: httpx.Client):
@@ -79,7 +116,7 @@ def test_static_files_are_kept_for_good(visitor: httpx.Client):
 def test_signing_in_sets_a_cookie_that_scripts_cannot_read(visitor: httpx.Client, vendor: SimpleNamespace):
     """HttpOnly, SameSite=Lax, the whole site, a day; the key is nowhere in it."""
     answer = sign_in(visitor, vendor.key)
-    assert (303, "/marketplace") == (answer.status_code, answer.headers["location"])
+    assert (303, "/marketplace/vendor") == (answer.status_code, answer.headers["location"])
     cookie = next(c for c in answer.headers.get_list("set-cookie") if c.startswith("mp_session="))
     flags = {part.strip().lower() for part in cookie.split(";")[1:]}
     assert {"httponly", "samesite=lax", "path=/", "max-age=86400"} <= flags
@@ -204,5 +241,31 @@ def test_ended_session_leads_back_to_where_one_was(visitor: httpx.Client, vendor
 )
 def test_login_leads_to_no_other_place(visitor: httpx.Client, vendor: SimpleNamespace, target: str):
     """Only to pages of the console."""
-    assert "/marketplace" == sign_in(visitor, vendor.key, next=target).headers["location"]
-    assert "/marketplace" == visitor.get(LOGIN, params={"next": target}).headers["location"]
+    assert "/marketplace/vendor" == sign_in(visitor, vendor.key, next=target).headers["location"]
+    assert "/marketplace/vendor" == visitor.get(LOGIN, params={"next": target}).headers["location"]
+
+
+def test_signing_in_from_the_front_door_leads_to_the_desk(visitor: httpx.Client, vendor: SimpleNamespace):
+    """From the catalogue as from the login page; from elsewhere it leads back."""
+    link = re.search(r'href="(/marketplace/login[^"]*)"', visitor.get("/marketplace").text)
+    assert link is not None
+    target = re.search(r'name="next" value="([^"]*)"', visitor.get(link[1]).text)
+    assert target is not None
+    assert "/marketplace/vendor" == sign_in(visitor, vendor.key, next=target[1]).headers["location"]
+    visitor.cookies.clear()
+    assert "?next=%2Fmarketplace%2Fleaderboard" in visitor.get("/marketplace/leaderboard").text
+
+
+@pytest.mark.parametrize("path", [LOGIN, "/marketplace/docs"])
+def test_pages_teach_a_login_that_works(visitor: httpx.Client, edge_house: House, path: str):
+    """With the marketplace's address, and never a key where the shell's history keeps it."""
+    page = visitor.get(path).text
+    assert f"mp login --api-url {edge_house.settings.base_url}" in page
+    assert "--api-key vk_" not in page
+    for told in re.findall(r"mp login[^<\n]*", page):
+        assert told == "mp login" or "--api-url" in told, told
+
+
+def test_login_page_says_how_the_operator_signs_in(visitor: httpx.Client):
+    """With the service key."""
+    assert "service key" in visitor.get(LOGIN).text

@@ -136,7 +136,7 @@ def test_list_filters_and_pages(visitor: Visitor, vendor: SimpleNamespace, edge_
 def test_run_page_tells_all(visitor: Visitor, desk: SimpleNamespace):
     """Status in words, the log's tail, metrics as lines, cost against budget, history, and the way to cancel."""
     page = visitor.get(f"{TRAINING}/{desk.running}")
-    for part in ("The job is at work", "epoch 2", "step 7 of 12", "of at most", "as planned", "Cancel this run"):
+    for part in ("The job is at work", "epoch 2", "step 7 of 12", "Dollars at most", "as planned", "Cancel this run"):
         assert part in words_of(page), part
     assert 2 == page.text.count('<svg class="chart"')
     assert f'data-stream="{TRAINING}/{desk.running}/stream" data-next="2"' in page.text

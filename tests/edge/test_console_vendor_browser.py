@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from browsers import FINDINGS, LOOKS, browsing, keep
+from browsers import FINDINGS, LOOKS, NARROW, browsing, keep
 from desks import finished, furnish, now
 from edges import serving
 from hosts import MemoryHost
@@ -111,6 +111,7 @@ def test_pages_are_accessible(world: SimpleNamespace, open_page: Callable[..., A
         keep(page, f"vendor-{name}-{look}")
         page.evaluate(OPEN)
         assert [] == page.evaluate(FINDINGS), name
+        assert 0 == page.evaluate(NARROW), name
     page = open_page(world.new, **LOOKS[look])
     for name in EMPTY:
         page.goto(PAGES[name])

@@ -252,7 +252,7 @@ def test_github_refuses_our_secret(person: Person, linked: str, hub: OAuthServer
 @pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "/api/vendors/me", "/marketplace/../x"])
 def test_sign_in_leads_to_no_other_place(person: Person, linked: str, target: str):
     """Only to pages of the console."""
-    assert "/marketplace" == person.sign_in(target, login=linked).headers["location"]
+    assert "/marketplace/vendor" == person.sign_in(target, login=linked).headers["location"]
 
 
 def test_links_of_other_sites_lead_to_the_login_page(person: Person):

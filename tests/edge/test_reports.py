@@ -123,6 +123,8 @@ def test_operator_reads_every_report(edge: httpx.Client, edge_house: House, vend
         assert 303 == browser.get(ALL).status_code
         answer = operator_of(browser, edge_house.settings.service_key)
         assert (303, ALL) == (answer.status_code, answer.headers["location"])
+        door = browser.get(ALL.rpartition("/")[0])
+        assert (303, ALL) == (door.status_code, door.headers["location"])
         listed = browser.get(ALL).text
         assert [True, True, True, True, False] == [
             *(one in listed for one in ids),

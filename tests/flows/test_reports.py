@@ -122,6 +122,24 @@ def test_report_is_made(at_home: House, browser: Any, name: str, says: str):
 
 
 @pytest.mark.slow
+def test_daily_report_tells_each_timeframe(at_home: House):
+    """A symbol has a row for each timeframe that was blended; times end at their minute."""
+    with at_home.db.begin() as tx:
+        say(tx, make_voice(tx, at_home, "Two", Stage.PILOT), signal(timeframe="4h"), signal(timeframe="15m"))
+        consensus.refresh(tx)
+    made = produce(at_home, order("daily"))
+    assert made.failure is None
+    page = words(at_home, made.report_id)
+    consensus_part = page.partition(">Consensus")[2].partition(">Training runs")[0]
+    rows = [
+        re.findall(r"<td[^>]*>([^<]*)</td>", row)[:3] for row in re.findall(r"<tr>.*?</tr>", consensus_part, re.DOTALL)
+    ]
+    told = {row[1]: row[2] for row in rows if row and row[0] == "EURUSD"}
+    assert {"15m", "1d", "4h"} <= set(told)
+    assert "2026-01-05 10:00" == told["4h"]
+
+
+@pytest.mark.slow
 def test_scorecard_is_mailed_and_for_its_vendor_alone(at_home: House, furnished: dict[str, str], browser: Any):
     """Its vendor finds it, another one and the public do not; the mail has it attached; its webhook is told."""
     guard = AddressGuard(allow_private=True)

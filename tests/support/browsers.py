@@ -86,6 +86,12 @@ FINDINGS = r"""
 """
 """Labels, names, order of headings, captions, words for drawings, contrast by computed colours, width."""
 
+NARROW = """
+() => [...document.querySelectorAll("figure.card > svg.chart")].filter((drawing) =>
+  drawing.parentElement.clientWidth - drawing.getBoundingClientRect().width > 40).length
+"""
+"""How many charts are much narrower than their cards."""
+
 
 @contextlib.contextmanager
 def browsing() -> Iterator[object]:

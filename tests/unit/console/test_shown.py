@@ -62,6 +62,64 @@ def test_instants_are_relative_and_exact(ago: timedelta, said: str):
     assert f'datetime="{at:%Y-%m-%dT%H:%M:%SZ}"' in html
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "\N{EN DASH}"),
+        (True, "yes"),
+        (False, "no"),
+        (25.0, "25"),
+        (36232.0, "36,232"),
+        (36232.5, "36,232.5"),
+        (1234567.25, "1,234,567.2"),
+        (1.2e-07, "1.2e\N{MINUS SIGN}07"),
+        (-0.5, "\N{MINUS SIGN}0.5"),
+        (0, "0"),
+        (1e300, "1e+300"),
+        ("as planned", "as planned"),
+        (HARM, HARM),
+        ([1, None], "[1, null]"),
+        ({"a": 1}, '{"a": 1}'),
+        ("x" * 300, "x" * 200 + "…"),
+    ],
+)
+def test_figures_are_as_people_write_them(value: object, said: str):
+    """Whole numbers whole, small ones not nothing, yes and no; never a dictionary of Python's."""
+    assert said == shown.figure(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said", "called"),
+    [
+        ("memory_bytes", 226390016, "216 MiB", "memory"),
+        ("cpu_percent", 12.25, "12.2 %", "cpu"),
+        ("latency_p95_ms", 12345.6, "12,346 ms", "latency p95"),
+        ("uptime_seconds", 7265.4, "2 h 1 min", "uptime"),
+        ("uptime_seconds", 1e300, "11,574 d 1 h", "uptime"),
+        ("requests", 1200, "1,200", "requests"),
+        ("_ms", 1, "1 ms", "_ms"),
+    ],
+)
+def test_figures_of_a_server_have_their_unit(name: str, value: float, said: str, called: str):
+    """Beside the value, and not in the name; a name that is nothing else stays."""
+    assert (said, called) == (shown.figure(value, name).replace("\N{NARROW NO-BREAK SPACE}", " "), shown.named(name))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-5, "less than a second"), (0.2, "less than a second"), (59, "59 s"), (61, "1 min 1 s"), (3_600, "1 h"),
+     (3_659, "1 h"), (90_000, "1 d 1 h")],
+)  # fmt: skip
+def test_durations_have_two_units(seconds: float, said: str):
+    """The largest one and the next."""
+    assert said == shown.lasted(timedelta(seconds=seconds))
+
+
+def test_one_is_no_plural():
+    """1 bar, 2 bars."""
+    assert ["0 bars", "1 bar", "2,000 bars"] == [shown.many(count, "bar") for count in (0, 1, 2_000)]
+
+
 def test_texts_of_others_are_escaped_everywhere():
     """In badges, decisions and sentences with code."""
     for made in (shown.badge(HARM), shown.decision(HARM), shown.ticks(f"`{HARM}` {HARM}")):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from mp_kit.server.console.visits import AUDIT, AnyRequest, TheHouse, TheVisit, 
 from mp_kit.server.house import House
 from mp_kit.server.services import audit
 from mp_kit.server.services.audit import Filter
+from mp_kit.server.store import vendors
 
 _ON_A_PAGE = 50
 _IN_A_FILE = 50_000
@@ -56,11 +57,12 @@ def listed(house: TheHouse, visit: TheVisit, request: AnyRequest) -> Response[by
     found = [] if asked.errors else _found(house, asked.wanted, behind, _ON_A_PAGE + 1)
     more = len(found) > _ON_A_PAGE
     entries = found[:_ON_A_PAGE]
+    names = _names(house, entries)
     return page(
         visit,
         "operator_audit.html",
         title="Audit",
-        entries=[_shown(row) for row in entries],
+        entries=[_shown(row, names) for row in entries],
         asked=asked,
         query=_query(asked.said),
         next=_place(entries[-1]) if more else "",
@@ -130,9 +132,20 @@ def _query(said: Mapping[str, str]) -> Callable[..., str]:
     return query
 
 
-def _shown(row: Any) -> dict[str, Any]:
+def _names(house: House, entries: Sequence[Any]) -> Mapping[str, str]:
+    """The vendors that the entries name, by id: who did it, what it was done to."""
+    with house.db.begin() as tx:
+        return vendors.names(tx, {one for row in entries for one in (_actor(row), row.subject)})
+
+
+def _actor(row: Any) -> str:
+    return str(row.actor).rpartition(":")[2]
+
+
+def _shown(row: Any, names: Mapping[str, str]) -> dict[str, Any]:
+    called = {"who": names.get(_actor(row), ""), "whom": names.get(row.subject, "")}
     facts = [(name, _short(value)) for name, value in row.detail.items() if value not in (None, "", [], {})]
-    return {**row._mapping, "facts": facts}  # noqa: SLF001 - SQLAlchemy's public name
+    return {**row._mapping, "facts": facts, **called}  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def _plain(row: Any, name: str) -> str:

@@ -15,6 +15,8 @@ from mp_kit.contracts import Stage, Task
 from mp_kit.errors import NotFoundError
 from mp_kit.server.console.charts import Bar
 from mp_kit.server.console.pages import page
+from mp_kit.server.console.shown import many
+from mp_kit.server.console.uptime import heard
 from mp_kit.server.console.visits import HOME, AnyRequest, TheHouse, TheVisit
 from mp_kit.server.house import House
 from mp_kit.server.services import showcase
@@ -65,7 +67,7 @@ def model(house: TheHouse, visit: TheVisit, model_id: FromPath[str]) -> Response
         "model.html",
         title=shown.model.name,
         shown=shown,
-        uptime=_uptime(shown),
+        uptime={one.id: heard(shown.heard.get(one.id, ()), one.created_at) for one in shown.deployments},
         days=_days(shown),
         reliability=_reliability(shown),
     )
@@ -91,19 +93,6 @@ def _query(wanted: Wanted) -> Callable[..., str]:
     return query
 
 
-def _uptime(shown: Shown) -> dict[str, tuple[float, list[Bar]]]:
-    """Per deployment the share of the last day, and a bar per hour."""
-    return {
-        name: (sum(covered for _, covered in hours) / len(hours), [_hour(at, covered) for at, covered in hours])
-        for name, hours in shown.heard.items()
-        if hours
-    }
-
-
-def _hour(at: Any, covered: float) -> Bar:
-    return Bar(f"{at:%H:%M}", covered * 100, kind="" if covered > 0.95 else "low")  # noqa: PLR2004 - a beat or two missed
-
-
 def _days(shown: Shown) -> list[Bar]:
     return [Bar(f"{at:%m-%d}", float(signals)) for at, signals in shown.days] if any(n for _, n in shown.days) else []
 
@@ -112,7 +101,7 @@ def _reliability(shown: Shown) -> list[tuple[float, Bar]]:
     """Of the best score with enough data."""
     card = next((one.card for one in shown.scores if one.enough_data), None)
     return [
-        (part.confidence, Bar(f"{part.calls} calls", part.hit_rate.value, part.hit_rate.low, part.hit_rate.high))
+        (part.confidence, Bar(many(part.calls, "call"), part.hit_rate.value, part.hit_rate.low, part.hit_rate.high))
         for part in (card.reliability if card is not None else [])
     ]
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from litestar import Response, get
 from litestar.params import FromPath
@@ -16,7 +17,8 @@ from markupsafe import Markup
 from mp_kit.errors import RouteNotFoundError
 from mp_kit.server import bundle
 from mp_kit.server.console.pages import page
-from mp_kit.server.console.visits import TheVisit
+from mp_kit.server.console.visits import TheHouse, TheVisit, Visit
+from mp_kit.server.house import House
 
 PATH = "/marketplace/docs"
 PAGES: Mapping[str, str] = {
@@ -37,19 +39,23 @@ PAGES: Mapping[str, str] = {
 
 
 @get(PATH, sync_to_thread=True, include_in_schema=False)
-def contents(visit: TheVisit) -> Response[bytes]:
+def contents(house: TheHouse, visit: TheVisit) -> Response[bytes]:
     """What there is to read."""
-    return page(visit, "docs.html", title="Docs", listed=_listed(), name="", body=Markup(""))
+    return _page(house, visit, "Docs", "", Markup(""))
 
 
 @get(f"{PATH}/{{name:str}}", sync_to_thread=True, include_in_schema=False)
-def document(visit: TheVisit, name: FromPath[str]) -> Response[bytes]:
+def document(house: TheHouse, visit: TheVisit, name: FromPath[str]) -> Response[bytes]:
     """One of them."""
-    listed = _listed()
-    if name not in listed:
+    if name not in _listed():
         raise RouteNotFoundError("There is no such page of the docs.", hint="See what there is: /marketplace/docs")
     title, body = _rendered(name)
-    return page(visit, "docs.html", title=title, listed=listed, name=name, body=body)
+    return _page(house, visit, title, name, body)
+
+
+def _page(house: House, visit: Visit, title: str, name: str, body: Markup) -> Response[bytes]:
+    facts: dict[str, Any] = {"listed": _listed(), "name": name, "body": body, "base_url": house.settings.base_url}
+    return page(visit, "docs.html", title=title, **facts)
 
 
 @cache

@@ -19,8 +19,8 @@ from litestar.params import FromQuery
 from mp_kit.errors import AuthError, ConflictError, ForbiddenError, MarketplaceError, RouteNotFoundError
 from mp_kit.server.console.pages import away, page, redirect
 from mp_kit.server.console.visits import (
+    DESK,
     GITHUB,
-    HOME,
     LOGIN,
     NONCE_COOKIE,
     SESSION_COOKIE,
@@ -94,7 +94,7 @@ def leave(
     choose: FromQuery[str | None] = None,
 ) -> Response[bytes]:
     """Sends the browser to GitHub; another site's link leads to our login page first."""
-    github, target = github_of(house), safe_path(next)
+    github, target = github_of(house), safe_path(next, DESK)
     if request.headers.get("sec-fetch-site", "none") not in _OURS:
         return redirect(visit, f"{LOGIN}?next={quote(target, safe='')}")
     browser = nonce_of(request) or visit.nonce or new_nonce()
@@ -131,7 +131,7 @@ def _sign_in(house: House, visit: Visit, trip: Trip, identity: Identity) -> Resp
         return _failed(visit, trip, _refused(done.refused, identity))
     seconds = vendors.SESSION_HOURS * 3_600
     opened = cookie(visit, SESSION_COOKIE, done.session.token, seconds=seconds)
-    return redirect(visit, safe_path(trip.target), cookies=(opened,))
+    return redirect(visit, safe_path(trip.target, DESK), cookies=(opened,))
 
 
 def _link(house: House, visit: Visit, trip: Trip, identity: Identity, session: str) -> Response[bytes]:
@@ -146,7 +146,7 @@ def _link(house: House, visit: Visit, trip: Trip, identity: Identity, session: s
         return _failed(visit, trip, _Failing(error.http, "Not linked", error.message, error.hint or ""))
     name = identity.login or identity.subject
     say = f"You can sign in with the GitHub account {name} now." if is_new else f"{name} was linked already."
-    return redirect(visit, safe_path(trip.target), say=say)
+    return redirect(visit, safe_path(trip.target, DESK), say=say)
 
 
 def _denied(error: str) -> _Failing:
@@ -178,7 +178,7 @@ def _refused(why: str, identity: Identity) -> _Failing:
 
 def _failed(visit: Visit, trip: Trip | None, failing: _Failing) -> Response[bytes]:
     """The page that says it; its buttons begin again."""
-    target = quote(safe_path(trip.target if trip else None, HOME), safe="")
+    target = quote(safe_path(trip.target if trip else None, DESK), safe="")
     facts: dict[str, Any] = {"title": failing.title, "failing": failing, "linking": bool(trip and trip.vendor_id)}
     facts |= {"again": f"{GITHUB}?next={target}", "login": f"{LOGIN}?next={target}", "keys": quote(KEYS, safe="")}
     answer = page(visit, "github_failed.html", status=failing.status, **facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Response, get
 from litestar.params import FromPath
 
-from mp_kit.server.console.pages import document, page
+from mp_kit.server.console.pages import document, page, redirect
 from mp_kit.server.console.visits import OPERATOR, TheHouse, TheVisit, operator_only, signed_in, vendor_of
 from mp_kit.server.services import reports
 
@@ -54,6 +54,12 @@ def every(house: TheHouse, visit: TheVisit) -> Response[bytes]:
     return page(visit, "operator_reports.html", title="Reports", reports=found, root=OPERATOR)
 
 
+@get(OPERATOR.rpartition("/")[0], guards=[operator_only], sync_to_thread=False, include_in_schema=False)
+def front(visit: TheVisit) -> Response[bytes]:
+    """The operator's front door."""
+    return redirect(visit, OPERATOR)
+
+
 @get(f"{OPERATOR}/{{report_id:str}}", guards=[operator_only], sync_to_thread=True, include_in_schema=False)
 def any_one(house: TheHouse, visit: TheVisit, report_id: FromPath[str]) -> Response[bytes]:
     """Any report; of one that failed, how far it came."""
@@ -62,4 +68,4 @@ def any_one(house: TheHouse, visit: TheVisit, report_id: FromPath[str]) -> Respo
     return document(visit, reports.html(house.store, found))
 
 
-HANDLERS = [listed, one, own, own_one, every, any_one]
+HANDLERS = [listed, one, own, own_one, front, every, any_one]

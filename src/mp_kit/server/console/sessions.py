@@ -13,6 +13,7 @@ from mp_kit.errors import AuthError, ForbiddenError
 from mp_kit.server import clock
 from mp_kit.server.console.pages import page, redirect
 from mp_kit.server.console.visits import (
+    DESK,
     GITHUB,
     HOME,
     LOGIN,
@@ -33,7 +34,7 @@ from mp_kit.server.house import House
 from mp_kit.server.services import audit, vendors
 from mp_kit.server.store.scope import HOUSE, of_vendor, within
 
-_AFTER_LOGIN = HOME
+_AFTER_LOGIN = DESK
 _MAX_KEY_CHARS = 200
 _OPERATOR_HOURS = 8
 
@@ -47,14 +48,14 @@ def login_form(
 ) -> Response[bytes]:
     """The login page; whoever is signed in already goes on, unless the page that led here asks for it once more."""
     if (visit.is_operator or visit.vendor_id is not None) and again is None:
-        return redirect(visit, safe_path(next, OPERATOR if visit.is_operator else _AFTER_LOGIN))
-    return _form(house, visit, safe_path(next, _AFTER_LOGIN))
+        return redirect(visit, _target(next, OPERATOR if visit.is_operator else _AFTER_LOGIN))
+    return _form(house, visit, _target(next))
 
 
 @post(LOGIN, sync_to_thread=True, include_in_schema=False, status_code=200)
 def login(house: TheHouse, visit: TheVisit, request: AnyRequest, form: TheForm) -> Response[bytes]:
     """Trades a key for a session in a cookie, and keeps it nowhere; the service key is the operator's."""
-    target, key = safe_path(form.get("next"), _AFTER_LOGIN), form.get("api_key", "").strip()
+    target, key = _target(form.get("next")), form.get("api_key", "").strip()
     if house.tokens.is_service_key(key):
         return _operator(house, visit, target if target != _AFTER_LOGIN else OPERATOR)
     try:
@@ -83,6 +84,12 @@ def logout_everywhere(house: TheHouse, visit: TheVisit) -> Response[bytes]:
     return redirect(visit, HOME, say=say, cookies=(cookie(visit, SESSION_COOKIE, ""),))
 
 
+def _target(wanted: str | None, default: str = _AFTER_LOGIN) -> str:
+    """Where to go on: back to the page that led here, but from the front door, which leads everybody here, to work."""
+    target = safe_path(wanted, default)
+    return default if target == HOME else target
+
+
 def _operator(house: House, visit: Visit, target: str) -> Response[bytes]:
     session = house.tokens.operator_session(clock.now() + timedelta(hours=_OPERATOR_HOURS))
     with within(HOUSE), house.db.begin() as tx:
@@ -104,6 +111,7 @@ def _open(house: House, api_key: str) -> str:
 
 def _form(house: House, visit: Visit, target: str, *, problem: str = "", status: int = 200) -> Response[bytes]:
     facts: dict[str, Any] = {"title": "Sign in", "target": target, "problem": problem}
+    facts["base_url"] = house.settings.base_url
     facts["github"] = f"{GITHUB}?next={quote(target, safe='')}" if house.github is not None else ""
     return page(visit, "login.html", status=status, **facts)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from markupsafe import Markup, escape
 
 from mp_kit.contracts.measured import Measured
 from mp_kit.server import clock
 
-__all__ = ["amount", "badge", "day", "decision", "instant", "interval", "measured", "money", "number", "share", "ticks"]
+__all__ = ["amount", "badge", "day", "decision", "figure", "instant", "interval", "lasted", "many", "measured", "money",
+           "named", "number", "share", "ticks"]  # fmt: skip
 
 UNKNOWN = Markup('<span class="unknown">not enough data yet</span>')
 _STEPS = ((60, 1, "second"), (3_600, 60, "minute"), (86_400, 3_600, "hour"), (2_592_000, 86_400, "day"))
@@ -18,6 +21,11 @@ _GOOD = {"ready": "good", "online": "good", "succeeded": "good", "prod": "good",
 _BAD = {"error": "bad", "failed": "bad", "offline": "bad", "suspended": "bad", "refused": "bad"}
 _BUSY = {"running": "info", "launching": "info", "queued": "wait", "pending": "wait", "degraded": "wait"}
 _KINDS = _GOOD | _BAD | _BUSY
+_MINUS, _NARROW, _UNTOLD = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}", "\N{EN DASH}"
+_UNITS = {"_bytes": "MiB", "_percent": "%", "_ms": "ms", "_seconds": ""}
+_MIB = 2**20
+_MANY = 100
+_BIG, _WHOLE, _MOST_CHARS, _MOST_SECONDS = 1e5, 1e15, 200, 1e9
 _MARKS = {"BUY": "▲", "SELL": "▼", "HOLD": "■"}
 
 
@@ -29,6 +37,39 @@ def number(value: float | None, digits: int = 2) -> Markup | str:
 def amount(value: int | None) -> Markup | str:
     """How many."""
     return UNKNOWN if value is None else f"{value:,}"
+
+
+def many(value: int, name: str) -> str:
+    """How many of something: 1 signal, 2 signals."""
+    return f"{value:,} {name}{'' if value == 1 else 's'}"
+
+
+def figure(value: Any, name: str = "") -> str:
+    """What a program told of itself, as people write it: whole numbers whole, of others what matters.
+
+    Args:
+        value: Anything that JSON knows.
+        name: What it was told under, which may end in its unit, such as ``_bytes``.
+    """
+    if value is None:
+        return _UNTOLD
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | float):
+        return _text(value)
+    if name.endswith("_seconds"):
+        return lasted(timedelta(seconds=min(max(value, 0), _MOST_SECONDS)))
+    unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
+    if name.endswith("_bytes"):
+        value /= _MIB
+    rough = f"{value:,.0f}" if abs(value) >= _MANY else f"{value:.3g}"
+    return f"{rough if unit else _plain(value)}{_NARROW if unit else ''}{unit}".replace("-", _MINUS)
+
+
+def named(name: str) -> str:
+    """The name of a figure in words, without the unit that stands beside its value."""
+    bare = next((name.removesuffix(end) for end in _UNITS if name.endswith(end)), name)
+    return bare.replace("_", " ").strip() or name
 
 
 def share(value: float | None, digits: int = 1) -> Markup | str:
@@ -91,6 +132,18 @@ def badge(text: str | None, kind: str = "") -> Markup:
     return Markup('<span class="badge {}">{}</span>').format(kind or _KINDS.get(text, "plain"), text)
 
 
+def lasted(value: timedelta) -> str:
+    """How long something took, in its two largest units: 2 h 5 min."""
+    left, said = max(0, round(value.total_seconds())), []
+    for seconds, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        units, left = divmod(left, seconds)
+        if units:
+            said.append(f"{units:,} {unit}")
+        elif said:
+            break
+    return " ".join(said[:2]) or "less than a second"
+
+
 def decision(value: str) -> Markup:
     """BUY, SELL or HOLD with a mark that needs no colour."""
     said = str(value)
@@ -103,6 +156,17 @@ def ticks(text: str) -> Markup:
     """A sentence whose `commands` between backticks become code."""
     parts = str(text).split("`")
     return Markup("").join(Markup("<code>{}</code>").format(p) if n % 2 else escape(p) for n, p in enumerate(parts))
+
+
+def _plain(value: float) -> str:
+    if float(value).is_integer() and abs(value) < _WHOLE:
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if _BIG <= abs(value) < _WHOLE else f"{value:,.6g}"
+
+
+def _text(value: Any) -> str:
+    said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return said if len(said) <= _MOST_CHARS else f"{said[:_MOST_CHARS]}…"
 
 
 def _relative(at: datetime, now: datetime) -> str:

@@ -38,10 +38,11 @@ CSRF_FIELD = "csrf"
 LOGIN = "/marketplace/login"
 GITHUB = f"{LOGIN}/github"
 HOME = "/marketplace"
+DESK = "/marketplace/vendor"
 OPERATOR = "/marketplace/operator/reports"
 AUDIT = "/marketplace/operator/audit"
 
-_ROOTS = ("/marketplace", "/consensus")
+_ROOTS = (HOME, "/consensus")
 _PATH = re.compile(r"^/[A-Za-z0-9/_.~%:@!$&'()*+,;=?\-]*$")
 _MAX_FIELDS = 200
 _MAX_PATH = 512
@@ -60,7 +61,7 @@ class Visit:
         path: Where it went, with its query.
         vendor_id: The vendor that is signed in; None for the public.
         vendor_name: Its name.
-        csrf: What this visit's forms bear.
+        csrf: What this visit's forms bear; empty where it is not known who looks.
         secure: Whether people reach the marketplace over https.
         nonce: A new random cookie to set; None where there is one.
         said: A sentence that the page before left for this one.
@@ -164,13 +165,18 @@ def vendor_of(visit: Visit) -> str:
     return visit.vendor_id
 
 
+def is_console(path: str) -> bool:
+    """Whether an address is the console's, be there a page or not."""
+    return any(path == root or path.startswith(f"{root}/") for root in _ROOTS)
+
+
 def safe_path(wanted: str | None, default: str = HOME) -> str:
     """A page of the console to go to, or the default where what was asked for is none."""
     if not wanted or len(wanted) > _MAX_PATH or not _PATH.match(wanted) or wanted.startswith("//"):
         return default
     parts = urlsplit(wanted)
-    inside = any(parts.path == root or parts.path.startswith(f"{root}/") for root in _ROOTS)
-    return wanted if inside and not parts.scheme and not parts.netloc and ".." not in parts.path else default
+    inside = is_console(parts.path) and ".." not in parts.path
+    return wanted if inside and not parts.scheme and not parts.netloc else default
 
 
 def login_path(connection: Connection) -> str:

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp
 
 from mp_kit.contracts import CONTRACTS_VERSION
 from mp_kit.errors import SetupError
+from mp_kit.server.console.routes import or_page
 from mp_kit.server.console.routes import routes as console_routes
 from mp_kit.server.edge import (
     connections,
@@ -73,7 +74,7 @@ def create_app(house: House) -> ASGIApp:
             *console_routes(translate, limits.by_visit),
         ],
         dependencies=DEPENDENCIES,
-        exception_handlers={Exception: answer},
+        exception_handlers={Exception: or_page(answer, translate)},
         plugins=[PydanticPlugin(exclude_none=True)],
         guards=[limits.by_address],
         state=State(

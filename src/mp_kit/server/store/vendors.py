@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,12 @@ def find(tx: Tx, vendor_id: str) -> Row[Any] | None:
     )
     statement = select(marketplace_vendors, ends.label("key_expires_at")).where(marketplace_vendors.c.id == vendor_id)
     return tx.execute(statement).one_or_none()
+
+
+def names(tx: Tx, ids: Collection[str]) -> dict[str, str]:
+    """What vendors are called, by their ids; what is no vendor's id is left out."""
+    table = marketplace_vendors
+    return dict(tx.execute(select(table.c.id, table.c.name).where(table.c.id.in_(ids))).tuples().all())
 
 
 def list_all(tx: Tx) -> list[Row[Any]]:

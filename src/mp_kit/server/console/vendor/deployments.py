@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from mp_kit.contracts import DeploymentChange, HostingState, TokenRequest
 from mp_kit.errors import ConflictError, InvalidInputError, MarketplaceError, RouteNotFoundError
-from mp_kit.server.console.charts import Bar
 from mp_kit.server.console.pages import page, redirect
+from mp_kit.server.console.shown import figure, named
+from mp_kit.server.console.uptime import heard
 from mp_kit.server.console.vendor.forms import blamed, faults, typed
 from mp_kit.server.console.visits import AnyRequest, TheForm, TheHouse, TheVisit, Visit, signed_in, vendor_of
 from mp_kit.server.house import House
@@ -39,8 +40,9 @@ STATES: Mapping[HostingState, str] = {
 """The states of docs/deployments.md, for people."""
 
 _ONE = f"{DEPLOYMENTS}/{{deployment_id:str}}"
-_ENOUGH = 0.95
 _LINES = 200
+_COLUMNS = 9
+_NAME_CHARS = 60
 _CHARS = 2_000
 _LIMITS = ("workers_min", "workers_max")
 _LIMIT_PLACES = {name: name for name in _LIMITS} | {"": "workers_max"}
@@ -167,11 +169,35 @@ def deployment_page(
         status=status,
         title=shown.deployment.name,
         shown=shown,
-        bars=[Bar(f"{at:%H:%M}", share * 100, kind="" if share > _ENOUGH else "low") for at, share in shown.hours],
-        uptime=sum(share for _, share in shown.hours) / len(shown.hours) if shown.beats and shown.hours else None,
+        columns=_columns(shown.beats),
+        uptime=heard(shown.hours, shown.deployment.created_at) if shown.beats else None,
         state=STATES[hosting.state] if hosting is not None else "",
         **facts,
     )
+
+
+def _columns(beats: Sequence[Any]) -> Sequence[tuple[str, Sequence[Any]]]:
+    """The figures of heartbeats, one column for each that any of them has; of the rest the last column tells.
+
+    Args:
+        beats: With ``metrics``, which a server may fill with whatever it likes.
+    """
+    told = [_flat(beat.metrics) for beat in beats]
+    names = sorted({name for one in told for name in one})
+    columns: list[tuple[str, Sequence[Any]]] = [(name, [one.get(name) for one in told]) for name in names[:_COLUMNS]]
+    if len(names) > _COLUMNS:
+        rest = [", ".join(f"{named(n)} {figure(one[n], n)}" for n in names[_COLUMNS:] if n in one) for one in told]
+        columns.append(("more", [said or None for said in rest]))
+    return columns
+
+
+def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures that are known, those within another beside it."""
+    found: dict[str, Any] = {}
+    for name, value in metrics.items():
+        inner = {f"{name}_{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
+        found |= {key[:_NAME_CHARS]: part for key, part in inner.items() if part is not None}
+    return found
 
 
 def _log(house: House, visit: Visit, deployment_id: str) -> dict[str, Any]:

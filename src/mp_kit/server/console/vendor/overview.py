@@ -6,14 +6,13 @@ from litestar import Response, get
 
 from mp_kit.contracts import Liveness, Stage
 from mp_kit.server.console.pages import page
-from mp_kit.server.console.visits import TheHouse, TheVisit, signed_in, vendor_of
+from mp_kit.server.console.visits import DESK, TheHouse, TheVisit, signed_in, vendor_of
 from mp_kit.server.services import desk
 
-ROOT = "/marketplace/vendor"
 _LIVE_STAGES = (Stage.PILOT, Stage.PROD)
 
 
-@get(ROOT, guards=[signed_in], sync_to_thread=True, include_in_schema=False)
+@get(DESK, guards=[signed_in], sync_to_thread=True, include_in_schema=False)
 def overview(house: TheHouse, visit: TheVisit) -> Response[bytes]:
     """The desk of the vendor that is signed in."""
     with house.db.begin() as tx:

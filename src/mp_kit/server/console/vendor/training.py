@@ -17,6 +17,7 @@ from mp_kit.server.console.charts import Point
 from mp_kit.server.console.pages import page, redirect
 from mp_kit.server.console.visits import AnyRequest, TheHouse, TheVisit, signed_in, vendor_of
 from mp_kit.server.services import desk, runs
+from mp_kit.server.store import runs as rows
 from mp_kit.trainer.limits import HISTORY
 
 TRAINING = "/marketplace/vendor/training"
@@ -70,6 +71,7 @@ def show(house: TheHouse, visit: TheVisit, run_id: FromPath[str]) -> Response[by
         log = runs.logs(tx, vendor_id, run_id, after=start, limit=_TAIL)
         history = runs.events(tx, vendor_id, run_id)
         registered = desk.registered_from(tx, vendor_id, run_id)
+        ordered = rows.find(tx, run_id, vendor_id)
     return page(
         visit,
         "vendor/run.html",
@@ -82,6 +84,9 @@ def show(house: TheHouse, visit: TheVisit, run_id: FromPath[str]) -> Response[by
         registered=registered,
         curves=curves(run.metrics.get(HISTORY)),
         metrics={name: value for name, value in sorted(run.metrics.items()) if name != HISTORY},
+        hyperparams=sorted(ordered.spec.get("hyperparams", {}).items()) if ordered is not None else [],
+        max_hours=ordered.max_hours if ordered is not None else None,
+        took=(run.finished_at or clock.now()) - run.started_at if run.started_at else None,
         stream=f"{TRAINING}/{quote(run_id, safe='')}/stream",
     )
 

@@ -12,12 +12,16 @@ ORDER BY r.created_at DESC, r.id DESC LIMIT :limit OFFSET :offset;
 SELECT status, count(*) AS runs FROM training_runs WHERE vendor_id = :vendor_id GROUP BY status;
 
 -- name: desk_activity
--- What happened last on a vendor's desk: to its runs, its versions, its deployments; newest first.
-(SELECT e.at, 'run' AS about, e.run_id AS id, r.task AS name, e.letter, e.kind, e.to_state AS became, NULL AS was
+-- What happened last on a vendor's desk: to its runs, its versions, its deployments; newest first. Of a run only the
+-- newest: its page has the others.
+(SELECT e.at, 'run' AS about, r.id, r.task AS name, e.letter, e.kind, e.to_state AS became, NULL AS was
  FROM (SELECT id, task FROM training_runs WHERE vendor_id = :vendor_id
        ORDER BY greatest(created_at, started_at, finished_at) DESC LIMIT 40) r
- JOIN run_events e ON e.run_id = r.id
- WHERE e.kind IN ('created', 'launched', 'refused') OR e.to_state IN ('running', 'succeeded', 'failed', 'cancelled')
+ JOIN LATERAL (
+   SELECT at, letter, kind, to_state FROM run_events WHERE run_id = r.id
+     AND (kind IN ('created', 'launched', 'refused') OR to_state IN ('running', 'succeeded', 'failed', 'cancelled'))
+   ORDER BY seq DESC LIMIT 1
+ ) e ON true
  ORDER BY e.at DESC LIMIT :limit)
 UNION ALL
 (SELECT h.at, 'version', m.id, m.name || ' ' || v.version, NULL, 'stage', h.to_stage, h.from_stage

@@ -60,9 +60,20 @@ GROUP BY s.deployment_id, s.hour, s.since, s.until
 ORDER BY s.deployment_id, s.hour;
 
 -- name: shown_symbols
--- What deployments spoke about: counted signals by symbol and timeframe.
+-- What deployments spoke about: signals by symbol and timeframe, those of batches that no rollup has yet among them.
+WITH told AS (
+  SELECT symbol, timeframe, confidence, predictions FROM signal_rollups WHERE deployment_id = ANY(:ids)
+  UNION ALL
+  SELECT s.symbol, s.timeframe, s.confidence, s.predictions
+  FROM uncounted_batches u JOIN deployments d ON d.id = u.deployment_id,
+       LATERAL (SELECT x.symbol, x.timeframe, sum(x.confidence) AS confidence, count(*) AS predictions FROM signals x
+                WHERE x.vendor_id = d.vendor_id AND x.event_time BETWEEN u.first_event AND u.last_event
+                  AND x.deployment_id = u.deployment_id AND x.batch_id = u.batch_id
+                GROUP BY x.symbol, x.timeframe OFFSET 0) s
+  WHERE u.deployment_id = ANY(:ids)
+)
 SELECT symbol, timeframe, sum(predictions)::bigint AS signals, sum(confidence) / sum(predictions) AS confidence
-FROM signal_rollups WHERE deployment_id = ANY(:ids)
+FROM told
 GROUP BY symbol, timeframe ORDER BY signals DESC, symbol, timeframe LIMIT 24;
 
 -- name: shown_days
@@ -111,24 +122,24 @@ WHERE c.symbol = :symbol AND c.timeframe = :timeframe AND c.method IN (:method, 
 ORDER BY c.event_time DESC, (c.method = :method) DESC LIMIT :limit;
 
 -- name: catalog_page
--- A page of the models in pilot or prod that fit, each with how many fit in all. Signals are exact: the rollups', and
--- those of batches that no rollup has yet. Symbols are the rollups'; of a deployment without any, its newest batch's.
+-- A page of the models in pilot or prod that fit, each with how many fit in all. Signals, symbols and timeframes are
+-- exact, as the API's catalogue has them: the rollups', and those of all batches that no rollup has yet. Those batches
+-- are read for a page's own models; for all models only where a filter asks what they spoke about.
 WITH shown AS (
   SELECT DISTINCT ON (model_id) model_id, stage, last_oos_sharpe FROM model_versions
   WHERE stage IN ('pilot', 'prod') ORDER BY model_id, stage = 'prod' DESC, updated_at DESC
 ), fresh AS MATERIALIZED (
-  SELECT u.batch_id, u.deployment_id, u.first_event, u.last_event, b.accepted
-  FROM uncounted_batches u JOIN signal_batches b ON b.id = u.batch_id
+  SELECT u.batch_id, u.deployment_id, d.vendor_id, d.model_id, u.first_event, u.last_event, b.accepted
+  FROM uncounted_batches u JOIN signal_batches b ON b.id = u.batch_id JOIN deployments d ON d.id = u.deployment_id
 ), spoken AS (
-  SELECT deployment_id, symbol, timeframe FROM signal_rollups
+  SELECT d.model_id, k.symbol, k.timeframe FROM signal_rollups k JOIN deployments d ON d.id = k.deployment_id
+  WHERE (:symbol <> '' OR :timeframe <> '')
   UNION
-  SELECT f.deployment_id, s.symbol, s.timeframe
-  FROM (SELECT DISTINCT ON (deployment_id) * FROM fresh
-        WHERE NOT EXISTS (SELECT 1 FROM signal_rollups r WHERE r.deployment_id = fresh.deployment_id)
-        ORDER BY deployment_id, batch_id DESC LIMIT 100) f JOIN deployments d ON d.id = f.deployment_id,
+  SELECT f.model_id, s.symbol, s.timeframe FROM fresh f,
        LATERAL (SELECT DISTINCT x.symbol, x.timeframe FROM signals x
-                WHERE x.vendor_id = d.vendor_id AND x.event_time BETWEEN f.first_event AND f.last_event
+                WHERE x.event_time BETWEEN f.first_event AND f.last_event
                   AND x.deployment_id = f.deployment_id OFFSET 0) s
+  WHERE (:symbol <> '' OR :timeframe <> '')
 ), said AS (
   SELECT deployment_id, sum(signals) AS signals FROM (
     SELECT deployment_id, sum(predictions) AS signals FROM signal_rollups GROUP BY deployment_id
@@ -142,41 +153,75 @@ WITH shown AS (
                     ORDER BY d.last_heartbeat_at DESC NULLS LAST))[1] AS status, sum(said.signals) AS signals
   FROM deployments d LEFT JOIN said ON said.deployment_id = d.id LEFT JOIN hostings h ON h.deployment_id = d.id
   WHERE d.model_id IS NOT NULL GROUP BY d.model_id
-), topics AS (
-  SELECT d.model_id, array_agg(DISTINCT k.symbol ORDER BY k.symbol) AS symbols,
-         array_agg(DISTINCT k.timeframe ORDER BY k.timeframe) AS timeframes
-  FROM spoken k JOIN deployments d ON d.id = k.deployment_id WHERE d.model_id IS NOT NULL GROUP BY d.model_id
 ), hits AS (
   SELECT DISTINCT ON (d.model_id) d.model_id, CAST(ms.card #>> '{hit_rate,value}' AS float8) AS hit_rate
   FROM model_scores ms JOIN deployments d ON d.id = ms.deployment_id JOIN dataset_rounds r ON r.id = ms.round_id
   WHERE :sort = 'hit_rate' AND d.model_id IS NOT NULL
   ORDER BY d.model_id, r.created_at DESC, ms.bars DESC, d.created_at, d.id
+), page AS MATERIALIZED (
+  SELECT m.id, m.name, v.name AS vendor, m.task, shown.stage, coalesce(placed.deployment_count, 0) AS deployment_count,
+         placed.last_heartbeat_at, placed.status, coalesce(placed.signals, 0)::bigint AS signals,
+         count(*) OVER () AS total,
+         row_number() OVER (ORDER BY CASE WHEN :sort = 'sharpe' THEN shown.last_oos_sharpe END DESC NULLS LAST,
+                                     CASE WHEN :sort = 'hit_rate' THEN hits.hit_rate END DESC NULLS LAST,
+                                     CASE WHEN :sort = 'signals' THEN placed.signals END DESC NULLS LAST,
+                                     CASE WHEN :sort = 'newest' THEN m.created_at END DESC NULLS LAST,
+                                     lower(m.name), m.id) AS place
+  FROM models m
+  JOIN marketplace_vendors v ON v.id = m.vendor_id AND v.status = 'active'
+  JOIN shown ON shown.model_id = m.id
+  LEFT JOIN placed ON placed.model_id = m.id
+  LEFT JOIN hits ON hits.model_id = m.id
+  WHERE (:task = '' OR m.task = :task) AND (:stage = '' OR shown.stage = :stage)
+    AND (:symbol = '' OR m.id IN (SELECT model_id FROM spoken WHERE symbol = :symbol))
+    AND (:timeframe = '' OR m.id IN (SELECT model_id FROM spoken WHERE timeframe = :timeframe))
+    AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:words AS text[])) AS word
+                    WHERE position(word IN lower(concat_ws(' ', m.name, m.description, v.name, m.tags::text))) = 0)
+  ORDER BY place LIMIT :limit OFFSET :offset
+), topics AS (
+  SELECT told.model_id, array_agg(DISTINCT told.symbol ORDER BY told.symbol) AS symbols,
+         array_agg(DISTINCT told.timeframe ORDER BY told.timeframe) AS timeframes
+  FROM (SELECT d.model_id, k.symbol, k.timeframe
+        FROM page JOIN deployments d ON d.model_id = page.id JOIN signal_rollups k ON k.deployment_id = d.id
+        UNION ALL
+        SELECT f.model_id, s.symbol, s.timeframe
+        FROM page JOIN fresh f ON f.model_id = page.id,
+             LATERAL (SELECT DISTINCT x.symbol, x.timeframe FROM signals x
+                      WHERE x.event_time BETWEEN f.first_event AND f.last_event
+                        AND x.deployment_id = f.deployment_id OFFSET 0) s) told
+  GROUP BY told.model_id
 )
-SELECT m.id, m.name, v.name AS vendor, m.task, shown.stage, coalesce(placed.deployment_count, 0) AS deployment_count,
-       placed.last_heartbeat_at, placed.status, coalesce(placed.signals, 0)::bigint AS signals,
-       coalesce(topics.symbols, '{}') AS symbols, coalesce(topics.timeframes, '{}') AS timeframes,
-       count(*) OVER () AS total
-FROM models m
-JOIN marketplace_vendors v ON v.id = m.vendor_id AND v.status = 'active'
-JOIN shown ON shown.model_id = m.id
-LEFT JOIN placed ON placed.model_id = m.id
-LEFT JOIN topics ON topics.model_id = m.id
-LEFT JOIN hits ON hits.model_id = m.id
-WHERE (:task = '' OR m.task = :task) AND (:stage = '' OR shown.stage = :stage)
-  AND (:symbol = '' OR :symbol = ANY(topics.symbols)) AND (:timeframe = '' OR :timeframe = ANY(topics.timeframes))
-  AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:words AS text[])) AS word
-                  WHERE position(word IN lower(concat_ws(' ', m.name, m.description, v.name, m.tags::text))) = 0)
-ORDER BY CASE WHEN :sort = 'sharpe' THEN shown.last_oos_sharpe END DESC NULLS LAST,
-         CASE WHEN :sort = 'hit_rate' THEN hits.hit_rate END DESC NULLS LAST,
-         CASE WHEN :sort = 'signals' THEN placed.signals END DESC NULLS LAST,
-         CASE WHEN :sort = 'newest' THEN m.created_at END DESC NULLS LAST, lower(m.name), m.id
-LIMIT :limit OFFSET :offset;
+SELECT page.id, page.name, page.vendor, page.task, page.stage, page.deployment_count, page.last_heartbeat_at,
+       page.status, page.signals, coalesce(topics.symbols, '{}') AS symbols,
+       coalesce(topics.timeframes, '{}') AS timeframes, page.total
+FROM page LEFT JOIN topics ON topics.model_id = page.id ORDER BY page.place;
 
 -- name: catalog_facets
--- How many models the public sees, and what their deployments spoke about.
-WITH seen AS (
-  SELECT DISTINCT k.symbol, k.timeframe FROM signal_rollups k JOIN deployments d ON d.id = k.deployment_id
+-- How many models the public sees, and what their deployments spoke about, in batches that no rollup has yet as well:
+-- these are searched only for what somebody has spoken about and no rollup of theirs knows. Walks the index of all
+-- signals from pair to pair.
+WITH RECURSIVE pair AS (
+  (SELECT symbol, timeframe FROM signals ORDER BY symbol, timeframe LIMIT 1)
+  UNION ALL
+  SELECT following.symbol, following.timeframe
+  FROM pair, LATERAL (
+    SELECT s.symbol, s.timeframe FROM signals s WHERE (s.symbol, s.timeframe) > (pair.symbol, pair.timeframe)
+    ORDER BY s.symbol, s.timeframe LIMIT 1
+  ) following
+), open AS (
+  SELECT d.id, d.vendor_id FROM deployments d
   WHERE EXISTS (SELECT 1 FROM model_versions mv WHERE mv.model_id = d.model_id AND mv.stage IN ('pilot', 'prod'))
+), counted AS MATERIALIZED (
+  SELECT DISTINCT k.symbol, k.timeframe FROM signal_rollups k JOIN open ON open.id = k.deployment_id
+), seen AS (
+  SELECT symbol, timeframe FROM counted
+  UNION ALL
+  SELECT missing.symbol, missing.timeframe
+  FROM (SELECT symbol, timeframe FROM pair EXCEPT SELECT symbol, timeframe FROM counted) missing
+  WHERE EXISTS (SELECT 1 FROM uncounted_batches u JOIN open ON open.id = u.deployment_id JOIN signals s
+                  ON s.symbol = missing.symbol AND s.timeframe = missing.timeframe
+                 AND s.event_time BETWEEN u.first_event AND u.last_event
+                 AND s.deployment_id = u.deployment_id AND s.batch_id = u.batch_id)
 )
 SELECT (SELECT count(*) FROM models m JOIN marketplace_vendors v ON v.id = m.vendor_id AND v.status = 'active'
         WHERE EXISTS (SELECT 1 FROM model_versions mv WHERE mv.model_id = m.id AND mv.stage IN ('pilot', 'prod')))
