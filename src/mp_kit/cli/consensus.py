@@ -9,7 +9,7 @@ import typer
 from mp_kit.cli.deployments import DeploymentOption, linked
 from mp_kit.cli.output import EXIT_CODES, OK, DryRun, IdempotencyKey, Json, emit
 from mp_kit.cli.session import session
-from mp_kit.cli.signals import read
+from mp_kit.cli.reading import read, some
 from mp_kit.errors import ConflictError, InvalidInputError
 
 app = typer.Typer(help="The blended view of bars.", no_args_is_help=True, rich_markup_mode=None)
@@ -58,7 +58,7 @@ def push(
     from mp_kit.client.consensus import consensus_writes
 
     found = read(file)
-    writes = consensus_writes([found] if isinstance(found, dict) else found)
+    writes = some(consensus_writes([found] if isinstance(found, dict) else found), "rows")
     if dry_run:
         emit({"valid": len(writes)}, as_json=json, text=f"{len(writes)} rows are valid; nothing was sent")
         return OK

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mp_kit.errors import InvalidInputError
 
+Row = TypeVar("Row")
 KINDS = ".parquet, .csv, .json, .jsonl or .ndjson"
 
 
@@ -30,6 +31,17 @@ def read(file: str) -> Any:
         raise InvalidInputError(f"{path} can't be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise InvalidInputError(f"{path} can't be read: {error}.") from error
+
+
+def some(rows: Sequence[Row], what: str) -> Sequence[Row]:
+    """The rows; a job whose producer has failed must not look as one that has pushed.
+
+    Raises:
+        InvalidInputError: There are none.
+    """
+    if not rows:
+        raise InvalidInputError(f"The input holds no {what}: nothing was pushed.", hint="Did what writes it fail?")
+    return rows
 
 
 def _lines(text: str) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from mp_kit.cli.deployments import DeploymentOption, linked
 from mp_kit.cli.output import EXIT_CODES, FAILED, OK, DryRun, IdempotencyKey, Json, emit
-from mp_kit.cli.reading import KINDS, read
+from mp_kit.cli.reading import KINDS, read, some
 from mp_kit.cli.session import session
 from mp_kit.errors import ConflictError, InvalidInputError, NetworkError
 
@@ -48,7 +47,7 @@ def push(  # noqa: PLR0913 - one argument an option
     from mp_kit.client.rows import Reading, signal_writes
 
     how = Reading(_texts(column, "--column"), _texts(fill, "--fill"))
-    writes = signal_writes(read(_source(file, file_option)), how)
+    writes = some(signal_writes(read(_source(file, file_option)), how), "signals")
     if dry_run:
         emit({"valid": len(writes)}, as_json=json, text=f"{len(writes)} signals are valid; nothing was sent")
         return OK
@@ -132,13 +131,14 @@ def _source(file: str | None, option: str | None) -> str:
     """What to read.
 
     Raises:
-        InvalidInputError: Two files, or none and a terminal that nobody would think of typing JSON into.
+        InvalidInputError: Two files, or none: a cron job's variable that is empty must not count as an empty stdin.
     """
     if file is not None and option is not None:
         raise InvalidInputError("FILE and --file both name a file.", hint="Pass one of them.")
-    if file is None and option is None and sys.stdin.isatty():
-        raise InvalidInputError("No signals were given.", hint=f"mp signals push FILE, or --file FILE ({KINDS}).")
-    return file or option or "-"
+    if not (given := file or option):
+        hint = f"mp signals push FILE, or --file FILE ({KINDS}); '-' reads JSON lines from stdin."
+        raise InvalidInputError("No file of signals was given: nothing was pushed.", hint=hint)
+    return given
 
 
 def _texts(given: list[str] | None, option: str) -> dict[str, str]:

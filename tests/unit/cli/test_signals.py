@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from mp_kit.testing import FakeMarketplace
 from tests.unit.cli.conftest import Mp
 
 CSV = "pair,side,prob,time,note\nEURUSD,long,0.6,2026-01-05T00:00:00Z,x\nEURUSD,-1,0.7,2026-01-05T01:00:00Z,y\n"
+ROW = json.dumps(
+    {"symbol": "EURUSD", "timeframe": "1h", "decision": "BUY", "confidence": 0.5, "model_version": "1"}
+    | {"timestamp": "2026-01-05T00:00:00Z"}
+)
 
 
 @pytest.fixture
@@ -27,6 +32,38 @@ def table(tmp_path: Path) -> str:
 
 
 FILLED = ("--fill", "timeframe=1h", "--fill", "model_version=1.10")
+
+
+@pytest.mark.parametrize("args", [(), ("",), ("--file", "")])
+@pytest.mark.parametrize("piped", ["", ROW])
+def test_push_without_a_file_is_refused(
+    mp: Mp,
+    linked: FakeMarketplace,
+    monkeypatch: pytest.MonkeyPatch,
+    args: tuple[str, ...],
+    piped: str,
+):
+    """Exit 5: an empty variable of a cron job is no order to read stdin."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(piped))
+    said = mp("signals", "push", *args, "--json")
+    assert (5, "", "invalid_input", True) == (said.code, said.out, said.error["code"], "'-'" in said.error["hint"])
+    assert {} == linked.book.signals
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_push_of_nothing_is_refused(mp: Mp, linked: FakeMarketplace, monkeypatch: pytest.MonkeyPatch, more: tuple[str]):  # noqa: ARG001 - the fixture links
+    """Exit 5: a producer that failed must not look as a push that succeeded; so for a file with a head alone."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    Path("head.csv").write_text(CSV.splitlines()[0])
+    assert [5, 5] == [mp("signals", "push", given, *more).code for given in ("-", "head.csv")]
+    assert 5 == mp("consensus", "push", *more).code
+
+
+def test_push_from_stdin(mp: Mp, linked: FakeMarketplace, monkeypatch: pytest.MonkeyPatch):
+    """'-' reads JSON lines."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(ROW))
+    assert 0 == mp("signals", "push", "-").code
+    assert 1 == len(linked.book.signals)
 
 
 def test_push_file_as_argument_with_other_names(mp: Mp, linked: FakeMarketplace, table: str):
