@@ -45,7 +45,7 @@ COMMANDS: dict[str, Lazy] = {
     "doctor": Lazy("mp_kit.cli.doctor", "doctor", "Check set-up and connection; says what to do."),
     "health": Lazy("mp_kit.cli.market", "health", "How the marketplace is."),
     "data": Lazy("mp_kit.cli.data", "app", "Rounds and their files: list, info, pull."),
-    "train": Lazy("mp_kit.cli.train", "app", "Training runs: start, list, status, logs, wait, stop."),
+    "train": Lazy("mp_kit.cli.train", "app", "Training runs: start, list, status, logs, wait, download, stop."),
     "connections": Lazy("mp_kit.cli.connections", "app", "Accounts elsewhere: set, list, test, remove."),
     "init": Lazy("mp_kit.cli.project", "init", "Make a project: an inference server or a training.", "train"),
     "dev": Lazy("mp_kit.cli.project", "dev", "Run the project's server, with reload.", "serve"),
