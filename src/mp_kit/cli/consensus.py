@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mp_kit.cli.deployments import DeploymentOption, linked
+from mp_kit.cli.deployments import DeploymentOption, speaker
 from mp_kit.cli.output import EXIT_CODES, OK, DryRun, IdempotencyKey, Json, emit
 from mp_kit.cli.session import session
 from mp_kit.cli.reading import read, some
@@ -63,7 +63,7 @@ def push(
         emit({"valid": len(writes)}, as_json=json, text=f"{len(writes)} rows are valid; nothing was sent")
         return OK
     market = session()
-    _, token = linked(market, deployment)
+    _, token = speaker(market, deployment)
     done = market.consensus.push(writes, token, atomic=atomic, idempotency_key=idempotency_key)
     counts = {name: getattr(done, name) for name in ("accepted", "duplicates", "conflicts", "rejected")}
     receipts = [receipt.model_dump(mode="json", exclude_none=True) for receipt in done.receipts]

@@ -15,6 +15,7 @@ from mp_kit.errors import (
     AuthError,
     ConflictError,
     InvalidInputError,
+    NotFoundError,
     SetupError,
     TimeoutExceededError,
     UnavailableError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Deployments.", no_args_is_help=True, rich_markup_mode=None)
 
 DeploymentId = Annotated[str, typer.Argument(help="Id or name of the deployment.")]
+_ID = "dep_"  # a list shows the newest only: what looks like an id may be an older one
 _POLL_SECONDS = 1.0
 _COLUMNS = ("deployment_id", "name", "provider", "stands")
 _POLL_COLUMNS = ("event_time", "symbol", "timeframe", "outcome", "late", "http_status", "milliseconds", "reason")
@@ -126,10 +128,13 @@ def find(market: Marketplace, wanted: str) -> str:
 
     Raises:
         ConflictError: Several bear the name.
+        NotFoundError: None does, and it is no id.
     """
     named = [one.deployment_id for one in market.deployments.list() if wanted in {one.deployment_id, one.name}]
     if len(named) > 1:
         raise ConflictError(f"{len(named)} deployments are named {wanted!r}.", hint="Name one by its id.")
+    if not named and not wanted.startswith(_ID):
+        raise NotFoundError(f"You have no deployment {wanted!r}.", hint="See yours: mp deployments list")
     return named[0] if named else wanted
 
 

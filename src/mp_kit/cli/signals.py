@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mp_kit.cli.deployments import DeploymentOption, linked
+from mp_kit.cli.deployments import DeploymentOption, speaker
+from mp_kit.cli.hosting import find
 from mp_kit.cli.output import EXIT_CODES, FAILED, OK, DryRun, IdempotencyKey, Json, emit
 from mp_kit.cli.reading import KINDS, read, some
 from mp_kit.cli.session import session
@@ -52,7 +53,7 @@ def push(  # noqa: PLR0913 - one argument an option
         emit({"valid": len(writes)}, as_json=json, text=f"{len(writes)} signals are valid; nothing was sent")
         return OK
     market = session()
-    deployment_id, token = linked(market, deployment)
+    deployment_id, token = speaker(market, deployment)
     done = market.signals.push(
         writes,
         token,
@@ -74,7 +75,7 @@ def push(  # noqa: PLR0913 - one argument an option
 def flush(deployment: DeploymentOption = None, json: Json = False) -> int:
     """Sends the signals that wait in the outbox, oldest first. Exit 9 if some still wait."""
     market = session()
-    chosen, token = (None, None) if deployment is None else linked(market, deployment)
+    chosen, token = (None, None) if deployment is None else speaker(market, deployment)
     done = market.signals.flush(token, deployment_id=chosen)
     emit(vars(done), as_json=json, text=repr(done))
     return EXIT_CODES[NetworkError] if done.pending else OK
@@ -105,7 +106,10 @@ def verify(
     """Checks the signed receipts of your signals: nothing changed, removed or slipped in. Exit 1 if they don't hold."""
     if file is not None and save is not None:
         raise InvalidInputError("A saved proof is there already.", hint="Pass --file or --save, not both.")
-    done = session().signals.verify(deployment, file=file, save=save)
+    market = session()
+    if deployment is not None and file is None:
+        deployment = find(market, deployment)
+    done = market.signals.verify(deployment, file=file, save=save)
     facts = {"ok": done.ok, "keys": done.keys, "chains": [vars(report) | {"ok": report.ok} for report in done.reports]}
     emit(facts, as_json=json, text=repr(done))
     return OK if done.ok else FAILED
@@ -122,8 +126,9 @@ def list_(
     json: Json = False,
 ) -> None:
     """Lists your stored signals."""
-    box = session().signals
-    found = box.list(symbol, timeframe, deployment_id=deployment, start=start, end=end, limit=limit)
+    market = session()
+    whose = None if deployment is None else find(market, deployment)
+    found = market.signals.list(symbol, timeframe, deployment_id=whose, start=start, end=end, limit=limit)
     emit(found, as_json=json)
 
 

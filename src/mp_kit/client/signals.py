@@ -70,6 +70,12 @@ class SignalBox(Desk):
             "list(symbol, timeframe), verify()"
         )
 
+    @property
+    def has_token(self) -> bool:
+        """The connection's own token may push: it is a deployment's."""
+        own = self._api.token
+        return own is not None and not own.get_secret_value().startswith("vk_")
+
     def push(  # noqa: PLR0913 - one readable line in a notebook wants each of these by name
         self,
         signals: Given,
@@ -295,7 +301,7 @@ class SignalBox(Desk):
             return self._tokens[name]
         stored = config.moved(config.load(), self._api.base_url).deployments.get(name)
         own = self._api.token
-        if stored is None and own is not None and not own.get_secret_value().startswith("vk_"):
+        if stored is None and own is not None and self.has_token:
             return own if deployment_of(own, self._api.base_url) == name else None
         return stored
 

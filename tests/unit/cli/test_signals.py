@@ -132,3 +132,37 @@ def test_verify_save_and_offline(mp: Mp, linked: FakeMarketplace, table: str, tm
 def test_verify_file_and_save_is_refused(mp: Mp, linked: FakeMarketplace):  # noqa: ARG001 - the fixture links
     """One or the other."""
     assert 5 == mp("signals", "verify", "--file", "a", "--save", "b").code
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [("default", 1, "--deployment default"), ("dep_1", 1, "--deployment dep_1"), ("nope", 4, "mp deployments list")],
+)
+@pytest.mark.parametrize("verb", [("push", "s.csv", *FILLED), ("flush",)], ids=lambda verb: verb[0])
+def test_deployment_whose_token_is_not_kept(
+    mp: Mp, linked: FakeMarketplace, home: Path, name: str, code: int, says: str, verb: tuple[str, ...]
+):
+    """No talk of keys that nobody passed: the command that gets the token, or how to see which names there are."""
+    mp("login", "--api-url", linked.url, "--api-key", linked.api_key)
+    profile = home / ".config" / "mp" / "config.json"
+    profile.write_text(json.dumps(json.loads(profile.read_text()) | {"deployments": {}}))
+    Path("s.csv").write_text(CSV)
+    said = mp("signals", *verb, "--deployment", name)
+    assert (code, True, False) == (said.code, says in said.err, "key" in said.err)
+    assert {} == linked.book.signals
+
+
+def test_deployment_by_its_name(mp: Mp, linked: FakeMarketplace, table: str):  # noqa: ARG001 - the fixture links
+    """Pushed, listed, verified and heard of by the name that a person gave it."""
+    assert 0 == mp("signals", "push", table, *FILLED, "--deployment", "default").code
+    assert 2 == len(mp("signals", "list", "--deployment", "default", "--json").data)
+    assert 0 == mp("signals", "verify", "--deployment", "default").code
+    assert 0 == mp("heartbeat", "--deployment", "default").code
+
+
+def test_deployment_by_its_name_offline(mp: Mp, linked: FakeMarketplace, table: str, monkeypatch: pytest.MonkeyPatch):
+    """Exit 1, for nothing is kept; the ids that need no network are named."""
+    monkeypatch.setattr("mp_kit.client.http.Patience.wait", lambda *_: 0.0)
+    linked.fail(NetworkError("Down."), times=9, path="/api/deployments")
+    said = mp("signals", "push", table, *FILLED, "--deployment", "default")
+    assert (1, True) == (said.code, "by its id: dep_1" in said.err)
