@@ -57,7 +57,9 @@ def test_approve_a_name_of_several(mp: Mp, two: list[Candidate]):
     """Exit 7 with the ids and whose they are; --vendor chooses."""
     code, _, err = mp("approve", "trend", "1", *WHY)
     assert 7 == code
-    assert [True, True] == [f"{one.model} of {name}" in err for one, name in zip(two, ("Named", "Namesake"), strict=True)]
+    assert [True, True] == [
+        f"{one.model} of {name}" in err for one, name in zip(two, ("Named", "Namesake"), strict=True)
+    ]
     assert 0 == mp("approve", "trend", "1", *WHY, "--vendor", "Namesake")[0]
     assert 0 == mp("refuse", two[1].model, two[1].version, *WHY)[0]
 

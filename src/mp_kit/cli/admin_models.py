@@ -55,9 +55,7 @@ def refuse(
     _say((model, vendor), version, why, home, as_json=json, granted=False)
 
 
-def _say(
-    model: tuple[str, str | None], version: str, why: str, home: Home, *, as_json: bool, granted: bool
-) -> None:
+def _say(model: tuple[str, str | None], version: str, why: str, home: Home, *, as_json: bool, granted: bool) -> None:
     from mp_kit.server.services import gates
 
     with open_house(home) as house, house.db.begin() as tx:

@@ -8,8 +8,8 @@ import typer
 
 from mp_kit.cli.deployments import DeploymentOption, speaker
 from mp_kit.cli.output import EXIT_CODES, OK, DryRun, IdempotencyKey, Json, emit
-from mp_kit.cli.session import session
 from mp_kit.cli.reading import read, some
+from mp_kit.cli.session import session
 from mp_kit.errors import ConflictError, InvalidInputError
 
 app = typer.Typer(help="The blended view of bars.", no_args_is_help=True, rich_markup_mode=None)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from mp_kit.client.marketplace import Marketplace
 
 _DEFAULT = "default"
-DeploymentOption = Annotated[str | None, typer.Option("--deployment", help="Id or name of the deployment; the linked one by default.")]
+DeploymentOption = Annotated[
+    str | None, typer.Option("--deployment", help="Id or name of the deployment; the linked one by default.")
+]
 
 
 def link_infra(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import getpass
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mp_kit.cli.output import Json, emit, say
 from mp_kit.cli.session import session
-from mp_kit.errors import AuthError, InvalidInputError
+from mp_kit.errors import AuthError, InvalidInputError, TokenExpiredError
+
+if TYPE_CHECKING:
+    from mp_kit.client.marketplace import Marketplace
+    from mp_kit.client.views import VendorView
 
 Url = Annotated[str | None, typer.Option("--api-url", help="Root of the marketplace; the profile's by default.")]
 Key = Annotated[
@@ -43,9 +47,23 @@ def _with_key(url: str, key: str, *, as_json: bool) -> None:
 
     from mp_kit.client.sign_in import keep
 
-    vendor = session(url, key).me()
+    vendor = _vendor(session(url, key))
     say(f"The key is stored in {keep(url, SecretStr(key))}.")
     _signed_in(url, vendor.id, vendor.name, as_json=as_json)
+
+
+def _vendor(market: Marketplace) -> VendorView:
+    """Whose key it is; of one that is not taken no more is told than on the login page, bar that it has expired."""
+    try:
+        return market.me()
+    except TokenExpiredError:
+        raise
+    except AuthError as error:
+        raise AuthError(
+            "This key is not known, or it has ended.",
+            hint="Get another: mp login --device, or ask the operator for a code (ac_…).",
+            request_id=error.request_id,
+        ) from error
 
 
 def _with_code(url: str, code: str | None, wait: float, *, as_json: bool) -> None:

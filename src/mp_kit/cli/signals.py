@@ -10,7 +10,7 @@ import typer
 from mp_kit.cli.deployments import DeploymentOption, speaker
 from mp_kit.cli.hosting import find
 from mp_kit.cli.output import EXIT_CODES, FAILED, OK, DryRun, IdempotencyKey, Json, emit
-from mp_kit.cli.reading import KINDS, read, some
+from mp_kit.cli.reading import KINDS, in_options, read, some
 from mp_kit.cli.session import session
 from mp_kit.errors import ConflictError, InvalidInputError, NetworkError
 
@@ -48,7 +48,8 @@ def push(  # noqa: PLR0913 - one argument an option
     from mp_kit.client.rows import Reading, signal_writes
 
     how = Reading(_texts(column, "--column"), _texts(fill, "--fill"))
-    writes = some(signal_writes(read(_source(file, file_option)), how), "signals")
+    with in_options():
+        writes = some(signal_writes(read(_source(file, file_option)), how), "signals")
     if dry_run:
         emit({"valid": len(writes)}, as_json=json, text=f"{len(writes)} signals are valid; nothing was sent")
         return OK

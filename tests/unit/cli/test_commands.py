@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mp_kit.errors import NoCurrentRoundError
 from mp_kit.testing import FakeMarketplace
 
 Mp = Callable[..., Any]
@@ -37,6 +38,10 @@ def test_login_with_a_bad_key_stores_nothing(mp: Mp, fake: FakeMarketplace, home
     """Exit 3."""
     said = mp("login", "--api-url", fake.url, "--api-key", "vk_bad", "--json")
     assert (3, "unauthorized", "") == (said.code, said.error["code"], said.out)
+    assert ("This key is not known, or it has ended.", True) == (
+        said.error["message"],
+        "mp login --device" in said.error["hint"],
+    )
     assert not (home / ".config").exists()
 
 
@@ -259,6 +264,14 @@ def test_doctor_names_what_fails_and_what_to_do(mp: Mp, fake: FakeMarketplace):
     mp("login", "--api-url", fake.url, "--api-key", fake.api_key)
     names = ["profile", "disk", "connection", "key", "current round"]
     assert names == [check["name"] for check in mp("doctor", "--json").data]
+
+
+def test_doctor_warns_where_no_round_is(mp: Mp, signed_in: FakeMarketplace):
+    """Nothing is broken, and nothing is well either: a warning, not ok."""
+    signed_in.fail(NoCurrentRoundError("There is no current round."), times=9, path="/api/rounds")
+    said = mp("doctor")
+    assert (0, True, False) == (said.code, "warn  current round" in said.out, "ok    current round" in said.out)
+    assert [True] == [one["warning"] for one in mp("doctor", "--json").data if one["name"] == "current round"]
 
 
 def test_doctor_sees_a_file_that_others_can_read(mp: Mp, signed_in: FakeMarketplace, home: Path):  # noqa: ARG001 - the fixture signs in

@@ -6,6 +6,8 @@ import io
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mp_kit.errors import NetworkError
@@ -78,6 +80,17 @@ def test_push_column_that_is_chosen(mp: Mp, linked: FakeMarketplace, table: str,
     (tmp_path / "t.csv").write_text(CSV.replace("side", "yhat"))
     assert 5 == mp("signals", "push", str(tmp_path / "t.csv"), *FILLED).code
     assert 0 == mp("signals", "push", str(tmp_path / "t.csv"), *FILLED, "--column", "yhat=decision").code
+
+
+def test_push_columns_that_are_none_name_options(mp: Mp, tmp_path: Path):
+    """What mends it is said in the shell's words, not in Python's."""
+    file = tmp_path / "odd.parquet"
+    pq.write_table(pa.table({"foo bar": ["EURUSD"], "yhat": [1], "p": [0.5]}), file)
+    hint = mp("signals", "push", str(file), "--json").error["hint"]
+    assert ["--column 'foo bar'=symbol" in hint, "--fill timeframe=1h" in hint] == [True, True]
+    assert "columns=" not in hint + mp("signals", "push", str(file)).err
+    (tmp_path / "two.csv").write_text("pair,ticker\nEURUSD,EURUSD\n")
+    assert "hint: Choose: --column pair=symbol\n" in mp("signals", "push", str(tmp_path / "two.csv")).err
 
 
 def test_push_two_files_is_refused(mp: Mp, linked: FakeMarketplace, table: str):  # noqa: ARG001 - the fixture links
