@@ -25,7 +25,7 @@ from mp_kit.cli import (
     admin_webhooks,
 )
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
-from mp_kit.cli.output import Json, emit, nested, pairs, say, table
+from mp_kit.cli.output import Json, emit, listed, nested, pairs, say, table
 
 if TYPE_CHECKING:
     from mp_kit.server.prefect_api import PrefectApi
@@ -150,7 +150,10 @@ def rotate_key(
 @round_.command("publish")
 def publish(  # noqa: PLR0913, PLR0917 - one parameter per option
     source: Annotated[str, typer.Option(help="`ecb`, or a file, folder, glob or URL of OHLCV bars.")] = "ecb",
-    symbols: Annotated[list[str] | None, typer.Option(help="Only these; repeatable, or comma-separated.")] = None,
+    symbols: Annotated[
+        list[str] | None,
+        typer.Option("--symbols", "--symbol", help="Only these; repeatable, or comma-separated."),
+    ] = None,
     timeframe: Annotated[str | None, typer.Option(help="1m 5m 15m 1h 4h 1d; the source's own by default.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Bars that a label looks ahead.")] = None,
     embargo: Annotated[int | None, typer.Option(help="Bars between the last label of a role and the next.")] = None,
@@ -168,8 +171,7 @@ def publish(  # noqa: PLR0913, PLR0917 - one parameter per option
     """Publishes a round of bars; the same input again changes nothing."""
     if source != "ecb" and "://" not in source:
         source = str(Path(source).absolute())  # a flow run works in another folder
-    chosen = [one for given in symbols or [] for one in given.split(",") if one] or None
-    wanted = {"source": source, "symbols": chosen, "timeframe": timeframe, "horizon": horizon, "embargo": embargo}
+    wanted = {"source": source, "symbols": listed(symbols), "timeframe": timeframe, "horizon": horizon, "embargo": embargo}
     order = {key: value for key, value in {**wanted, "leakage": leakage, "name": name}.items() if value is not None}
     order["make_current"] = not no_current
     with _prefect(home) as prefect:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mp_kit.cli.output import DryRun, Json, RoundOption, emit, say, table
+from mp_kit.cli.output import DryRun, Json, RoundOption, emit, listed, say, table
 from mp_kit.cli.session import session
 from mp_kit.errors import (
     AuthError,
@@ -172,15 +172,15 @@ def poll(
     off: Annotated[bool, typer.Option("--off", help="Ask it no more.")] = False,
     url: Annotated[str | None, typer.Option("--url", help="Where its /infer answers, https, if you run it.")] = None,
     symbol: Annotated[
-        list[str] | None, typer.Option("--symbol", help="Ask about this symbol alone; repeatable; all: every one.")
+        list[str] | None, typer.Option("--symbol", help="Ask about these alone; repeatable, or comma-separated; all: every one.")
     ] = None,
     timeframe: Annotated[
-        list[str] | None, typer.Option("--timeframe", help="Ask about bars of this length alone; repeatable; all.")
+        list[str] | None, typer.Option("--timeframe", help="Ask about bars of these lengths alone; likewise.")
     ] = None,
     json: Json = False,
 ) -> None:
     """Has the marketplace ask it at each bar's close, or not any more; asking anew closes an open breaker."""
-    bounds = {"poll_symbols": symbol, "poll_timeframes": timeframe}
+    bounds = {"poll_symbols": listed(symbol), "poll_timeframes": listed(timeframe)}
     chosen = {name: [] if given == ["all"] else given for name, given in bounds.items() if given}
     _change(deployment, json, poll=not off, infer_url=url, **chosen)
 

@@ -1,9 +1,11 @@
-"""``mp login``: check a key, or get one by a code that is approved in the browser; then store it."""
+"""``mp login`` and ``mp logout``: check a key, or get one by a code, and store it; forget it."""
 
 from __future__ import annotations
 
 import getpass
+import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +15,8 @@ from mp_kit.cli.session import session
 from mp_kit.errors import AuthError, InvalidInputError, TokenExpiredError
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from mp_kit.client.marketplace import Marketplace
     from mp_kit.client.views import VendorView
 
@@ -40,6 +44,29 @@ def login(
         _with_key(url, key, as_json=json)
     else:
         _with_code(url, key or None, wait, as_json=json)
+
+
+def logout(json: Json = False) -> None:
+    """Forgets the profile's key and deployment tokens, and says which; they live on until they are revoked."""
+    from mp_kit.client import config
+
+    before = config.load()
+    forgot = _ids([before.api_key] if before.api_key else []) + sorted(before.deployments)
+    if before.path is not None and (before.api_key or before.deployments):
+        stored = config.save(replace(before, api_key=None, deployments={}))
+        if before.path != stored:
+            before.path.unlink(missing_ok=True)  # an older place, whose key would lie there for ever
+    if os.environ.get(config.TOKEN_VARIABLE):
+        say(f"{config.TOKEN_VARIABLE} is set: commands use it on.")
+    facts = {"forgot": forgot, "api_url": before.api_url}
+    emit(facts, as_json=json, text=f"Forgotten: {', '.join(forgot)}." if forgot else "No key and no token was stored.")
+    if forgot:
+        say("They are good until they end: mp keys revoke KEY, mp link-infra --revoke, each signed in.")
+
+
+def _ids(keys: list[SecretStr]) -> list[str]:
+    """The public part of keys, by which `mp keys` names them."""
+    return ["_".join(key.get_secret_value().split("_")[:2]) for key in keys]
 
 
 def _with_key(url: str, key: str, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mp_kit.cli.output import Json, emit, table
+from mp_kit.cli.output import Json, emit, say, table
 from mp_kit.cli.session import session
 from mp_kit.errors import InvalidInputError
 
@@ -23,9 +23,11 @@ Report = Annotated[Path, typer.Option("--report", help="What `mp validate --repo
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Your models."""
+    """Your models: how many versions each has, and the stage of the most advanced one."""
     rows = [one.model_dump(mode="json") for one in session().models.list()]
-    emit(rows, as_json=json, text=lambda: table(rows, ("id", "name", "task", "stage")))
+    emit(rows, as_json=json, text=lambda: table(rows, ("id", "name", "task", "stage", "versions")))
+    if rows and not json:
+        say("the versions of one: mp models lineage MODEL")
 
 
 @app.command("promote")

@@ -139,6 +139,11 @@ def usage(message: str, how: str, *, as_json: bool) -> None:
         say(f"error: {message}")
 
 
+def listed(given: Sequence[str] | None) -> list[str] | None:
+    """The values of an option that is repeatable or comma-separated; None where it was not given."""
+    return [one.strip() for text in given or () for one in text.split(",") if one.strip()] or None
+
+
 def pairs(given: Sequence[str], option: str) -> dict[str, Any]:
     """Reads ``name=value`` options; numbers and true/false become what they look like.
 

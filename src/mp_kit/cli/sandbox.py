@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mp_kit.cli.output import Json, emit, say
+from mp_kit.cli.output import Json, emit, listed, say
 
 if TYPE_CHECKING:
     from mp_kit.rehearsal.box import Sandbox
@@ -24,7 +24,7 @@ def sandbox(  # noqa: PLR0913, PLR0917 - each is an option, all by name
         float | None, typer.Option("--days", help="How many days to replay; 30 by default, 60 of daily bars.")
     ] = None,
     vendors: Annotated[int, typer.Option("--vendors", min=0, help="How many of the house's vendors speak.")] = 3,
-    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Only this one; may be repeated.")] = None,
+    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Only these; repeatable, or comma-separated.")] = None,
     timeframe: Annotated[str | None, typer.Option("--timeframe", "-t", help="Resample the bars to it.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up afterwards, until Ctrl-C.")] = False,
     home: Annotated[str | None, typer.Option("--home", help="An empty folder for its state, which stays.")] = None,
@@ -39,7 +39,7 @@ def sandbox(  # noqa: PLR0913, PLR0917 - each is an option, all by name
 
     say("opening the sandbox")
     with opened(
-        bars, start=start, vendors=vendors, days=days, symbols=symbol or None, timeframe=timeframe, home=home
+        bars, start=start, vendors=vendors, days=days, symbols=listed(symbol), timeframe=timeframe, home=home
     ) as box:
         say(f"it is {box.now:%Y-%m-%d %H:%M}Z at {box.url}")
         done = box.run(box.usual_days if days is None else days, progress=not json)

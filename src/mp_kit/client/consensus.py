@@ -17,7 +17,7 @@ from mp_kit.client.instants import When, instant
 from mp_kit.client.invalid import findings
 from mp_kit.client.pushes import PushResult
 from mp_kit.client.results import Rows, Shown
-from mp_kit.contracts.consensus import Consensus, ConsensusWrite
+from mp_kit.contracts.consensus import Consensus, ConsensusWrite, Contribution
 from mp_kit.contracts.signals import StoreResult
 from mp_kit.errors import InvalidInputError
 
@@ -42,7 +42,7 @@ class ConsensusView(Shown, Consensus):
             "signals": self.signals,
             "method": self.method,
             "vendor": self.vendor,
-            "from": [f"{name} {part.weight:.0%} {part.decision.value}" for name, part in self.contributions.items()],
+            "from": [_voice(name, part) for name, part in self.contributions.items()],
         }
 
     def _repr_html_(self) -> str:
@@ -52,6 +52,11 @@ class ConsensusView(Shown, Consensus):
         )
         facts = {name: value for name, value in self._facts().items() if name != "from"}
         return html.card(self._title(), facts, below)
+
+
+def _voice(name: str, part: Contribution) -> str:
+    whose = f"{part.vendor} ({name})" if part.vendor else name
+    return f"{whose} {part.weight:.0%} {part.decision.value}"
 
 
 class ConsensusBox(Desk):
