@@ -25,7 +25,8 @@ from mp_kit.cli import (
     admin_webhooks,
 )
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
-from mp_kit.cli.output import Json, emit, listed, nested, pairs, say, table
+from mp_kit.cli.output import Json, emit, listed, nested, pairs, say, table, worded
+from mp_kit.errors import NotFoundError
 
 if TYPE_CHECKING:
     from mp_kit.server.prefect_api import PrefectApi
@@ -171,7 +172,13 @@ def publish(  # noqa: PLR0913, PLR0917 - one parameter per option
     """Publishes a round of bars; the same input again changes nothing."""
     if source != "ecb" and "://" not in source:
         source = str(Path(source).absolute())  # a flow run works in another folder
-    wanted = {"source": source, "symbols": listed(symbols), "timeframe": timeframe, "horizon": horizon, "embargo": embargo}
+    wanted = {
+        "source": source,
+        "symbols": listed(symbols),
+        "timeframe": timeframe,
+        "horizon": horizon,
+        "embargo": embargo,
+    }
     order = {key: value for key, value in {**wanted, "leakage": leakage, "name": name}.items() if value is not None}
     order["make_current"] = not no_current
     with _prefect(home) as prefect:
@@ -202,7 +209,7 @@ def _publish_here(home: Path | None, order: dict[str, Any]) -> dict[str, Any]:
 
 def _published(done: dict[str, Any]) -> str:
     what = "published" if done["created"] else "was there already, nothing changed"
-    return f"{done['round_id']} {what}: {done['input_bars']:,} bars in, rows {done['rows']}"
+    return f"{done['round_id']} {what}: {done['input_bars']:,} bars in, rows: {worded(done['rows'])}"
 
 
 @round_.command("list")
@@ -220,12 +227,21 @@ def list_rounds(
     emit(found, as_json=json, text=lambda: table([one.model_dump(mode="json") for one in found], columns))
 
 
+@contextmanager
+def _known_round() -> Iterator[None]:
+    """The hint of a round that is not there is the vendors'; the operator has another list."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise NotFoundError(error.message, hint="See them all: mp admin round list") from error
+
+
 @round_.command("set-current")
 def set_current(round_id: RoundId, home: Home = None, json: Json = False) -> None:
     """Makes a published round the current one."""
     from mp_kit.server.services import rounds
 
-    with open_house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx, _known_round():
         found = rounds.set_current(tx, round_id, actor=ACTOR)
     emit({"round_id": found.round_id, "is_current": True}, as_json=json, text=f"{found.round_id} is current.")
 
@@ -235,7 +251,7 @@ def retire(round_id: RoundId, home: Home = None, json: Json = False) -> None:
     """Takes a round out of the lists; its files stay."""
     from mp_kit.server.services import rounds
 
-    with open_house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx, _known_round():
         rounds.retire(tx, round_id, actor=ACTOR)
     emit({"round_id": round_id, "retired": True}, as_json=json, text=f"{round_id} is retired.")
 
@@ -271,8 +287,18 @@ def run_flow(
         if prefect is None:
             raise UnavailableError("No Prefect server answers.", hint="Start the marketplace: mp up")
         given = nested(pairs(param or [], "--param"))
-        result = prefect.run(f"{name}/{name}", {"order": given} if given else {}, seconds=wait, say=say)
-    emit({"flow": name, "result": result}, as_json=json, text=repr(result))
+        try:
+            result = prefect.run(f"{name}/{name}", {"order": given} if given else {}, seconds=wait, say=say)
+        except NotFoundError as error:
+            raise _no_flow(prefect, name) from error
+    emit({"flow": name, "result": result}, as_json=json, text=lambda: worded(result))
+
+
+def _no_flow(prefect: PrefectApi, name: str) -> NotFoundError:
+    """Names the flows that there are."""
+    there = sorted({one["name"] for one in prefect.send("POST", "/deployments/filter", {"limit": 200})})
+    hint = f"There are: {', '.join(there)}." if there else "None is deployed: `mp up` does it."
+    return NotFoundError(f"There is no flow {name!r}.", hint=hint)
 
 
 @flow.command("automations")

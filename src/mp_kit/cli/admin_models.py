@@ -74,7 +74,7 @@ def _find(tx: Tx, wanted: str, vendor: str | None, version: str) -> str:
 
     all_ = models.versions_everywhere(tx, wanted)
     rows = [row for row in all_ if vendor in {None, row.vendor_id, row.vendor}]
-    whose = {row.model_id: row.vendor for row in rows}
+    whose: dict[str, str] = {row.model_id: row.vendor for row in rows}
     if not whose:
         of = f" of {vendor}" if vendor is not None else ""
         raise NotFoundError(f"There is no model {wanted!r}{of}.", hint="See them all: mp admin model list")
@@ -85,4 +85,5 @@ def _find(tx: Tx, wanted: str, vendor: str | None, version: str) -> str:
     if version not in known:
         there = ", ".join(row.version for row in rows)
         raise NotFoundError(f"There is no version {version!r} of model {wanted}.", hint=f"It has: {there}.")
-    return next(iter(whose))
+    [model_id] = whose
+    return model_id

@@ -60,14 +60,14 @@ def push(
     found = read(file)
     writes = some(consensus_writes([found] if isinstance(found, dict) else found), "rows")
     if dry_run:
-        emit({"valid": len(writes)}, as_json=json, text=f"{len(writes)} rows are valid; nothing was sent")
+        emit({"valid": len(writes)}, as_json=json, text=f"valid: {len(writes)}; nothing was sent")
         return OK
     market = session()
     _, token = speaker(market, deployment)
     done = market.consensus.push(writes, token, atomic=atomic, idempotency_key=idempotency_key)
     counts = {name: getattr(done, name) for name in ("accepted", "duplicates", "conflicts", "rejected")}
     receipts = [receipt.model_dump(mode="json", exclude_none=True) for receipt in done.receipts]
-    emit(counts | {"receipts": receipts}, as_json=json, text=repr(done))
+    emit(counts | {"receipts": receipts}, as_json=json, text=lambda: repr(done))
     if done.rejected:
         return EXIT_CODES[InvalidInputError]
     return EXIT_CODES[ConflictError] if done.conflicts else OK

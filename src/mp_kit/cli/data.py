@@ -16,7 +16,9 @@ app.add_typer(cache_app, name="cache")
 
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder; data/<round id> by default.")]
 Files = Annotated[list[str] | None, typer.Option("--file", help="Only this file; repeatable.")]
-Symbols = Annotated[list[str] | None, typer.Option("--symbol", "--symbols", help="Only these; repeatable, or comma-separated.")]
+Symbols = Annotated[
+    list[str] | None, typer.Option("--symbol", "--symbols", help="Only these; repeatable, or comma-separated.")
+]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="Only this role (train, validation, …); repeatable.")]
 
 
@@ -58,9 +60,7 @@ def pull(
         rows = [{"name": item.name, "size_bytes": item.size_bytes, "sha256": item.sha256} for item in chosen]
         emit(rows, as_json=json, text="\n".join(f"{row['size_bytes']:>14,}  {row['name']}" for row in rows))
         return
-    pulled = market.data.pull(
-        round, output, files=file or None, symbols=symbol, roles=role or None, cache=cache
-    )
+    pulled = market.data.pull(round, output, files=file or None, symbols=symbol, roles=role or None, cache=cache)
     facts = {
         "path": str(pulled.path),
         "round_id": pulled.round_id,

@@ -76,7 +76,7 @@ def _revoke(market: Marketplace, known: DeploymentView | None, json: bool) -> No
     if known is None:
         raise InvalidInputError("There is no such deployment.", hint="Name one: --deployment ID.")
     ended = market.deployments.revoke_tokens(known.deployment_id)
-    emit({"deployment_id": known.deployment_id, "revoked": ended}, as_json=json, text=f"{ended} tokens revoked")
+    emit({"deployment_id": known.deployment_id, "revoked": ended}, as_json=json, text=f"tokens revoked: {ended}")
 
 
 def _existing(market: Marketplace, deployment: str | None, name: str | None) -> DeploymentView | None:

@@ -151,7 +151,7 @@ def status(deployment: DeploymentId, json: Json = False) -> None:
     """How a deployment stands, in words."""
     market = session()
     seen = market.deployments.get(find(market, deployment))
-    emit(seen, as_json=json, text=lambda: f"{seen.words}\n{seen!r}")
+    emit(seen, as_json=json, text=lambda: repr(seen))
 
 
 @app.command("logs")
@@ -172,7 +172,8 @@ def poll(
     off: Annotated[bool, typer.Option("--off", help="Ask it no more.")] = False,
     url: Annotated[str | None, typer.Option("--url", help="Where its /infer answers, https, if you run it.")] = None,
     symbol: Annotated[
-        list[str] | None, typer.Option("--symbol", help="Ask about these alone; repeatable, or comma-separated; all: every one.")
+        list[str] | None,
+        typer.Option("--symbol", help="Ask about these alone; repeatable, or comma-separated; all: every one."),
     ] = None,
     timeframe: Annotated[
         list[str] | None, typer.Option("--timeframe", help="Ask about bars of these lengths alone; likewise.")
@@ -307,4 +308,6 @@ def remove(deployment: DeploymentId, json: Json = False) -> None:
 def _change(deployment: str, json: bool, **change: Any) -> None:
     market = session()
     seen = market.deployments.change(find(market, deployment), **change)
-    emit(seen, as_json=json, text=lambda: str(seen.words))
+    wanted = change.get("wanted")
+    ordered = f"{seen.name} is to be {wanted}. Now: " if wanted else ""  # the words tell what is, not what will be
+    emit(seen, as_json=json, text=lambda: f"{ordered}{seen.words}")

@@ -17,8 +17,7 @@ from mp_kit.errors import AuthError, InvalidInputError, TokenExpiredError
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from mp_kit.client.marketplace import Marketplace
-    from mp_kit.client.views import VendorView
+    from mp_kit.client.marketplace import Marketplace, VendorView
 
 Url = Annotated[str | None, typer.Option("--api-url", help="Root of the marketplace; the profile's by default.")]
 Key = Annotated[

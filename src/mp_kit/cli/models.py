@@ -85,11 +85,13 @@ def _shown(found: Lineage) -> str:
 
 def _lines(version: VersionLineage) -> list[str]:
     run = version.run
-    made = f"from run {run.run_id} on {run.round_id}: {len(run.artifacts)} artifacts" if run else "from no run here"
+    made = f"from run {run.run_id} on {run.round_id}, artifacts: {len(run.artifacts)}" if run else "from no run here"
     steps = [f"  {s.at:%Y-%m-%d %H:%M} {s.to_stage.value} by {s.actor}: {s.reason or '-'}" for s in version.history]
     gates = [
         f"  [{'x' if gate.met else ' '}] {gate.name}" + ("" if gate.met else f": {gate.how}") for gate in version.gates
     ]
-    served = [f"  {d.name} ({d.deployment_id}) is {d.liveness.value}: {d.signals} signals" for d in version.deployments]
+    served = [
+        f"  {d.name} ({d.deployment_id}) is {d.liveness.value}, signals: {d.signals}" for d in version.deployments
+    ]
     head = f"{version.version} ({version.version_id}) is in {version.stage.value}, {made}"
     return [head, "history", *steps, "gates of prod", *gates, *(["deployments", *served] if served else [])]

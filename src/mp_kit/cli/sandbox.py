@@ -24,7 +24,9 @@ def sandbox(  # noqa: PLR0913, PLR0917 - each is an option, all by name
         float | None, typer.Option("--days", help="How many days to replay; 30 by default, 60 of daily bars.")
     ] = None,
     vendors: Annotated[int, typer.Option("--vendors", min=0, help="How many of the house's vendors speak.")] = 3,
-    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Only these; repeatable, or comma-separated.")] = None,
+    symbol: Annotated[
+        list[str] | None, typer.Option("--symbol", help="Only these; repeatable, or comma-separated.")
+    ] = None,
     timeframe: Annotated[str | None, typer.Option("--timeframe", "-t", help="Resample the bars to it.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up afterwards, until Ctrl-C.")] = False,
     home: Annotated[str | None, typer.Option("--home", help="An empty folder for its state, which stays.")] = None,

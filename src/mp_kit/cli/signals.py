@@ -51,7 +51,7 @@ def push(  # noqa: PLR0913 - one argument an option
     with in_options():
         writes = some(signal_writes(read(_source(file, file_option)), how), "signals")
     if dry_run:
-        emit({"valid": len(writes)}, as_json=json, text=f"{len(writes)} signals are valid; nothing was sent")
+        emit({"valid": len(writes)}, as_json=json, text=f"valid: {len(writes)}; nothing was sent")
         return OK
     market = session()
     deployment_id, token = speaker(market, deployment)
@@ -64,7 +64,7 @@ def push(  # noqa: PLR0913 - one argument an option
     )
     counts = {name: getattr(done, name) for name in ("accepted", "duplicates", "conflicts", "rejected", "pending")}
     receipts = [receipt.model_dump(mode="json", exclude_none=True) for receipt in done.receipts]
-    emit(counts | {"reason": done.reason, "receipts": receipts}, as_json=json, text=repr(done))
+    emit(counts | {"reason": done.reason, "receipts": receipts}, as_json=json, text=lambda: repr(done))
     if done.rejected:
         return EXIT_CODES[InvalidInputError]
     if done.conflicts:
@@ -78,7 +78,7 @@ def flush(deployment: DeploymentOption = None, json: Json = False) -> int:
     market = session()
     chosen, token = (None, None) if deployment is None else speaker(market, deployment)
     done = market.signals.flush(token, deployment_id=chosen)
-    emit(vars(done), as_json=json, text=repr(done))
+    emit(vars(done), as_json=json, text=lambda: repr(done))
     return EXIT_CODES[NetworkError] if done.pending else OK
 
 
@@ -112,7 +112,7 @@ def verify(
         deployment = find(market, deployment)
     done = market.signals.verify(deployment, file=file, save=save)
     facts = {"ok": done.ok, "keys": done.keys, "chains": [vars(report) | {"ok": report.ok} for report in done.reports]}
-    emit(facts, as_json=json, text=repr(done))
+    emit(facts, as_json=json, text=lambda: repr(done))
     return OK if done.ok else FAILED
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,6 +26,17 @@ def invalid(what: str, error: ValidationError) -> InvalidInputError:
     details = findings(error)
     place = ".".join(str(part) for part in details[0]["loc"]) or "as a whole"
     return InvalidInputError(f"{what} breaks the contract: {place}: {details[0]['msg']}.", details=details)
+
+
+def one_of(what: str, given: str | None, choices: type[StrEnum]) -> str | None:
+    """The given word, as the contract has it; None where none was given.
+
+    Raises:
+        InvalidInputError: It is none of them, which are named.
+    """
+    if given is not None and given not in [*choices]:
+        raise invalid_choice(what, str(given), [*choices])
+    return given
 
 
 def check_keywords(called: str, given: Iterable[str], taker: Callable[..., Any]) -> None:

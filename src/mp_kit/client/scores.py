@@ -12,8 +12,8 @@ from pydantic import PrivateAttr, ValidationError
 
 from mp_kit.client.desk import Desk
 from mp_kit.client.http import Api
-from mp_kit.client.invalid import invalid
-from mp_kit.client.results import Rows, Shown
+from mp_kit.client.invalid import invalid, one_of
+from mp_kit.client.results import Rows, Shown, counted
 from mp_kit.client.rows import Signals
 from mp_kit.client.score_plot import plot_board, plot_card
 from mp_kit.client.views import StandingView, standing_row
@@ -85,7 +85,8 @@ class ScoreView(Shown, ScoreCard):
 
     def _title(self) -> str:
         basis = self.basis
-        return f"Score of {basis.scored} signals, {basis.timeframe.value}, held {basis.horizon} bars"
+        held = counted(basis.horizon, "bar")
+        return f"Score of {counted(basis.scored, 'signal')}, {basis.timeframe.value}, held {held}"
 
     def _facts(self) -> Mapping[str, Any]:
         numbers = {name: str(value) for name, value in self if isinstance(value, Measured)}
@@ -157,7 +158,7 @@ class Scores(Desk):
         Example:
             >>> m.scores.leaderboard().sort("sharpe", reverse=True)
         """
-        found = self._api.pages(StandingView, "/api/leaderboard", limit, timeframe=timeframe)
+        found = self._api.pages(StandingView, "/api/leaderboard", limit, timeframe=_frame(timeframe))
         return Board(found, "Leaderboard", _COLUMNS)
 
     def own(self, timeframe: str | None = None, limit: int = 100) -> Board:
@@ -166,7 +167,7 @@ class Scores(Desk):
         Example:
             >>> m.scores.own()
         """
-        found = self._api.pages(StandingView, "/api/vendors/scores", limit, timeframe=timeframe)
+        found = self._api.pages(StandingView, "/api/vendors/scores", limit, timeframe=_frame(timeframe))
         return Board(found, "Scores", _COLUMNS)
 
     def score(
@@ -260,6 +261,10 @@ class Board(Rows[LeaderboardEntry]):
     def _value(self, item: LeaderboardEntry, column: str) -> Any:
         found = getattr(item.card, column, None) if hasattr(item.card, column) else standing_row(item).get(column)
         return found.value if isinstance(found, Measured) else found
+
+
+def _frame(timeframe: str | None) -> str | None:
+    return one_of("timeframe", timeframe, Timeframe)
 
 
 def told_of(signals: Signals) -> list[Told]:

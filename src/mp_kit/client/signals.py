@@ -17,6 +17,7 @@ from mp_kit.client.desk import Desk
 from mp_kit.client.display import progress as reporter
 from mp_kit.client.http import Api
 from mp_kit.client.instants import When, instant
+from mp_kit.client.invalid import one_of
 from mp_kit.client.letters import letters_of
 from mp_kit.client.outbox import Outbox
 from mp_kit.client.outboxes import Outboxes, deployment_of
@@ -30,6 +31,7 @@ from mp_kit.client.sending import Sent, deliver, flush
 from mp_kit.client.settling import add, flush_result, push_result, waiting_error
 from mp_kit.client.trust import Trust
 from mp_kit.client.views import SignalView
+from mp_kit.contracts.common import Timeframe
 from mp_kit.contracts.deployments import Deployment
 
 CHUNK = 10_000
@@ -230,7 +232,7 @@ class SignalBox(Desk):
             "/api/signals",
             limit,
             symbol=symbol,
-            timeframe=timeframe,
+            timeframe=one_of("timeframe", timeframe, Timeframe),
             deployment_id=deployment_id,
             **span,
         )

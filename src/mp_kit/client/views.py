@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mp_kit.client import html
 from mp_kit.client import run_words as words
-from mp_kit.client.results import Shown, plain_table
+from mp_kit.client.results import Shown, counted, plain_table
 from mp_kit.contracts.deployments import HeartbeatReceipt
 from mp_kit.contracts.estimates import Estimate
 from mp_kit.contracts.keys import RevokedKeys
@@ -112,7 +112,7 @@ class RevokedView(Shown, RevokedKeys):
     """What a revocation ended."""
 
     def _title(self) -> str:
-        return f"Revoked {len(self.revoked)} keys; every session ended with them"
+        return f"Revoked {counted(len(self.revoked), 'key')}; every session ended with them"
 
 
 class EnvironmentView(Shown, RunEnvironment):
