@@ -53,7 +53,8 @@ def tell_failures(order: Telling = Telling()) -> int:  # noqa: B008 - read only,
     failed = tell(order)
     get_run_logger().info("%d failed runs", len(failed))
     if failed:
-        create_table_artifact(key="failed-runs", table=failed, description="Training runs that failed")
+        shown = failures.table(failed)
+        create_table_artifact(key="failed-runs", table=shown, description="Training runs that failed")
     create_table_artifact(key="result", table=[{"failed": len(failed)}])
     return len(failed)
 

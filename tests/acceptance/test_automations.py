@@ -188,8 +188,8 @@ def test_daily_report_by_its_schedule(marketplace: Any, prefect: PrefectApi):
 
 def test_failed_run_is_an_event(marketplace: Any, prefect: PrefectApi, url: str):
     """The mirror says so once; a minute later a run of `tell-failures` is due."""
-    started = marketplace.vendor.json("train", "start", "--provider", "local", "--hp", "model_type=none")
-    run_id = started["run_id"]
+    order = ("--provider", "local", "--task", "consensus", "--hp", "experts=none")
+    run_id = marketplace.vendor.json("train", "start", *order)["run_id"]
     until(lambda: marketplace.vendor.json("train", "status", run_id)["status"] == "failed")
     wanted = {"filter": {"event": {"name": [automations.RUN_FAILED]}}, "limit": 50}
     told = until(lambda: [one for one in prefect.send("POST", "/events/filter", wanted)["events"]

@@ -60,6 +60,17 @@ def test_run_is_shown_with_its_spec_and_result(marketplace: Any, prefect: httpx.
     assert "signature=" not in str(artifacts)
 
 
+def test_failed_run_is_told_of_in_a_table(marketplace: Any, prefect: httpx.Client):
+    """Two voices at least make a consensus: the run fails, and `tell-failures` shows it, by hand or by itself."""
+    run_id = marketplace.vendor.json(
+        "train", "start", "--provider", "local", "--task", "consensus", "--hp", "experts=none"
+    )["run_id"]
+    until(lambda: marketplace.vendor.json("train", "status", run_id)["status"] == "failed")
+    assert "failed" in marketplace.operator.json("admin", "flow", "run", "tell-failures")["result"]
+    wanted = {"artifacts": {"key": {"any_": ["failed-runs"]}}}
+    assert any(run_id in each["data"] for each in prefect.post("/artifacts/filter", json=wanted).json())
+
+
 def test_cancel_in_prefect_cancels_the_training(marketplace: Any, prefect: httpx.Client):
     """Somebody presses Cancel in Prefect: the job is told to stop, and both sides say cancelled."""
     run_id = start(marketplace, "--hp", "epochs=10000")

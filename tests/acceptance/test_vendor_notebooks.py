@@ -79,6 +79,14 @@ def test_notebook_runs_from_top_to_bottom(name: str, vendor_notebook: Run, marke
     assert [] == [key for key in (marketplace.vendor_key, marketplace.runpod_key) if key in done.shown]
 
 
+@pytest.mark.parametrize("name", ["07_push_signals", "09_troubleshooting"])
+def test_notebook_runs_a_second_time(name: str, vendor_notebook: Any):
+    """What it made is there already then: it fails where it says so, and nowhere else."""
+    vendor_notebook(name)
+    again = vendor_notebook.__wrapped__(name)  # the fixture keeps what it ran
+    assert set(PROOFS[name].errors) == set(again.failed) - {"CredentialError"}
+
+
 def test_the_scan_for_secrets_finds_them(marketplace: Any):
     """A scan that finds nothing anywhere would prove nothing."""
     shapes = (marketplace.vendor_key, f"sit_{'a' * 30}", f"whsec_{'b' * 30}", "http://x/file?expires=1&signature=ab12")

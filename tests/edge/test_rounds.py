@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from mp_kit.contracts import ManifestFile, ManifestSignature, SigningKey
-from mp_kit.errors import IntegrityError
+from mp_kit.errors import ConflictError, IntegrityError
 from mp_kit.server.house import House
 from mp_kit.server.services import rounds
 from mp_kit.server.storage import UploadBound, content_key
@@ -64,12 +64,29 @@ def url(edge: httpx.Client, published: rounds.Published, vendor: SimpleNamespace
 def test_no_current_round(edge: httpx.Client, edge_house: House, published: rounds.Published):
     """Before the first publication, and after the current one is retired."""
     with edge_house.db.begin() as tx:
-        rounds.retire(tx, published.round_id, actor="test")
+        rounds.retire(tx, published.round_id, actor="test", force=True)
     response = edge.get("/api/rounds/current")
     assert (404, "no_current_round") == (response.status_code, response.json()["code"])
     with edge_house.db.begin() as tx:
         rounds.publish(tx, edge_house.signer, draft(edge_house, b"another", "second"), actor="test")
     assert edge.get("/api/rounds/current").json()["data"]["is_current"] is True
+
+
+def test_current_round_is_retired_by_force_alone(edge_house: House):
+    """It stays current otherwise; a retired one is listed among all, and publishing it again tells what that did."""
+    drafts = [draft(edge_house, name.encode(), name) for name in ("old", "new")]
+    with edge_house.db.begin() as tx:
+        old, new = (rounds.publish(tx, edge_house.signer, one, actor="test") for one in drafts)
+        assert (old.round_id, False) == (new.replaced, new.restored)
+        with pytest.raises(ConflictError, match="is the current one") as refused:
+            rounds.retire(tx, new.round_id, actor="test")
+        assert "set-current" in refused.value.hint
+        rounds.retire(tx, old.round_id, actor="test")
+        assert old.round_id not in {one.round_id for one in rounds.newest(tx, 100)}
+        [at] = [at for one, at in rounds.listed(tx, 100, retired=True) if one.round_id == old.round_id]
+        assert at is not None
+        again = rounds.publish(tx, edge_house.signer, drafts[0], actor="test")
+    assert (False, True, True, new.round_id) == (again.created, again.made_current, again.restored, again.replaced)
 
 
 def test_publishing_twice_is_one_round(edge_house: House):

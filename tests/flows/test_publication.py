@@ -116,6 +116,11 @@ def test_publish_twice_changes_nothing(house: House, bars: Path):
     assert first.round_id == again.round_id
     assert (10, 0) == (first.stored, again.stored)
     assert "nothing changed" in accounts.publication(again).splitlines()[0]
+    with house.db.begin() as tx:
+        rounds.retire(tx, first.round_id, actor="test", force=True)
+    back = publish(house, RoundOrder(source=str(bars)))
+    said = f"Round {first.round_id} was there already, is no longer retired, is current now."
+    assert said == accounts.publication(back).splitlines()[0]
 
 
 def test_publish_counts_and_splits(house: House, bars: Path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
+
 import pytest
 from desks import order, publish
 from mailboxes import mailbox
@@ -10,7 +13,7 @@ from sqlalchemy import text
 from flows.tell_failures import Telling, tell
 from mp_kit.errors import UnavailableError
 from mp_kit.server.house import House
-from mp_kit.server.services import vendors
+from mp_kit.server.services import failures, vendors
 
 
 def fail(house: House, vendor_id: str, why: str) -> str:
@@ -19,7 +22,8 @@ def fail(house: House, vendor_id: str, why: str) -> str:
         run_id = order(tx, vendor_id)
         tx.execute(text("UPDATE training_runs SET state = 'launching' WHERE id = :id"), {"id": run_id})
         ended = (
-            "UPDATE training_runs SET state = 'failed', finished_at = clock_timestamp(), failure = :why WHERE id = :id"
+            "UPDATE training_runs SET state = 'failed', finished_at = clock_timestamp(), failure = :why,"
+            " cost_usd = 0.25 WHERE id = :id"
         )
         tx.execute(text(ended), {"id": run_id, "why": why})
     return run_id
@@ -43,7 +47,11 @@ def test_each_failure_is_told_once(house: House, monkeypatch: pytest.MonkeyPatch
         assert [first] == [one["run"] for one in tell.fn(Telling())]
         assert [] == tell.fn(Telling())
         second = fail(house, vendor_id, "again")
-        assert [second] == [one["run"] for one in tell.fn(Telling())]
+        failed = tell.fn(Telling())
+        assert [second] == [one["run"] for one in failed]
+    [row] = json.loads(json.dumps(failures.table(failed)))
+    assert (second, 0.25) == (row["run"], row["cost_usd"])
+    assert datetime.fromisoformat(row["finished_at"]).tzinfo is not None
     subjects = [mail["Subject"] for mail in box.mails]
     assert ["1 training run failed"] * 2 == subjects
     said = box.mails[0].get_content()

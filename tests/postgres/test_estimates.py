@@ -33,6 +33,16 @@ def vendor(house: House) -> str:
         return vendors.create(tx, house.tokens, "ACME", actor="test").vendor_id
 
 
+def test_misspelt_hyperparameter_is_refused(house: House, vendor: str):
+    """A quote of what would never run is none."""
+    body = {"round_id": "current", "task": "signal", "provider": "runpod", "hyperparams": {"epoch": 5}}
+    request = TrainingRequest.model_validate(body)
+    market: Any = Market()
+    with pytest.raises(InvalidInputError, match="epoch is not known") as refused:
+        estimates.estimate(house.db, {"runpod": market}, vendor, request, now=datetime.now(UTC))
+    assert "epochs" in refused.value.hint
+
+
 def ask(house: House, vendor: str, **budget: float) -> Estimate:
     body = {"round_id": "current", "task": "signal", "provider": "runpod", "gpu": "A100", "budget": budget}
     request: Any = TrainingRequest.model_validate(body)

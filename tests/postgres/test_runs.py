@@ -111,6 +111,23 @@ def test_create_with_a_used_key_and_another_body(tx: Tx, vendor: str):
         order(tx, vendor, "k1", hyperparams={"lr": 0.5})
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"hyperparams": {"epoch": 5}}, "epoch is not known"),
+        ({"hyperparams": {"epochs": "abc"}}, "epochs = 'abc'"),
+        ({"task": "optimizer", "hyperparams": {"experts": "none"}}, "experts is not known"),
+    ],
+    ids=["misspelt", "no number", "of another task"],
+)
+def test_hyperparameters_that_the_job_would_refuse(tx: Tx, vendor: str, changes: dict[str, Any], told: str):
+    """Nothing is ordered; an image of the vendor's own may know them."""
+    with pytest.raises(InvalidInputError, match=told):
+        order(tx, vendor, **changes)
+    assert [] == runs.list_runs(tx, vendor)[0]
+    assert order(tx, vendor, base_image="ours/trainer:1", **changes).run_id
+
+
 def test_key_belongs_to_its_vendor(tx: Tx, house: House, vendor: str):
     """Two vendors may use the same key."""
     other = vendors.create(tx, house.tokens, "OTHER", actor="test").vendor_id

@@ -226,7 +226,7 @@ def test_no_secret_reaches_the_log_or_the_arguments(house: House, edge: Edge, ve
 
 def test_hyperparameters_that_nobody_knows_fail_with_a_sentence(house: House, edge: Edge, vendor: str):
     """An optimizer has no epochs: the run ends as failed and says which names there are."""
-    run_id = order(house, vendor, task="optimizer", hyperparams={"epochs": 3})
+    run_id = order(house, vendor, task="optimizer", base_image="ours:1", hyperparams={"epochs": 3})
     supervise(desk_of(house, edge), lambda: look(house, vendor, run_id).status.is_final)
     run = look(house, vendor, run_id)
     assert run.status is RunStatus.FAILED

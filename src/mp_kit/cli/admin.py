@@ -208,13 +208,16 @@ def _publish_here(home: Path | None, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _published(done: dict[str, Any]) -> str:
-    what = "published" if done["created"] else "was there already, nothing changed"
-    return f"{done['round_id']} {what}: {done['input_bars']:,} bars in, rows: {worded(done['rows'])}"
+    from mp_kit.server.services.publication import sentence
+
+    rows = ", ".join(f"{count:,} of {role}" for role, count in sorted(done["rows"].items()))
+    return f"{sentence(done)} {done['input_bars']:,} bars in; rows: {rows}."
 
 
 @round_.command("list")
 def list_rounds(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Rounds at most.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="Retired ones, too.")] = False,
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -222,9 +225,10 @@ def list_rounds(
     from mp_kit.server.services import rounds
 
     with open_house(home) as house, house.db.begin() as tx:
-        found = rounds.newest(tx, limit)
-    columns = ["round_id", "name", "is_current", "created_at"]
-    emit(found, as_json=json, text=lambda: table([one.model_dump(mode="json") for one in found], columns))
+        found = rounds.listed(tx, limit, retired=everything)
+    shown = [one.model_dump(mode="json") | ({"retired_at": at} if everything else {}) for one, at in found]
+    columns = ["round_id", "name", "is_current", "created_at", *(["retired_at"] if everything else [])]
+    emit(shown, as_json=json, text=lambda: table(shown, columns))
 
 
 @contextmanager
@@ -247,12 +251,17 @@ def set_current(round_id: RoundId, home: Home = None, json: Json = False) -> Non
 
 
 @round_.command("retire")
-def retire(round_id: RoundId, home: Home = None, json: Json = False) -> None:
+def retire(
+    round_id: RoundId,
+    force: Annotated[bool, typer.Option("--force", help="The current one, too: then there is none.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
     """Takes a round out of the lists; its files stay."""
     from mp_kit.server.services import rounds
 
     with open_house(home) as house, house.db.begin() as tx, _known_round():
-        rounds.retire(tx, round_id, actor=ACTOR)
+        rounds.retire(tx, round_id, actor=ACTOR, force=force)
     emit({"round_id": round_id, "retired": True}, as_json=json, text=f"{round_id} is retired.")
 
 

@@ -211,6 +211,7 @@ def ask(
     json: Json = False,
 ) -> None:
     """Asks its server with the newest bars, as a trader would; its answer becomes a signal of the newest bar."""
+    from mp_kit.cli.fitting import fitting_round
     from mp_kit.serving.caller import Caller
     from mp_kit.serving.window import window_of_round
 
@@ -222,7 +223,7 @@ def ask(
             hint="It asks servers that it runs: mp deploy. Your own: POST bars to its /infer.",
         )
     bearer = _pass(market, seen) if _is_pod(seen) and not bearer_env else _bearer(bearer_env or _host_key(seen))
-    window = window_of_round(market, round, [symbol])
+    window = window_of_round(market, fitting_round(market, seen, round), [symbol])
     question = {"symbol": symbol, "timeframe": window.timeframe, "ohlcv": window.rows(symbol, _BARS)}
     caller = Caller(seen.endpoint, seconds=timeout, bearer=bearer, dry_run=False)
     try:

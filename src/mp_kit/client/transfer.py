@@ -177,7 +177,7 @@ class Transfer:
         finally:
             for job in jobs:
                 if job.partial is not None:
-                    job.partial.leave() if keep and not job.again else job.partial.discard()
+                    job.partial.leave() if keep and not (job.again or job.whole) else job.partial.discard()
         for job in jobs:
             if job.again:
                 tally.add(-job.landed, job.wanted.name)
@@ -213,7 +213,8 @@ class Transfer:
             try:
                 verdict = self._attempt(partial, cursor, tally)
             except MarketplaceError as error:
-                cursor.attempts = 1 if cursor.done > before else cursor.attempts + 1
+                kept = cursor.done > before and not job.whole  # of a whole file nothing is: it begins anew
+                cursor.attempts = 1 if kept else cursor.attempts + 1
                 self._bear(error, cursor)
                 if job.whole:
                     self._rewind(partial, cursor, tally)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from mp_kit.contracts.training import RunHeartbeat, RunOrders
-from mp_kit.errors import MarketplaceError
 from mp_kit.trainer.api import RunApi
 from mp_kit.trainer.machine import MachineProbe
 from mp_kit.trainer.report import ReportReader
@@ -84,7 +83,7 @@ class Heartbeats:
         renew = time.monotonic() - self._renewed > RENEW_SECONDS
         try:
             orders = self._api.heartbeat(self._beat(renew=renew))
-        except MarketplaceError as error:
+        except Exception as error:  # noqa: BLE001 - a job that falls silent is ended: one heartbeat may fail, not all
             sys.stderr.write(f"mp-kit trainer: no heartbeat: {error}\n")
             return min(pause, self._seconds)
         if orders.dataset_urls is not None:

@@ -57,9 +57,11 @@ def _append(entry: Mapping[str, Any]) -> None:
 
 
 def clean(value: Any) -> Any:
-    """The same JSON value with numpy numbers as Python's and non-finite floats as None."""
+    """The same JSON value with numpy numbers as Python's, non-finite floats as None, texts that can be stored."""
+    if isinstance(value, str):
+        return _storable(value)
     if isinstance(value, Mapping):
-        return {str(key): clean(item) for key, item in value.items()}
+        return {_storable(str(key)): clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [clean(item) for item in value]
     if hasattr(value, "item"):
@@ -67,6 +69,11 @@ def clean(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _storable(text: str) -> str:
+    """Without halves of characters, as names of files may have them, which no JSON reader takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 @dataclass
@@ -98,7 +105,7 @@ class Progress:
         if isinstance(entry.get("total_steps"), int):
             self.total_steps = entry["total_steps"]
         if isinstance(entry.get("failure"), str):
-            self.failure = entry["failure"][:_FAILURE_CHARS]
+            self.failure = _storable(entry["failure"])[:_FAILURE_CHARS]
         self.metrics, _ = merged(self.metrics, values)
         if len(self.history) > 2 * MAX_POINTS:
             self.history = self.history[::2]

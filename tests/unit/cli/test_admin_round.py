@@ -25,7 +25,7 @@ def test_publish_leakage_policy(mp: Any, monkeypatch: pytest.MonkeyPatch, given:
 
     def keep(_home: Path | None, order: dict[str, Any]) -> dict[str, Any]:
         orders.append(RoundOrder.model_validate(order))
-        return {"round_id": "rnd", "created": True, "input_bars": 0, "rows": {}}
+        return {"round_id": "rnd", "created": True, "made_current": False, "input_bars": 0, "rows": {}}
 
     monkeypatch.setattr(admin, "_publish_here", keep)
     assert 0 == mp("admin", "round", "publish", "--direct", *given).code

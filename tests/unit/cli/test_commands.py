@@ -136,7 +136,7 @@ def test_symbols_repeated_or_by_commas(mp: Mp, signed_in: FakeMarketplace, monke
     said = mp("data", "pull", "--dry-run", *given)
     assert (5, True) == (said.code, "GBPUSD" in said.err)  # the fake's round has EURUSD alone, and names the other
     orders: list[dict[str, Any]] = []
-    done = {"round_id": "r", "created": True, "input_bars": 0, "rows": {}}
+    done = {"round_id": "r", "created": True, "made_current": True, "input_bars": 0, "rows": {}}
     monkeypatch.setattr("mp_kit.cli.admin._publish_here", lambda _, order: orders.append(order) or done)
     assert 0 == mp("admin", "round", "publish", "--direct", *given).code
     assert ["EURUSD", "GBPUSD"] == orders[0]["symbols"]

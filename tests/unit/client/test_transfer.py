@@ -143,6 +143,21 @@ def test_transfer_always_truncated_gives_up(store: Store, tmp_path: Path):
     assert [] == only(tmp_path / "a.bin")
 
 
+def test_transfer_without_ranges_that_always_breaks_gives_up(store: Store, tmp_path: Path):
+    """Where each attempt begins anew, what it brought before it broke is no progress."""
+
+    def two_thirds(handler: Handler) -> bool:
+        del handler.headers["Range"]
+        handler.honest(cut=SIZE // 3)
+        return True
+
+    store.misdeed = two_thirds
+    with pytest.raises(Exception, match=r"broke|early"):
+        fetch(store, tmp_path / "a.bin", threads=1)
+    assert store.hits <= 2 * 3
+    assert [] == only(tmp_path / "a.bin")
+
+
 def test_transfer_changed_etag_is_fetched_afresh(store: Store, tmp_path: Path):
     """Bytes of two versions are never mixed: after a change the file comes whole."""
     store.misdeed = once(lambda handler: handler.honest(etag='"zero"'))

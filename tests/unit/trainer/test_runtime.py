@@ -52,6 +52,20 @@ def test_success_reports_metrics_and_uploads(job_env: JobEnv, api: RunApi, marke
     assert market.beats[0]["started_count"] == 1
 
 
+@pytest.mark.parametrize("how", ["r.metric(file=os.fsdecode(b'caf\\xe9.csv'))", "by_hand()"])
+def test_half_a_character_costs_no_training(job_env: JobEnv, api: RunApi, market: Any, how: str):
+    """As names of files may have one, or a program that writes the report itself: outcome and heartbeats arrive."""
+    code = (
+        "import os, time, mp_kit.trainer.report as r\n"
+        "def by_hand():\n"
+        "  open(os.environ['MP_REPORT_FILE'], 'a').write('{\"metrics\": {\"file\": \"caf\\\\udce9.csv\"}}\\n')\n"
+        f"{how}\ntime.sleep(0.3)"
+    )
+    assert "succeeded" == wrap(job_env, api, code).run().status
+    [told] = market.outcomes
+    assert told["metrics"]["file"] == market.beats[-1]["metrics"]["file"] == "caf?.csv"
+
+
 FAILURES = {
     "exit code": ("raise SystemExit(3)", 3, "The job ended with exit code 3; the last lines of its log say why."),
     "signal": ("import os; os.kill(os.getpid(), 9)", -9, "The job was ended by SIGKILL"),

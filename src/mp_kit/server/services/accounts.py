@@ -8,7 +8,7 @@ from typing import Any
 from mp_kit.contracts import Consensus
 from mp_kit.market.build import SymbolFiles
 from mp_kit.market.leakage import LeakageReport
-from mp_kit.server.services.publication import Inspected, Publication
+from mp_kit.server.services.publication import Inspected, Publication, sentence
 
 __all__ = ["consensus", "leakage", "publication", "quality"]
 
@@ -44,12 +44,10 @@ def _canaries(symbol: str, report: LeakageReport | None) -> dict[str, Any]:
 
 def publication(done: Publication) -> str:
     """A published round as Markdown; its first line is the sentence for the log."""
-    what = "was published" if done.created else "was there already: nothing changed"
-    current = ", and is the current round now" if done.made_current else ""
     listed = [f"| {role} | {rows:,} | {_span(done, role)} |" for role, rows in sorted(done.rows.items())]
     return "\n".join(
         [
-            f"Round {done.round_id} {what}{current}.",
+            sentence(vars(done)),
             "",
             f"{done.input_bars:,} input bars, {done.stored} new files in the object store.",
             "",

@@ -29,12 +29,13 @@ def estimate(
         now: An aware instant.
 
     Raises:
-        InvalidInputError: The provider is not on offer, or there is no such GPU.
+        InvalidInputError: The provider is not on offer, there is no such GPU, or no such hyperparameter.
         CredentialError: The vendor has not connected its account.
         ProviderError: The provider does not answer, or has no such machine at present.
     """
     name = request.provider.value
     runs.check_provider(name, providers)
+    runs.check_hyperparams(request)
     machine = runs.machine_of(request)
     offers = providers[name].offers(vendor_id, machine)
     with db.begin() as tx:

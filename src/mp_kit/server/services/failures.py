@@ -16,7 +16,7 @@ from mp_kit.server.services import audit
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.queries import named
 
-__all__ = ["MOST", "letter", "told", "untold"]
+__all__ = ["MOST", "letter", "table", "told", "untold"]
 
 MOST = 200
 """Runs of one message."""
@@ -36,6 +36,18 @@ def told(tx: Tx, failed: Sequence[dict[str, Any]], *, actor: str) -> None:
     """Notes that the operator was told of these."""
     until: datetime = max(one["finished_at"] for one in failed)
     audit.record(tx, actor, "failures.tell", _SUBJECT, until=until.isoformat(), runs=len(failed))
+
+
+def table(failed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows about them that become JSON: US dollars as a number, times as ISO 8601 texts."""
+    return [
+        one
+        | {
+            "cost_usd": None if one["cost_usd"] is None else float(one["cost_usd"]),
+            "finished_at": one["finished_at"].isoformat(timespec="seconds"),
+        }
+        for one in failed
+    ]
 
 
 def letter(failed: Sequence[dict[str, Any]]) -> tuple[str, str]:

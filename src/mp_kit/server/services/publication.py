@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -105,8 +105,10 @@ class Publication:
 
     Args:
         round_id: The round.
-        created: False when the same input had been published before: nothing changed then.
+        created: False when the same input had been published before.
         made_current: It is current now and was not before.
+        restored: It was retired before, and is not any more.
+        replaced: The round that was current until now, where another one is.
         input_bars: Bars read from the source, all symbols.
         rows: Rows per role, all symbols.
         splits: The instants that divide the round, as in its manifest.
@@ -120,6 +122,20 @@ class Publication:
     rows: dict[str, int]
     splits: dict[str, Any]
     stored: int
+    restored: bool = False
+    replaced: str | None = None
+
+
+def sentence(done: Mapping[str, Any]) -> str:
+    """What became of an order, out of a :class:`Publication`'s fields."""
+    said = [f"Round {done['round_id']} " + ("was published" if done["created"] else "was there already")]
+    if done.get("restored"):
+        said.append("is no longer retired")
+    if done["made_current"]:
+        said.append("is current now" + (f" in place of {done['replaced']}" if done.get("replaced") else ""))
+    if not done["created"] and not done["made_current"]:
+        said.append("nothing changed")
+    return ", ".join(said) + "."
 
 
 def source_of(order: RoundOrder, folder: Path | None = None) -> Source:
@@ -235,6 +251,8 @@ def publish(
         rows=draft.metadata["rows"],
         splits=dict(draft.manifest["splits"]),
         stored=stored,
+        restored=done.restored,
+        replaced=done.replaced,
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -75,11 +76,15 @@ class Published:
         round_id: The round.
         created: False when the same round was there before.
         made_current: The round is current now and was not before.
+        restored: It was retired, and is not any more: the current round is in the lists.
+        replaced: The round that was current until now, where another one is.
     """
 
     round_id: str
     created: bool
     made_current: bool
+    restored: bool = False
+    replaced: str | None = None
 
 
 def publish(tx: Tx, signer: Signer, draft: Draft, *, actor: str, current: bool = True) -> Published:
@@ -99,10 +104,14 @@ def publish(tx: Tx, signer: Signer, draft: Draft, *, actor: str, current: bool =
     if found is None:
         audit.record(tx, actor, "round.publish", round_id, files=len(draft.files))
         emit(tx, WebhookEventType.ROUND_PUBLISHED, None, round_id=round_id, is_current=current)
-    if flips:
-        rows.make_current(tx, round_id)
-        audit.record(tx, actor, "round.make_current", round_id)
-    return Published(round_id, created=found is None, made_current=flips)
+    if not flips:
+        return Published(round_id, created=found is None, made_current=False)
+    before = rows.find(tx, CURRENT)
+    rows.make_current(tx, round_id)
+    audit.record(tx, actor, "round.make_current", round_id)
+    restored = found is not None and found.retired_at is not None
+    replaced = before.id if before is not None else None
+    return Published(round_id, created=found is None, made_current=True, restored=restored, replaced=replaced)
 
 
 def get(tx: Tx, round_id: str) -> Round:
@@ -118,6 +127,11 @@ def get(tx: Tx, round_id: str) -> Round:
 def newest(tx: Tx, limit: int) -> list[Round]:
     """Rounds, newest first."""
     return [to_wire(row) for row in rows.list_newest(tx, limit)]
+
+
+def listed(tx: Tx, limit: int, *, retired: bool) -> list[tuple[Round, datetime | None]]:
+    """Rounds, newest first, with when each was retired; those that were only if they are asked for."""
+    return [(to_wire(row), row.retired_at) for row in rows.list_newest(tx, limit, retired=retired)]
 
 
 def manifest(tx: Tx, round_id: str) -> tuple[bytes, ManifestSignature]:
@@ -137,16 +151,34 @@ def set_current(tx: Tx, round_id: str, *, actor: str) -> Round:
     rows.lock(tx)
     row = _require(rows.find(tx, round_id), round_id)
     if row.retired_at is not None:
-        raise ConflictError(f"Round {row.id} is retired and cannot be current.")
+        raise ConflictError(
+            f"Round {row.id} is retired and cannot be current.", hint="Publishing the same bars again brings it back."
+        )
     rows.make_current(tx, row.id)
     audit.record(tx, actor, "round.make_current", row.id)
     return get(tx, row.id)
 
 
-def retire(tx: Tx, round_id: str, *, actor: str) -> None:
-    """Takes a round out of the lists; its rows and files stay for those who trained on it."""
+def retire(tx: Tx, round_id: str, *, actor: str, force: bool = False) -> None:
+    """Takes a round out of the lists; its rows and files stay for those who trained on it.
+
+    Args:
+        tx: The caller's transaction.
+        round_id: Which.
+        actor: Who retires it, for the audit log.
+        force: The current one, too: there is none then.
+
+    Raises:
+        NotFoundError: No such round.
+        ConflictError: It is the current one.
+    """
     rows.lock(tx)
     row = _require(rows.find(tx, round_id), round_id)
+    if row.is_current and not force:
+        raise ConflictError(
+            f"Round {row.id} is the current one: without it vendors would have none.",
+            hint="Make another one current first (mp admin round set-current), or say --force.",
+        )
     rows.retire(tx, row.id)
     audit.record(tx, actor, "round.retire", row.id)
 

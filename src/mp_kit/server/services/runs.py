@@ -20,6 +20,7 @@ from sqlalchemy import Row
 
 from mp_kit.contracts.idempotency import check_idempotency_key
 from mp_kit.contracts.training import LogLine, RunEvent, RunLogs, RunStatus, TrainingRequest, TrainingRun
+from mp_kit.contracts.training import Provider as Where
 from mp_kit.errors import ForbiddenError, IdempotencyError, InvalidInputError, NotFoundError
 from mp_kit.server.providers.base import Provider
 from mp_kit.server.services import audit, money, rounds, runs_history
@@ -32,6 +33,7 @@ from mp_kit.server.services.runs_view import View, cursor_of, logs_url, read_cur
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.signing import canonical_bytes
+from mp_kit.trainer import orders
 
 __all__ = [
     "LogHead",
@@ -81,12 +83,14 @@ def create(
         The run, or the first one of this key.
 
     Raises:
-        InvalidInputError: The provider is not on offer, or refuses the order.
+        InvalidInputError: The provider is not on offer, or refuses the order; or the trainer knows no such
+            hyperparameter.
         NotFoundError: No such round.
         IdempotencyError: The key was used with another body.
         BudgetError: Its bound does not fit under the vendor's monthly ceiling.
     """
     check_provider(request.provider.value, providers)
+    check_hyperparams(request)
     if isinstance(providers, Mapping):
         providers[request.provider.value].check(machine_of(request))
     body = hashlib.sha256(canonical_bytes(request.model_dump(mode="json"))).hexdigest()
@@ -110,6 +114,12 @@ def check_provider(provider: str, providers: Collection[str]) -> None:
             f"The provider {provider!r} is not on offer here.",
             hint=f"On offer: {offered}. Name one: `provider`, or --provider of mp train start.",
         )
+
+
+def check_hyperparams(request: TrainingRequest) -> None:
+    """Refuses with InvalidInputError what the job would refuse; a vendor's own image or machine may know more."""
+    if request.base_image is None and request.provider is not Where.BYOC:
+        orders.check_hyperparams(request.task, request.hyperparams)
 
 
 def _ordered(tx: Tx, request: TrainingRequest) -> dict[str, Any]:

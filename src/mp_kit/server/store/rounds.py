@@ -34,9 +34,9 @@ def find_manifest(tx: Tx, round_id: str) -> Row[Any] | None:
     return tx.execute(select(*(columns[name] for name in names)).where(chosen)).one_or_none()
 
 
-def list_newest(tx: Tx, limit: int) -> list[Row[Any]]:
-    """Published rounds, newest first; retired ones are left out."""
-    statement = select(*_SHOWN).where(dataset_rounds.c.retired_at.is_(None))
+def list_newest(tx: Tx, limit: int, *, retired: bool = False) -> list[Row[Any]]:
+    """Published rounds, newest first; without those that were retired, unless they are asked for."""
+    statement = select(*_SHOWN) if retired else select(*_SHOWN).where(dataset_rounds.c.retired_at.is_(None))
     return list(tx.execute(statement.order_by(dataset_rounds.c.created_at.desc()).limit(limit)))
 
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from mp_kit.contracts import Task
 from mp_kit.contracts.training import HyperParam, Provider, TrainingRequest
 from mp_kit.errors import InvalidInputError
+from mp_kit.trainer.orders import check_hyperparams
 
 __all__ = ["FIELDS", "Order", "read"]
 
@@ -150,18 +151,7 @@ def _value(text: str) -> HyperParam:
 def _judged(task: Task, given: Mapping[str, HyperParam]) -> str:
     """What the reference trainer of a task says against the hyperparameters; empty if nothing."""
     try:
-        if task is Task.SIGNAL:
-            from mp_kit.trainer.models import Hyperparams
-
-            Hyperparams.read(given)
-        elif task is Task.CONSENSUS:
-            from mp_kit.trainer.consensus import ConsensusParams
-
-            ConsensusParams.read(given)
-        else:
-            from mp_kit.trainer.optimizer import OptimizerParams
-
-            OptimizerParams.read(given)
+        check_hyperparams(task, given)
     except InvalidInputError as error:
         return f"{error.message} {error.hint}".strip()
     return ""
