@@ -8,9 +8,18 @@ import pytest
 from walks import write_bars
 
 import mp_kit
+from mp_kit.cli.app import main
 from mp_kit.rehearsal.moment import Moment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+def test_mp_sandbox_names_no_dead_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The marketplace is gone when the command ends: only --keep says where to look."""
+    walk = str(write_bars(tmp_path / "bars", "EURUSD"))
+    command = ["sandbox", "--bars", walk, "--start", "2024-03-01", "--days", "0.1", "--vendors", "1"]
+    assert 0 == main(command)
+    assert "127.0.0.1" not in capsys.readouterr().out
 
 
 def test_half_a_day_in_a_sandbox(tmp_path: Path):

@@ -30,6 +30,14 @@ def test_health_is_not_enveloped(edge: httpx.Client):
     assert body["timestamp"].endswith("Z")
 
 
+def test_without_a_token_the_hint_is_to_sign_in(edge: httpx.Client):
+    """A person reads it on a shell: the command stands beside the header's name."""
+    answer = edge.get("/api/vendors/me")
+    assert (401, "unauthorized") == failure(answer)
+    assert "Nobody is signed in" in answer.json()["error"]
+    assert "`mp login`" in answer.json()["hint"]
+
+
 def test_every_answer_names_the_contracts_version(edge: httpx.Client):
     """Good answers, errors and unknown routes alike."""
     for path in ("/api/health", "/api/rounds/current", "/nowhere", "/files/x"):

@@ -37,7 +37,8 @@ def test_each_missing_gate_is_named_with_what_to_do(tx: Tx, house: House, gate: 
             meet(tx, who)
     with pytest.raises(ConflictError, match=f"not met: {gate}\\.") as refused:
         to_prod(tx, who)
-    assert (gates.HOW[gate], [gate]) == (refused.value.hint, [each["loc"][0] for each in refused.value.details])
+    how = gates.HOW[gate].replace("MODEL VERSION", f"{who.model} {who.version}")
+    assert (how, [gate]) == (refused.value.hint, [each["loc"][0] for each in refused.value.details])
 
 
 def test_all_missing_gates_are_named_in_their_order(tx: Tx, house: House):

@@ -70,7 +70,7 @@ def test_malformed_token_costs_no_transaction(token: str, book: TokenBook):
     with pytest.raises(AuthError) as caught:
         book.authenticate(token, rows.begin)
     assert 0 == rows.opened
-    assert "The token has no form that is known here." == str(caught.value) or token.count(".") == 2
+    assert "none has this form" in str(caught.value) or token.count(".") == 2
 
 
 def test_unknown_id_costs_one_probe(book: TokenBook, key: Minted):

@@ -25,7 +25,8 @@ from mp_kit.cli import (
     admin_webhooks,
 )
 from mp_kit.cli.admin_parts import ACTOR, Home, Vendor, instant, open_house
-from mp_kit.cli.output import Json, emit, nested, pairs, say, table
+from mp_kit.cli.output import Json, emit, listed, nested, pairs, say, table, worded
+from mp_kit.errors import NotFoundError
 
 if TYPE_CHECKING:
     from mp_kit.server.prefect_api import PrefectApi
@@ -150,7 +151,10 @@ def rotate_key(
 @round_.command("publish")
 def publish(  # noqa: PLR0913, PLR0917 - one parameter per option
     source: Annotated[str, typer.Option(help="`ecb`, or a file, folder, glob or URL of OHLCV bars.")] = "ecb",
-    symbols: Annotated[list[str] | None, typer.Option(help="Only these; repeatable, or comma-separated.")] = None,
+    symbols: Annotated[
+        list[str] | None,
+        typer.Option("--symbols", "--symbol", help="Only these; repeatable, or comma-separated."),
+    ] = None,
     timeframe: Annotated[str | None, typer.Option(help="1m 5m 15m 1h 4h 1d; the source's own by default.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Bars that a label looks ahead.")] = None,
     embargo: Annotated[int | None, typer.Option(help="Bars between the last label of a role and the next.")] = None,
@@ -168,8 +172,13 @@ def publish(  # noqa: PLR0913, PLR0917 - one parameter per option
     """Publishes a round of bars; the same input again changes nothing."""
     if source != "ecb" and "://" not in source:
         source = str(Path(source).absolute())  # a flow run works in another folder
-    chosen = [one for given in symbols or [] for one in given.split(",") if one] or None
-    wanted = {"source": source, "symbols": chosen, "timeframe": timeframe, "horizon": horizon, "embargo": embargo}
+    wanted = {
+        "source": source,
+        "symbols": listed(symbols),
+        "timeframe": timeframe,
+        "horizon": horizon,
+        "embargo": embargo,
+    }
     order = {key: value for key, value in {**wanted, "leakage": leakage, "name": name}.items() if value is not None}
     order["make_current"] = not no_current
     with _prefect(home) as prefect:
@@ -222,12 +231,21 @@ def list_rounds(
     emit(shown, as_json=json, text=lambda: table(shown, columns))
 
 
+@contextmanager
+def _known_round() -> Iterator[None]:
+    """The hint of a round that is not there is the vendors'; the operator has another list."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise NotFoundError(error.message, hint="See them all: mp admin round list") from error
+
+
 @round_.command("set-current")
 def set_current(round_id: RoundId, home: Home = None, json: Json = False) -> None:
     """Makes a published round the current one."""
     from mp_kit.server.services import rounds
 
-    with open_house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx, _known_round():
         found = rounds.set_current(tx, round_id, actor=ACTOR)
     emit({"round_id": found.round_id, "is_current": True}, as_json=json, text=f"{found.round_id} is current.")
 
@@ -242,7 +260,7 @@ def retire(
     """Takes a round out of the lists; its files stay."""
     from mp_kit.server.services import rounds
 
-    with open_house(home) as house, house.db.begin() as tx:
+    with open_house(home) as house, house.db.begin() as tx, _known_round():
         rounds.retire(tx, round_id, actor=ACTOR, force=force)
     emit({"round_id": round_id, "retired": True}, as_json=json, text=f"{round_id} is retired.")
 
@@ -278,8 +296,18 @@ def run_flow(
         if prefect is None:
             raise UnavailableError("No Prefect server answers.", hint="Start the marketplace: mp up")
         given = nested(pairs(param or [], "--param"))
-        result = prefect.run(f"{name}/{name}", {"order": given} if given else {}, seconds=wait, say=say)
-    emit({"flow": name, "result": result}, as_json=json, text=repr(result))
+        try:
+            result = prefect.run(f"{name}/{name}", {"order": given} if given else {}, seconds=wait, say=say)
+        except NotFoundError as error:
+            raise _no_flow(prefect, name) from error
+    emit({"flow": name, "result": result}, as_json=json, text=lambda: worded(result))
+
+
+def _no_flow(prefect: PrefectApi, name: str) -> NotFoundError:
+    """Names the flows that there are."""
+    there = sorted({one["name"] for one in prefect.send("POST", "/deployments/filter", {"limit": 200})})
+    hint = f"There are: {', '.join(there)}." if there else "None is deployed: `mp up` does it."
+    return NotFoundError(f"There is no flow {name!r}.", hint=hint)
 
 
 @flow.command("automations")

@@ -34,4 +34,4 @@ def revoke_keys(
     with open_house(home) as house, house.db.begin() as tx:
         found = vendors.named(tx, vendor_name)
         ended = keys.revoke_all(tx, found.id, actor=ACTOR, force=force)
-    emit(ended, as_json=json, text=f"{len(ended.revoked)} keys of {found.name} are revoked.")
+    emit(ended, as_json=json, text=f"Keys of {found.name} revoked: {len(ended.revoked)}.")

@@ -34,7 +34,7 @@ def list_(
 def open_(
     report: Annotated[str, typer.Argument(metavar="REPORT", help="Its id: rep_…; or a notebook's name: its newest.")],
     to: Annotated[
-        Path | None, typer.Option("--to", help="Where to write the HTML; a file of its own if left out.")
+        Path | None, typer.Option("--to", help="Where to write the HTML; a file in your cache folder if left out.")
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only write it, and say where.")] = False,
     home: Home = None,
@@ -42,7 +42,6 @@ def open_(
 ) -> None:
     """Writes a report's HTML to a file that only you read, and opens it in the browser."""
     import os
-    import tempfile
     import webbrowser
 
     from mp_kit.server.services import reports
@@ -52,8 +51,17 @@ def open_(
             newest = reports.every(tx, name=report, limit=1)
             found = newest[0] if newest else reports.find(tx, report)
         html = reports.html(house.store, found)
-    path = to or Path(tempfile.mkdtemp(prefix="mp-report-")) / f"{found.id}.html"
+    path = to or _shelf() / f"{found.id}.html"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(html)
     opened = not no_browser and not json and webbrowser.open(path.absolute().as_uri())
     emit({"report": found, "path": str(path), "opened": opened}, as_json=json, text=str(path))
+
+
+def _shelf() -> Path:
+    """Where looked-at reports lie: the browser reads them after the command has ended, and each lies there once."""
+    from mp_kit.client.config import cache_dir
+
+    folder = cache_dir() / "reports"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

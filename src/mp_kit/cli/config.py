@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mp_kit.cli.output import Json, emit, say
+from mp_kit.cli.output import Json, emit, say, worded
 from mp_kit.errors import InvalidInputError
 
 app = typer.Typer(help="Show or set the profile.", no_args_is_help=True, rich_markup_mode=None)
@@ -26,7 +26,11 @@ def show(json: Json = False) -> None:
         "deployments": sorted(config.load().deployments),
         "profile": str(config.config_dir() / "config.json"),
     }
-    emit(facts, as_json=json, text="\n".join(f"{name.replace('_', ' '):<14} {value}" for name, value in facts.items()))
+    emit(
+        facts,
+        as_json=json,
+        text="\n".join(f"{name.replace('_', ' '):<14} {worded(value)}" for name, value in facts.items()),
+    )
 
 
 @app.command("set")

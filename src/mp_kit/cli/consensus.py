@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from mp_kit.cli.deployments import DeploymentOption, linked
+from mp_kit.cli.deployments import DeploymentOption, speaker
 from mp_kit.cli.output import EXIT_CODES, OK, DryRun, IdempotencyKey, Json, emit
+from mp_kit.cli.reading import read, some
 from mp_kit.cli.session import session
-from mp_kit.cli.signals import read
 from mp_kit.errors import ConflictError, InvalidInputError
 
 app = typer.Typer(help="The blended view of bars.", no_args_is_help=True, rich_markup_mode=None)
@@ -58,16 +58,16 @@ def push(
     from mp_kit.client.consensus import consensus_writes
 
     found = read(file)
-    writes = consensus_writes([found] if isinstance(found, dict) else found)
+    writes = some(consensus_writes([found] if isinstance(found, dict) else found), "rows")
     if dry_run:
-        emit({"valid": len(writes)}, as_json=json, text=f"{len(writes)} rows are valid; nothing was sent")
+        emit({"valid": len(writes)}, as_json=json, text=f"valid: {len(writes)}; nothing was sent")
         return OK
     market = session()
-    _, token = linked(market, deployment)
+    _, token = speaker(market, deployment)
     done = market.consensus.push(writes, token, atomic=atomic, idempotency_key=idempotency_key)
     counts = {name: getattr(done, name) for name in ("accepted", "duplicates", "conflicts", "rejected")}
     receipts = [receipt.model_dump(mode="json", exclude_none=True) for receipt in done.receipts]
-    emit(counts | {"receipts": receipts}, as_json=json, text=repr(done))
+    emit(counts | {"receipts": receipts}, as_json=json, text=lambda: repr(done))
     if done.rejected:
         return EXIT_CODES[InvalidInputError]
     return EXIT_CODES[ConflictError] if done.conflicts else OK

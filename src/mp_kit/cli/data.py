@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mp_kit.cli.output import DryRun, Json, RoundOption, emit
+from mp_kit.cli.output import DryRun, Json, RoundOption, emit, listed
 from mp_kit.cli.session import session
 
 app = typer.Typer(help="Rounds and their files.", no_args_is_help=True, rich_markup_mode=None)
@@ -16,7 +16,9 @@ app.add_typer(cache_app, name="cache")
 
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder; data/<round id> by default.")]
 Files = Annotated[list[str] | None, typer.Option("--file", help="Only this file; repeatable.")]
-Symbols = Annotated[list[str] | None, typer.Option("--symbol", help="Only this symbol; repeatable.")]
+Symbols = Annotated[
+    list[str] | None, typer.Option("--symbol", "--symbols", help="Only these; repeatable, or comma-separated.")
+]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="Only this role (train, validation, …); repeatable.")]
 
 
@@ -49,17 +51,16 @@ def pull(
 ) -> None:
     """Fetches a round's files, verified against its signed manifest; what is there already is not fetched again."""
     market = session()
+    symbol = listed(symbol)
     if dry_run:
         from mp_kit.client.data import select
 
         manifest = market.rounds.manifest(round)
-        chosen = select(manifest, files=file or None, symbols=symbol or None, roles=role or None)
+        chosen = select(manifest, files=file or None, symbols=symbol, roles=role or None)
         rows = [{"name": item.name, "size_bytes": item.size_bytes, "sha256": item.sha256} for item in chosen]
         emit(rows, as_json=json, text="\n".join(f"{row['size_bytes']:>14,}  {row['name']}" for row in rows))
         return
-    pulled = market.data.pull(
-        round, output, files=file or None, symbols=symbol or None, roles=role or None, cache=cache
-    )
+    pulled = market.data.pull(round, output, files=file or None, symbols=symbol, roles=role or None, cache=cache)
     facts = {
         "path": str(pulled.path),
         "round_id": pulled.round_id,

@@ -10,16 +10,20 @@ import typer
 from mp_kit.cli.hosting import find
 from mp_kit.cli.output import DryRun, IdempotencyKey, Json, emit, pairs, say
 from mp_kit.cli.session import session
-from mp_kit.errors import InvalidInputError
+from mp_kit.errors import InvalidInputError, NetworkError, SetupError, TimeoutExceededError, UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydantic import SecretStr
 
     from mp_kit.client.deployments import DeploymentView
     from mp_kit.client.marketplace import Marketplace
 
 _DEFAULT = "default"
-DeploymentOption = Annotated[str | None, typer.Option("--deployment", help="Deployment id; the linked one by default.")]
+DeploymentOption = Annotated[
+    str | None, typer.Option("--deployment", help="Id or name of the deployment; the linked one by default.")
+]
 
 
 def link_infra(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
@@ -72,7 +76,7 @@ def _revoke(market: Marketplace, known: DeploymentView | None, json: bool) -> No
     if known is None:
         raise InvalidInputError("There is no such deployment.", hint="Name one: --deployment ID.")
     ended = market.deployments.revoke_tokens(known.deployment_id)
-    emit({"deployment_id": known.deployment_id, "revoked": ended}, as_json=json, text=f"{ended} tokens revoked")
+    emit({"deployment_id": known.deployment_id, "revoked": ended}, as_json=json, text=f"tokens revoked: {ended}")
 
 
 def _existing(market: Marketplace, deployment: str | None, name: str | None) -> DeploymentView | None:
@@ -100,10 +104,12 @@ def linked(market: Marketplace, deployment_id: str | None) -> tuple[str | None, 
 
     Args:
         market: The connection; tokens of another marketplace are not taken.
-        deployment_id: The chosen one; without it ``DEPLOYMENT_ID``, else the only linked one.
+        deployment_id: The chosen one, by id or name; without it ``DEPLOYMENT_ID``, else the only linked one.
 
     Raises:
         InvalidInputError: Several are linked and none was chosen.
+        NotFoundError: None is named so.
+        SetupError: It was named by its name, and the marketplace does not answer whose it is.
     """
     import os
 
@@ -119,8 +125,36 @@ def linked(market: Marketplace, deployment_id: str | None) -> tuple[str | None, 
         raise InvalidInputError(
             "Several deployments are linked.", hint=f"Choose one: --deployment {min(profile.deployments)} …"
         )
+    if chosen is not None and chosen not in profile.deployments:
+        chosen = _by_name(market, chosen, profile.deployments)
     chosen = chosen or next(iter(profile.deployments), None)
     return chosen, profile.deployments.get(chosen or "")
+
+
+def _by_name(market: Marketplace, name: str, kept: Iterable[str]) -> str:
+    if name.startswith("dep_"):  # an id needs no answer, and so no network
+        return name
+    try:
+        return find(market, name)
+    except (NetworkError, TimeoutExceededError, UnavailableError) as error:
+        raise SetupError(
+            f"Whose name {name!r} is cannot be asked now, and nothing was kept. {error.message}",
+            hint=f"Name it by its id: {', '.join(sorted(kept)) or 'dep_…'}.",
+        ) from error
+
+
+def speaker(market: Marketplace, deployment: str | None) -> tuple[str | None, SecretStr | None]:
+    """As :func:`linked`, for what a deployment alone may say.
+
+    Raises:
+        SetupError: A deployment was named whose token is not kept here, and the connection has none of its own.
+    """
+    chosen, token = linked(market, deployment)
+    if deployment is not None and token is None and not market.signals.has_token:
+        raise SetupError(
+            f"No token of {deployment!r} is kept here.", hint=f"Get one: mp link-infra --deployment {deployment}"
+        )
+    return chosen, token
 
 
 def heartbeat(

@@ -30,12 +30,14 @@ class Check:
         ok: It is well.
         found: What was found.
         todo: What to do; empty when it is well.
+        warning: Nothing is broken, but something is missing that is soon needed.
     """
 
     name: str
     ok: bool
     found: str
     todo: str = ""
+    warning: bool = False
 
 
 def doctor(json: Json = False) -> int:
@@ -46,7 +48,7 @@ def doctor(json: Json = False) -> int:
 
 
 def _line(check: Check) -> str:
-    mark = "ok  " if check.ok else "FAIL"
+    mark = "warn" if check.warning else "ok  " if check.ok else "FAIL"
     return f"{mark}  {check.name}: {check.found}" + (f"\n      do: {check.todo}" if check.todo else "")
 
 
@@ -70,7 +72,7 @@ def _guarded(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, ok=True, found=look())
     except NoCurrentRoundError as error:
-        return Check(name, ok=True, found=error.message, todo=error.hint)
+        return Check(name, ok=True, found=error.message, todo=error.hint, warning=True)
     except MarketplaceError as error:
         return Check(name, ok=False, found=error.message, todo=error.hint or "Ask the operator.")
 

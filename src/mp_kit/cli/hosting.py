@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mp_kit.cli.output import DryRun, Json, RoundOption, emit, say, table
+from mp_kit.cli.output import DryRun, Json, RoundOption, emit, listed, say, table
 from mp_kit.cli.session import session
 from mp_kit.errors import (
     AuthError,
     ConflictError,
     InvalidInputError,
+    NotFoundError,
     SetupError,
     TimeoutExceededError,
     UnavailableError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Deployments.", no_args_is_help=True, rich_markup_mode=None)
 
 DeploymentId = Annotated[str, typer.Argument(help="Id or name of the deployment.")]
+_ID = "dep_"  # a list shows the newest only: what looks like an id may be an older one
 _POLL_SECONDS = 1.0
 _COLUMNS = ("deployment_id", "name", "provider", "stands")
 _POLL_COLUMNS = ("event_time", "symbol", "timeframe", "outcome", "late", "http_status", "milliseconds", "reason")
@@ -126,10 +128,13 @@ def find(market: Marketplace, wanted: str) -> str:
 
     Raises:
         ConflictError: Several bear the name.
+        NotFoundError: None does, and it is no id.
     """
     named = [one.deployment_id for one in market.deployments.list() if wanted in {one.deployment_id, one.name}]
     if len(named) > 1:
         raise ConflictError(f"{len(named)} deployments are named {wanted!r}.", hint="Name one by its id.")
+    if not named and not wanted.startswith(_ID):
+        raise NotFoundError(f"You have no deployment {wanted!r}.", hint="See yours: mp deployments list")
     return named[0] if named else wanted
 
 
@@ -146,7 +151,7 @@ def status(deployment: DeploymentId, json: Json = False) -> None:
     """How a deployment stands, in words."""
     market = session()
     seen = market.deployments.get(find(market, deployment))
-    emit(seen, as_json=json, text=lambda: f"{seen.words}\n{seen!r}")
+    emit(seen, as_json=json, text=lambda: repr(seen))
 
 
 @app.command("logs")
@@ -167,15 +172,16 @@ def poll(
     off: Annotated[bool, typer.Option("--off", help="Ask it no more.")] = False,
     url: Annotated[str | None, typer.Option("--url", help="Where its /infer answers, https, if you run it.")] = None,
     symbol: Annotated[
-        list[str] | None, typer.Option("--symbol", help="Ask about this symbol alone; repeatable; all: every one.")
+        list[str] | None,
+        typer.Option("--symbol", help="Ask about these alone; repeatable, or comma-separated; all: every one."),
     ] = None,
     timeframe: Annotated[
-        list[str] | None, typer.Option("--timeframe", help="Ask about bars of this length alone; repeatable; all.")
+        list[str] | None, typer.Option("--timeframe", help="Ask about bars of these lengths alone; likewise.")
     ] = None,
     json: Json = False,
 ) -> None:
     """Has the marketplace ask it at each bar's close, or not any more; asking anew closes an open breaker."""
-    bounds = {"poll_symbols": symbol, "poll_timeframes": timeframe}
+    bounds = {"poll_symbols": listed(symbol), "poll_timeframes": listed(timeframe)}
     chosen = {name: [] if given == ["all"] else given for name, given in bounds.items() if given}
     _change(deployment, json, poll=not off, infer_url=url, **chosen)
 
@@ -303,4 +309,6 @@ def remove(deployment: DeploymentId, json: Json = False) -> None:
 def _change(deployment: str, json: bool, **change: Any) -> None:
     market = session()
     seen = market.deployments.change(find(market, deployment), **change)
-    emit(seen, as_json=json, text=lambda: str(seen.words))
+    wanted = change.get("wanted")
+    ordered = f"{seen.name} is to be {wanted}. Now: " if wanted else ""  # the words tell what is, not what will be
+    emit(seen, as_json=json, text=lambda: f"{ordered}{seen.words}")

@@ -78,7 +78,7 @@ def revoke_all(force: Force = False, dry_run: DryRun = False, json: Json = False
         emit({"would": "revoke all keys"}, as_json=json, text="would revoke all keys")
         return
     ended = session().keys.revoke_all(force=force)
-    emit(ended, as_json=json, text=f"{len(ended.revoked)} keys are revoked. Ask the operator for a code.")
+    emit(ended, as_json=json, text=f"Keys revoked: {len(ended.revoked)}. Ask the operator for a code.")
 
 
 def _tell(issued: IssuedKeyView, *, as_json: bool) -> None:

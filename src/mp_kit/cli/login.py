@@ -1,16 +1,23 @@
-"""``mp login``: check a key, or get one by a code that is approved in the browser; then store it."""
+"""``mp login`` and ``mp logout``: check a key, or get one by a code, and store it; forget it."""
 
 from __future__ import annotations
 
 import getpass
+import os
 import sys
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mp_kit.cli.output import Json, emit, say
 from mp_kit.cli.session import session
-from mp_kit.errors import AuthError, InvalidInputError
+from mp_kit.errors import AuthError, InvalidInputError, TokenExpiredError
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from mp_kit.client.marketplace import Marketplace, VendorView
 
 Url = Annotated[str | None, typer.Option("--api-url", help="Root of the marketplace; the profile's by default.")]
 Key = Annotated[
@@ -38,14 +45,51 @@ def login(
         _with_code(url, key or None, wait, as_json=json)
 
 
+def logout(json: Json = False) -> None:
+    """Forgets the profile's key and deployment tokens, and says which; they live on until they are revoked."""
+    from mp_kit.client import config
+
+    before = config.load()
+    forgot = _ids([before.api_key] if before.api_key else []) + sorted(before.deployments)
+    if before.path is not None and (before.api_key or before.deployments):
+        stored = config.save(replace(before, api_key=None, deployments={}))
+        if before.path != stored:
+            before.path.unlink(missing_ok=True)  # an older place, whose key would lie there for ever
+    if os.environ.get(config.TOKEN_VARIABLE):
+        say(f"{config.TOKEN_VARIABLE} is set: commands use it on.")
+    facts = {"forgot": forgot, "api_url": before.api_url}
+    emit(facts, as_json=json, text=f"Forgotten: {', '.join(forgot)}." if forgot else "No key and no token was stored.")
+    if forgot:
+        say("They are good until they end: mp keys revoke KEY, mp link-infra --revoke, each signed in.")
+
+
+def _ids(keys: list[SecretStr]) -> list[str]:
+    """The public part of keys, by which `mp keys` names them."""
+    return ["_".join(key.get_secret_value().split("_")[:2]) for key in keys]
+
+
 def _with_key(url: str, key: str, *, as_json: bool) -> None:
     from pydantic import SecretStr
 
     from mp_kit.client.sign_in import keep
 
-    vendor = session(url, key).me()
+    vendor = _vendor(session(url, key))
     say(f"The key is stored in {keep(url, SecretStr(key))}.")
     _signed_in(url, vendor.id, vendor.name, as_json=as_json)
+
+
+def _vendor(market: Marketplace) -> VendorView:
+    """Whose key it is; of one that is not taken no more is told than on the login page, bar that it has expired."""
+    try:
+        return market.me()
+    except TokenExpiredError:
+        raise
+    except AuthError as error:
+        raise AuthError(
+            "This key is not known, or it has ended.",
+            hint="Get another: mp login --device, or ask the operator for a code (ac_…).",
+            request_id=error.request_id,
+        ) from error
 
 
 def _with_code(url: str, code: str | None, wait: float, *, as_json: bool) -> None:

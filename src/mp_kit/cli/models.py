@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mp_kit.cli.output import Json, emit, table
+from mp_kit.cli.output import Json, emit, say, table
 from mp_kit.cli.session import session
 from mp_kit.errors import InvalidInputError
 
@@ -23,9 +23,11 @@ Report = Annotated[Path, typer.Option("--report", help="What `mp validate --repo
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Your models."""
+    """Your models: how many versions each has, and the stage of the most advanced one."""
     rows = [one.model_dump(mode="json") for one in session().models.list()]
-    emit(rows, as_json=json, text=lambda: table(rows, ("id", "name", "task", "stage")))
+    emit(rows, as_json=json, text=lambda: table(rows, ("id", "name", "task", "stage", "versions")))
+    if rows and not json:
+        say("the versions of one: mp models lineage MODEL")
 
 
 @app.command("promote")
@@ -83,11 +85,13 @@ def _shown(found: Lineage) -> str:
 
 def _lines(version: VersionLineage) -> list[str]:
     run = version.run
-    made = f"from run {run.run_id} on {run.round_id}: {len(run.artifacts)} artifacts" if run else "from no run here"
+    made = f"from run {run.run_id} on {run.round_id}, artifacts: {len(run.artifacts)}" if run else "from no run here"
     steps = [f"  {s.at:%Y-%m-%d %H:%M} {s.to_stage.value} by {s.actor}: {s.reason or '-'}" for s in version.history]
     gates = [
         f"  [{'x' if gate.met else ' '}] {gate.name}" + ("" if gate.met else f": {gate.how}") for gate in version.gates
     ]
-    served = [f"  {d.name} ({d.deployment_id}) is {d.liveness.value}: {d.signals} signals" for d in version.deployments]
+    served = [
+        f"  {d.name} ({d.deployment_id}) is {d.liveness.value}, signals: {d.signals}" for d in version.deployments
+    ]
     head = f"{version.version} ({version.version_id}) is in {version.stage.value}, {made}"
     return [head, "history", *steps, "gates of prod", *gates, *(["deployments", *served] if served else [])]

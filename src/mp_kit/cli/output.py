@@ -6,7 +6,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -42,6 +43,13 @@ RoundOption = Annotated[str, typer.Option("--round", help="Round id, or 'current
 
 
 _CONTROL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z")
+_LISTS = {
+    "no training run": "See yours: mp train list",
+    "no deployment": "See yours: mp deployments list",
+    "no version": "See its versions: mp models lineage MODEL",
+    "no model": "See yours: mp models list",
+}
 _PICTURES = 0x2400
 """Unicode's pictures of the control characters begin here."""
 
@@ -64,8 +72,21 @@ def emit(result: Any, *, as_json: bool, text: str | Callable[[], str] | None = N
     else:
         table_text = getattr(result, "text", None)
         text = table_text if text is None and callable(table_text) else text
-        said = harmless(text() if callable(text) else text if text is not None else repr(result))
+        with _whole():
+            said = harmless(text() if callable(text) else text if text is not None else repr(result))
     sys.stdout.write(said + "\n")
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Cells are cut for people alone: what reads a pipe wants them whole."""
+    if sys.stdout.isatty() or sys.stdout is not sys.__stdout__:  # another stdout is a notebook's
+        yield
+        return
+    from mp_kit.client.results import uncut
+
+    with uncut():
+        yield
 
 
 def harmless(text: str) -> str:
@@ -98,10 +119,24 @@ def plain(value: Any) -> Any:
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as an aligned table."""
+    """Rows as an aligned table, times as people read them."""
     from mp_kit.client.results import plain_table
 
-    return plain_table(rows, columns)
+    return plain_table([{name: _time(value) for name, value in row.items()} for row in rows], columns)
+
+
+def _time(value: Any) -> Any:
+    found = _INSTANT.fullmatch(value) if isinstance(value, str) else None
+    return f"{found[1]} {found[2]}Z" if found else value
+
+
+def worded(value: Any) -> str:
+    """A plain value without Python's punctuation."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {worded(part)}" for name, part in value.items()) or "nothing"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(worded, value)) or "none"
+    return "-" if value is None else str(value)
 
 
 def say(text: str) -> None:
@@ -112,19 +147,34 @@ def say(text: str) -> None:
 def fail(error: errors.MarketplaceError, *, as_json: bool) -> int:
     """Tells an error and returns its exit code."""
     if as_json:
-        facts: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
+        hint = error.hint or _where_to_look(error)
+        facts: dict[str, Any] = {"code": error.code, "message": error.message, "hint": hint}
         facts |= {"details": error.details} if error.details else {}
         facts |= {"request_id": error.request_id} if error.request_id else {}
         say(json.dumps({"error": facts}, default=str))
     else:
         say(f"error: {error.message}")
-        for detail in error.details:
-            say(f"  {'.'.join(str(part) for part in detail.get('loc', ()))}: {detail.get('msg', '')}")
-        if error.hint:
-            say(f"hint: {error.hint}")
+        for place, why in _places(error):
+            say(f"  {place}: {why}")
+        if hint := error.hint or _where_to_look(error):
+            say(f"hint: {hint}")
         if error.request_id:
             say(f"request: {error.request_id}")
     return exit_code(error)
+
+
+def _places(error: errors.MarketplaceError) -> list[tuple[str, str]]:
+    """What the details say beyond the sentence, in which a single one is told already."""
+    told = [(".".join(str(part) for part in one.get("loc", ())), str(one.get("msg", ""))) for one in error.details]
+    return [] if len(told) == 1 and told[0][1].rstrip(".") in error.message else told
+
+
+def _where_to_look(error: errors.MarketplaceError) -> str:
+    """What lists the things of which one was not found."""
+    if not isinstance(error, errors.NotFoundError):
+        return ""
+    found = (how for what, how in _LISTS.items() if what in error.message)
+    return next(found, "")
 
 
 def usage(message: str, how: str, *, as_json: bool) -> None:
@@ -137,6 +187,11 @@ def usage(message: str, how: str, *, as_json: bool) -> None:
         say(f"{how}\nerror: {message}")
     else:
         say(f"error: {message}")
+
+
+def listed(given: Sequence[str] | None) -> list[str] | None:
+    """The values of an option that is repeatable or comma-separated; None where it was not given."""
+    return [one.strip() for text in given or () for one in text.split(",") if one.strip()] or None
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, Any]:

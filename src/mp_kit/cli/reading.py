@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mp_kit.errors import InvalidInputError
 
+Row = TypeVar("Row")
+_ARGUMENT = re.compile(
+    r"(?P<argument>columns|fill)=\{(?P<a>['\"])(?P<name>.+?)(?P=a): (?P<b>['\"])(?P<value>.+?)(?P=b)\}"
+)
+_RENAMES = re.compile(r", or rename one: frame\..*$")  # there is no frame
 KINDS = ".parquet, .csv, .json, .jsonl or .ndjson"
 
 
@@ -30,6 +38,32 @@ def read(file: str) -> Any:
         raise InvalidInputError(f"{path} can't be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise InvalidInputError(f"{path} can't be read: {error}.") from error
+
+
+def some(rows: Sequence[Row], what: str) -> Sequence[Row]:
+    """The rows; a job whose producer has failed must not look as one that has pushed.
+
+    Raises:
+        InvalidInputError: There are none.
+    """
+    if not rows:
+        raise InvalidInputError(f"The input holds no {what}: nothing was pushed.", hint="Did what writes it fail?")
+    return rows
+
+
+@contextmanager
+def in_options() -> Iterator[None]:
+    """Errors of the client in the block name options of the shell in place of arguments of Python."""
+    try:
+        yield
+    except InvalidInputError as error:
+        hint = _RENAMES.sub("", _ARGUMENT.sub(_option, error.hint))
+        raise InvalidInputError(error.message, hint=hint, details=error.details) from error
+
+
+def _option(found: re.Match[str]) -> str:
+    option = {"columns": "--column", "fill": "--fill"}[found["argument"]]
+    return f"{option} {shlex.quote(found['name'])}={shlex.quote(found['value'])}"
 
 
 def _lines(text: str) -> list[Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mp_kit.cli.output import Json, emit, say
+from mp_kit.cli.output import Json, emit, listed, say
 
 if TYPE_CHECKING:
     from mp_kit.rehearsal.box import Sandbox
@@ -19,9 +20,13 @@ def sandbox(  # noqa: PLR0913, PLR0917 - each is an option, all by name
         str | None, typer.Option("--bars", help="Bars to replay: a file, folder or glob; else the ECB's fixings.")
     ] = None,
     start: Annotated[str | None, typer.Option("--start", help="First day; else so many days before the end.")] = None,
-    days: Annotated[float, typer.Option("--days", help="How many days to replay.")] = 30,
+    days: Annotated[
+        float | None, typer.Option("--days", help="How many days to replay; 30 by default, 60 of daily bars.")
+    ] = None,
     vendors: Annotated[int, typer.Option("--vendors", min=0, help="How many of the house's vendors speak.")] = 3,
-    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Only this one; may be repeated.")] = None,
+    symbol: Annotated[
+        list[str] | None, typer.Option("--symbol", help="Only these; repeatable, or comma-separated.")
+    ] = None,
     timeframe: Annotated[str | None, typer.Option("--timeframe", "-t", help="Resample the bars to it.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up afterwards, until Ctrl-C.")] = False,
     home: Annotated[str | None, typer.Option("--home", help="An empty folder for its state, which stays.")] = None,
@@ -36,10 +41,11 @@ def sandbox(  # noqa: PLR0913, PLR0917 - each is an option, all by name
 
     say("opening the sandbox")
     with opened(
-        bars, start=start, vendors=vendors, days=days, symbols=symbol or None, timeframe=timeframe, home=home
+        bars, start=start, vendors=vendors, days=days, symbols=listed(symbol), timeframe=timeframe, home=home
     ) as box:
         say(f"it is {box.now:%Y-%m-%d %H:%M}Z at {box.url}")
-        done = box.run(days, progress=not json)
+        done = box.run(box.usual_days if days is None else days, progress=not json)
+        done = done if keep else replace(done, url="")  # nobody answers there any more
         emit(done.to_dict() if json else done, as_json=json)
         if keep:
             _stay(box)

@@ -18,7 +18,7 @@ def leaderboard(
     limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 100,
     json: Json = False,
 ) -> None:
-    """Lists deployments by deflated Sharpe ratio, each number with its 95 % interval."""
+    """Lists deployments by deflated Sharpe ratio, a line for each timeframe, each number with its 95 % interval."""
     scores = session().scores
     emit(scores.own(timeframe, limit) if mine else scores.leaderboard(timeframe, limit), as_json=json)
 
@@ -32,8 +32,9 @@ def score(
     json: Json = False,
 ) -> None:
     """Scores signals here, with the marketplace's own numbers bit for bit; signals are kept to this machine."""
-    from mp_kit.cli.signals import read
+    from mp_kit.cli.reading import read
 
     told = read(file)
     found = session().scores.score(told, round, deployment=deployment, cost=cost, tries=tries, progress=not json)
-    emit(found, as_json=json)
+    aside = {"set_aside": found.set_aside} if found.set_aside else {}
+    emit(found.model_dump(mode="json") | aside, as_json=json, text=lambda: repr(found))

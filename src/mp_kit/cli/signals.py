@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mp_kit.cli.deployments import DeploymentOption, linked
+from mp_kit.cli.deployments import DeploymentOption, speaker
+from mp_kit.cli.hosting import find
 from mp_kit.cli.output import EXIT_CODES, FAILED, OK, DryRun, IdempotencyKey, Json, emit
-from mp_kit.cli.reading import KINDS, read
+from mp_kit.cli.reading import KINDS, in_options, read, some
 from mp_kit.cli.session import session
 from mp_kit.errors import ConflictError, InvalidInputError, NetworkError
 
@@ -48,12 +48,13 @@ def push(  # noqa: PLR0913 - one argument an option
     from mp_kit.client.rows import Reading, signal_writes
 
     how = Reading(_texts(column, "--column"), _texts(fill, "--fill"))
-    writes = signal_writes(read(_source(file, file_option)), how)
+    with in_options():
+        writes = some(signal_writes(read(_source(file, file_option)), how), "signals")
     if dry_run:
-        emit({"valid": len(writes)}, as_json=json, text=f"{len(writes)} signals are valid; nothing was sent")
+        emit({"valid": len(writes)}, as_json=json, text=f"valid: {len(writes)}; nothing was sent")
         return OK
     market = session()
-    deployment_id, token = linked(market, deployment)
+    deployment_id, token = speaker(market, deployment)
     done = market.signals.push(
         writes,
         token,
@@ -63,7 +64,7 @@ def push(  # noqa: PLR0913 - one argument an option
     )
     counts = {name: getattr(done, name) for name in ("accepted", "duplicates", "conflicts", "rejected", "pending")}
     receipts = [receipt.model_dump(mode="json", exclude_none=True) for receipt in done.receipts]
-    emit(counts | {"reason": done.reason, "receipts": receipts}, as_json=json, text=repr(done))
+    emit(counts | {"reason": done.reason, "receipts": receipts}, as_json=json, text=lambda: repr(done))
     if done.rejected:
         return EXIT_CODES[InvalidInputError]
     if done.conflicts:
@@ -75,9 +76,9 @@ def push(  # noqa: PLR0913 - one argument an option
 def flush(deployment: DeploymentOption = None, json: Json = False) -> int:
     """Sends the signals that wait in the outbox, oldest first. Exit 9 if some still wait."""
     market = session()
-    chosen, token = (None, None) if deployment is None else linked(market, deployment)
+    chosen, token = (None, None) if deployment is None else speaker(market, deployment)
     done = market.signals.flush(token, deployment_id=chosen)
-    emit(vars(done), as_json=json, text=repr(done))
+    emit(vars(done), as_json=json, text=lambda: repr(done))
     return EXIT_CODES[NetworkError] if done.pending else OK
 
 
@@ -106,9 +107,12 @@ def verify(
     """Checks the signed receipts of your signals: nothing changed, removed or slipped in. Exit 1 if they don't hold."""
     if file is not None and save is not None:
         raise InvalidInputError("A saved proof is there already.", hint="Pass --file or --save, not both.")
-    done = session().signals.verify(deployment, file=file, save=save)
+    market = session()
+    if deployment is not None and file is None:
+        deployment = find(market, deployment)
+    done = market.signals.verify(deployment, file=file, save=save)
     facts = {"ok": done.ok, "keys": done.keys, "chains": [vars(report) | {"ok": report.ok} for report in done.reports]}
-    emit(facts, as_json=json, text=repr(done))
+    emit(facts, as_json=json, text=lambda: repr(done))
     return OK if done.ok else FAILED
 
 
@@ -123,8 +127,9 @@ def list_(
     json: Json = False,
 ) -> None:
     """Lists your stored signals."""
-    box = session().signals
-    found = box.list(symbol, timeframe, deployment_id=deployment, start=start, end=end, limit=limit)
+    market = session()
+    whose = None if deployment is None else find(market, deployment)
+    found = market.signals.list(symbol, timeframe, deployment_id=whose, start=start, end=end, limit=limit)
     emit(found, as_json=json)
 
 
@@ -132,13 +137,14 @@ def _source(file: str | None, option: str | None) -> str:
     """What to read.
 
     Raises:
-        InvalidInputError: Two files, or none and a terminal that nobody would think of typing JSON into.
+        InvalidInputError: Two files, or none: a cron job's variable that is empty must not count as an empty stdin.
     """
     if file is not None and option is not None:
         raise InvalidInputError("FILE and --file both name a file.", hint="Pass one of them.")
-    if file is None and option is None and sys.stdin.isatty():
-        raise InvalidInputError("No signals were given.", hint=f"mp signals push FILE, or --file FILE ({KINDS}).")
-    return file or option or "-"
+    if not (given := file or option):
+        hint = f"mp signals push FILE, or --file FILE ({KINDS}); '-' reads JSON lines from stdin."
+        raise InvalidInputError("No file of signals was given: nothing was pushed.", hint=hint)
+    return given
 
 
 def _texts(given: list[str] | None, option: str) -> dict[str, str]:

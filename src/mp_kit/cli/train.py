@@ -192,6 +192,19 @@ def wait(
     return OK if run.status.value == "succeeded" else FAILED
 
 
+@app.command("download")
+def download(
+    run_id: RunId,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; runs/<run id> by default.")] = None,
+    json: Json = False,
+) -> None:
+    """Fetches what a run made, verified, and prints the folder, for mp init --model; goes on where it was cut off."""
+    files = session().train.get(run_id).download(output)
+    folder = files[0].parent
+    facts = {"run_id": run_id, "path": str(folder), "files": [file.name for file in files]}
+    emit(facts | {"bytes": sum(file.stat().st_size for file in files)}, as_json=json, text=str(folder))
+
+
 @app.command("stop")
 def stop(run_id: RunId, idempotency_key: IdempotencyKey = None, dry_run: DryRun = False, json: Json = False) -> None:
     """Asks a run to stop; harmless to repeat."""

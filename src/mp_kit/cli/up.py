@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,8 +30,8 @@ def up(
 ) -> None:
     """Run the marketplace on this machine: Postgres, Prefect, the flows and the edge.
 
-    A home without any round gets a first one. Prints `ready http://127.0.0.1:PORT` when each part answers, and stops
-    cleanly on Ctrl-C or SIGTERM.
+    A home without any round gets a first one. Prints `ready http://127.0.0.1:PORT` when each part answers, says where
+    Prefect's and the operator's pages are, and stops cleanly on Ctrl-C or SIGTERM.
     """
     from importlib.util import find_spec
 
@@ -51,5 +52,17 @@ def _announce(place: Place, *, as_json: bool) -> None:
     import json
 
     facts = {"base_url": place.base_url, "prefect_api_url": place.prefect_api_url, "home": str(place.home)}
+    facts |= {"prefect_url": place.prefect_api_url.removesuffix("/api")}
+    facts |= {"operator_url": f"{place.base_url}/marketplace/operator/reports"}
     sys.stdout.write(f"{json.dumps(facts) if as_json else f'ready {place.base_url}'}\n")
     sys.stdout.flush()
+    say(f"flows and their runs: {facts['prefect_url']}")
+    say(f"the operator's pages: {facts['operator_url']}, signed in with {_service_key(place.home)}")
+
+
+def _service_key(home: Path) -> str:
+    """Where the operator's key lies; what it is stands nowhere but there."""
+    from mp_kit.server.settings import SECRETS_FILE
+
+    name = "MP_SERVICE_KEY"
+    return f"{name} of this environment" if os.environ.get(name) else f"{name} in {home / SECRETS_FILE}"

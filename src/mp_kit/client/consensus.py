@@ -14,10 +14,11 @@ from mp_kit.client.deployments import Credential, credential
 from mp_kit.client.desk import Desk
 from mp_kit.client.http import Api, Call, read
 from mp_kit.client.instants import When, instant
-from mp_kit.client.invalid import findings
+from mp_kit.client.invalid import findings, one_of
 from mp_kit.client.pushes import PushResult
 from mp_kit.client.results import Rows, Shown
-from mp_kit.contracts.consensus import Consensus, ConsensusWrite
+from mp_kit.contracts.common import Timeframe
+from mp_kit.contracts.consensus import Consensus, ConsensusWrite, Contribution
 from mp_kit.contracts.signals import StoreResult
 from mp_kit.errors import InvalidInputError
 
@@ -42,7 +43,7 @@ class ConsensusView(Shown, Consensus):
             "signals": self.signals,
             "method": self.method,
             "vendor": self.vendor,
-            "from": [f"{name} {part.weight:.0%} {part.decision.value}" for name, part in self.contributions.items()],
+            "from": [_voice(name, part) for name, part in self.contributions.items()],
         }
 
     def _repr_html_(self) -> str:
@@ -52,6 +53,11 @@ class ConsensusView(Shown, Consensus):
         )
         facts = {name: value for name, value in self._facts().items() if name != "from"}
         return html.card(self._title(), facts, below)
+
+
+def _voice(name: str, part: Contribution) -> str:
+    whose = f"{part.vendor} ({name})" if part.vendor else name
+    return f"{whose} {part.weight:.0%} {part.decision.value}"
 
 
 class ConsensusBox(Desk):
@@ -88,7 +94,8 @@ class ConsensusBox(Desk):
         Example:
             >>> m.consensus.latest("EURUSD", "1h")
         """
-        return self._api.get(ConsensusView, "/api/consensus/latest", symbol=symbol, timeframe=timeframe, method=method)
+        frame = one_of("timeframe", timeframe, Timeframe)
+        return self._api.get(ConsensusView, "/api/consensus/latest", symbol=symbol, timeframe=frame, method=method)
 
     def list(
         self,
@@ -113,7 +120,8 @@ class ConsensusBox(Desk):
         Example:
             >>> m.consensus.list("EURUSD", "1h", start="2026-01-01")
         """
-        wanted = {"symbol": symbol, "timeframe": timeframe, "method": method, "limit": min(limit, 1_000)}
+        frame = one_of("timeframe", timeframe, Timeframe)
+        wanted = {"symbol": symbol, "timeframe": frame, "method": method, "limit": min(limit, 1_000)}
         span = {"from": start and _text(start), "to": end and _text(end)}
         reply = self._api.send(Call("GET", "/api/consensus", params={**wanted, **span}))
         columns = ("event_time", "symbol", "timeframe", "decision", "confidence", "score", "signals", "method")

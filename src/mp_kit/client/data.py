@@ -16,6 +16,7 @@ from mp_kit.client.cache import Cache
 from mp_kit.client.desk import Desk
 from mp_kit.client.display import progress as reporter
 from mp_kit.client.http import Api, Call, read
+from mp_kit.client.invalid import check_keywords
 from mp_kit.client.offline import MANIFEST_NAME, SIGNATURE_NAME, Verified, verify_folder
 from mp_kit.client.opener import Opener
 from mp_kit.client.partial import Wanted, disk_errors
@@ -269,6 +270,7 @@ class Data(Desk):
         """
         from mp_kit.client.frames import as_polars
 
+        check_keywords("m.data.polars()", how, self.arrow)
         return as_polars(self.arrow(role, **how))
 
     def _local(
@@ -288,6 +290,7 @@ class Data(Desk):
         Example:
             >>> m.data.load("train", symbols=["EURUSD"]).tail()
         """
+        check_keywords("m.data.load()", how, self.arrow)
         frame: pd.DataFrame = self.arrow(role, **how).to_pandas()
         return frame
 

@@ -24,6 +24,8 @@ MODELS = "/api/vendors/models"
 class RegisteredView(Shown, RegisteredModel):
     """A registered version."""
 
+    version: str | None = None
+    """Its name, which the marketplace does not repeat; other calls take it as well as its id."""
     __repr__ = Shown.__repr__
     __str__ = Shown.__str__
 
@@ -31,7 +33,7 @@ class RegisteredView(Shown, RegisteredModel):
         return f"Model {self.model_id}"
 
     def _facts(self) -> Mapping[str, Any]:
-        return {"version_id": self.version_id, "stage": self.stage}
+        return {"version": self.version, "version_id": self.version_id, "stage": self.stage}
 
 
 class OwnModel(Shown, Model):
@@ -42,6 +44,7 @@ class OwnModel(Shown, Model):
     task: Task | None = None
     description: str = ""
     stage: Stage | None = None
+    versions: int | None = None
 
     def _title(self) -> str:
         return f"Model {self.name}"
@@ -106,7 +109,7 @@ class Models(Keyed):
         """
         body = wanted.model_dump(mode="json", exclude_none=True)
         call = Call("POST", MODELS, json=body, idempotency_key=idempotency_key, repeatable=True)
-        return read(RegisteredView, self._api.send(call), MODELS)
+        return read(RegisteredView, self._api.send(call), MODELS).model_copy(update={"version": wanted.version})
 
     def promote(self, model_id: str, version_id: str, stage: str | Stage, reason: str | None = None) -> RegisteredView:
         """Moves a version to another stage: shadow, pilot, prod or retired.
@@ -163,7 +166,7 @@ class Models(Keyed):
         Example:
             >>> m.models.list()
         """
-        return Rows(self._api.pages(OwnModel, MODELS, limit), "Models", ("id", "name", "task", "stage"))
+        return Rows(self._api.pages(OwnModel, MODELS, limit), "Models", ("id", "name", "task", "stage", "versions"))
 
 
 def make_registration(**fields: Any) -> ModelRegistration:

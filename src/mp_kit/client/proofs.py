@@ -20,7 +20,7 @@ from mp_kit.client import html
 from mp_kit.client.http import Api, Call, read
 from mp_kit.client.outboxes import Outboxes
 from mp_kit.client.progress import OnProgress
-from mp_kit.client.results import Shown, plain_table
+from mp_kit.client.results import Shown, counted, plain_table
 from mp_kit.client.sending import LAST_RECEIPT
 from mp_kit.client.trust import Keys, Trust
 from mp_kit.contracts.common import Model
@@ -86,7 +86,10 @@ class Verified(Shown):
         ]
 
     def _title(self) -> str:
-        return f"{len(self.reports)} chains of receipts hold" if self.ok else "The receipts do NOT hold"
+        if not self.ok:
+            return "The receipts do NOT hold"
+        chains = len(self.reports)
+        return f"{counted(chains, 'chain')} of receipts {'holds' if chains == 1 else 'hold'}"
 
     def _facts(self) -> Mapping[str, Any]:
         proved = sum(report.signals for report in self.reports)

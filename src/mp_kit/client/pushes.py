@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mp_kit.client import html
-from mp_kit.client.results import Shown, plain_table
+from mp_kit.client.results import Shown, counted, plain_table
 from mp_kit.contracts.receipts import BatchReceipt
 from mp_kit.contracts.signals import ReceiptStatus, SignalReceipt, SignalWrite
 
@@ -70,7 +70,7 @@ class PushResult(Shown):
         return self.rows()[:MOST_SHOWN]
 
     def _title(self) -> str:
-        return f"Pushed {len(self.receipts) + self.pending} signals"
+        return f"Pushed {counted(len(self.receipts) + self.pending, 'signal')}"
 
     def _facts(self) -> Mapping[str, Any]:
         hidden = len(self.receipts) - MOST_SHOWN
@@ -111,7 +111,9 @@ class FlushResult(Shown):
     reason: str | None = None
 
     def _title(self) -> str:
-        return "The outbox is empty" if not self.pending else f"{self.pending:,} signals still wait in the outbox"
+        if not self.pending:
+            return "The outbox is empty"
+        return f"{counted(self.pending, 'signal')} still {'waits' if self.pending == 1 else 'wait'} in the outbox"
 
     def _facts(self) -> Mapping[str, Any]:
         names = ("accepted", "duplicates", "refused", "pending", "reason")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 WIDEST_CELL = 60
+_widest: ContextVar[int | None] = ContextVar("widest", default=WIDEST_CELL)
 MOST_LINES, MOST_ROWS = 60, 100
 """So many rows does a table show unasked, as text and as HTML."""
 MIB = 1024 * 1024
@@ -149,16 +152,31 @@ def _field(item: Any, name: str) -> Any:
 
 
 def plain_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """A table of text, columns aligned, long cells cut."""
+    """A table of text, columns aligned, long cells cut, except :func:`uncut`."""
     cells = [[name.replace("_", " ") for name in columns]]
     cells += [[_cut(html.text(row.get(name))) for name in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in cells)
 
 
+@contextmanager
+def uncut() -> Iterator[None]:
+    """Tables in the block are for programs: their cells are whole."""
+    kept = _widest.set(None)
+    try:
+        yield
+    finally:
+        _widest.reset(kept)
+
+
 def _cut(cell: str) -> str:
-    flat = " ".join(cell.split())
-    return flat if len(flat) <= WIDEST_CELL else flat[: WIDEST_CELL - 1] + "…"
+    flat, widest = " ".join(cell.split()), _widest.get()
+    return flat if widest is None or len(flat) <= widest else flat[: widest - 1] + "…"
+
+
+def counted(count: int, thing: str) -> str:
+    """So many things, in words: ``1 signal``, ``2,000 signals``."""
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
 
 
 def size(count: int) -> str:

@@ -8,7 +8,20 @@ from typing import TypeGuard
 
 from mp_kit.contracts.training import RunStatus, TrainingRun
 
-__all__ = ["STATES", "cost", "doing", "duration", "history", "money", "progress", "share", "time_left", "until"]
+__all__ = [
+    "STATES",
+    "bound",
+    "cost",
+    "doing",
+    "duration",
+    "history",
+    "money",
+    "progress",
+    "share",
+    "time_left",
+    "took",
+    "until",
+]
 
 STATES: Mapping[str, str] = {
     "queued": "waiting for a machine",
@@ -63,6 +76,20 @@ def until(run: TrainingRun, now: datetime) -> str | None:
         return None
     left = run.deadline - now
     return f"{run.deadline:%Y-%m-%d %H:%M:%SZ}, " + (f"in {duration(left)}" if left > timedelta(0) else "passed")
+
+
+def took(run: TrainingRun) -> str | None:
+    """How long a run that is over has run; None of one that never began."""
+    if run.started_at is None or run.finished_at is None:
+        return None
+    return duration(run.finished_at - run.started_at)
+
+
+def bound(run: TrainingRun) -> str | None:
+    """The longest that a run that is over could have taken; that of a living one is its deadline."""
+    if run.deadline is None or run.started_at is None or not run.status.is_final:
+        return None
+    return f"{duration(max(timedelta(0), run.deadline - run.started_at))} at most"
 
 
 def cost(run: TrainingRun) -> str | None:

@@ -323,6 +323,8 @@ class Run(Shown):
             "started_at": seen.started_at,
             "deadline": words.until(seen, now),
             "finished_at": seen.finished_at,
+            "took": words.took(seen),
+            "bound": words.bound(seen),
             "cost": words.cost(seen),
             "failure": seen.failure,
             "metrics": ", ".join(f"{name}={html.text(value)}" for name, value in values) or None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,11 +12,11 @@ from pydantic import PrivateAttr, ValidationError
 
 from mp_kit.client.desk import Desk
 from mp_kit.client.http import Api
-from mp_kit.client.invalid import invalid
-from mp_kit.client.results import Rows, Shown
+from mp_kit.client.invalid import invalid, one_of
+from mp_kit.client.results import Rows, Shown, counted
 from mp_kit.client.rows import Signals
 from mp_kit.client.score_plot import plot_board, plot_card
-from mp_kit.client.views import StandingView
+from mp_kit.client.views import StandingView, standing_row
 from mp_kit.contracts.common import CURRENT, Confidence, Decision, Instant, Model, Symbol, Timeframe
 from mp_kit.contracts.rounds import Manifest
 from mp_kit.contracts.scores import LeaderboardEntry, Measured, ScoreCard
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from mp_kit.scoring.outcomes import Market, Portfolio, Statements
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_COLUMNS = ("deployment", "model", "vendor", "stage", "scored", "tries", "sharpe", "dsr", "hit_rate", "rank_ic")
+_COLUMNS = (
+    *("deployment", "timeframe", "model", "vendor", "stage"),
+    *("scored", "tries", "sharpe", "dsr", "hit_rate", "rank_ic"),
+)
 
 
 class Told(Model):
@@ -76,17 +79,24 @@ class ScoreView(Shown, ScoreCard):
     """A score card, as it shows itself."""
 
     _followed: Followed | None = PrivateAttr(default=None)
+    _aside: Mapping[str, int] = PrivateAttr(default_factory=dict)
     __repr__ = Shown.__repr__
     __str__ = Shown.__str__
 
     def _title(self) -> str:
         basis = self.basis
-        return f"Score of {basis.scored} signals, {basis.timeframe.value}, held {basis.horizon} bars"
+        held = counted(basis.horizon, "bar")
+        return f"Score of {counted(basis.scored, 'signal')}, {basis.timeframe.value}, held {held}"
 
     def _facts(self) -> Mapping[str, Any]:
         numbers = {name: str(value) for name, value in self if isinstance(value, Measured)}
-        left = ", ".join(f"{count} {reason}" for reason, count in self.basis.left_out.items() if count)
-        return {"symbols": self.basis.symbols, "left out": left, **numbers, "tries": self.tries}
+        about = {"symbols": self.basis.symbols, "left out": _counts(self.basis.left_out)}
+        return {**about, "not this round's": _counts(self._aside), **numbers, "tries": self.tries}
+
+    @property
+    def set_aside(self) -> Mapping[str, int]:
+        """Signals that this round cannot judge: why, and how many; the marketplace's own card knows only the others."""
+        return self._aside
 
     def plot(self, kind: str | None = None) -> list[Axes]:
         """Draws what following the signals earned, with its drawdown, and their calibration.
@@ -105,6 +115,10 @@ class ScoreView(Shown, ScoreCard):
             >>> m.scores.score(signals).plot("equity")
         """
         return plot_card(None if self._followed is None else self._followed.portfolio, self.reliability, kind)
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
 
 
 class Scores(Desk):
@@ -144,7 +158,7 @@ class Scores(Desk):
         Example:
             >>> m.scores.leaderboard().sort("sharpe", reverse=True)
         """
-        found = self._api.pages(StandingView, "/api/leaderboard", limit, timeframe=timeframe)
+        found = self._api.pages(StandingView, "/api/leaderboard", limit, timeframe=_frame(timeframe))
         return Board(found, "Leaderboard", _COLUMNS)
 
     def own(self, timeframe: str | None = None, limit: int = 100) -> Board:
@@ -153,7 +167,7 @@ class Scores(Desk):
         Example:
             >>> m.scores.own()
         """
-        found = self._api.pages(StandingView, "/api/vendors/scores", limit, timeframe=timeframe)
+        found = self._api.pages(StandingView, "/api/vendors/scores", limit, timeframe=_frame(timeframe))
         return Board(found, "Scores", _COLUMNS)
 
     def score(
@@ -186,7 +200,8 @@ class Scores(Desk):
         from mp_kit.scoring.outcomes import join, portfolio
 
         manifest = self._rounds.manifest(round)
-        told = [one for one in told_of(signals) if one.timeframe is manifest.timeframe]
+        given = told_of(signals)
+        told = [one for one in given if one.timeframe is manifest.timeframe]
         names = sorted({one.deployment_id or "" for one in told})
         if deployment is None and len(names) > 1:
             raise InvalidInputError(
@@ -197,6 +212,7 @@ class Scores(Desk):
         met = join(market, statements_of(mine))
         view = ScoreView(**dict(card_of(market, met, cost=cost, tries=tries)))
         view._followed = Followed(portfolio(market, met, cost=cost))  # noqa: SLF001 - a view is frozen for its readers
+        view._aside = _foreign(given, manifest)  # noqa: SLF001 - same
         return view
 
     def _market(self, manifest: Manifest, *, progress: bool) -> Market:
@@ -220,12 +236,12 @@ class Board(Rows[LeaderboardEntry]):
     """Scores as a table, each number with its interval."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """One line per deployment.
+        """One line per deployment and timeframe.
 
         Example:
             >>> m.scores.leaderboard().rows()
         """
-        return [entry.flat() for entry in self]
+        return [standing_row(entry) for entry in self]
 
     def plot(self, kind: str = "sharpe") -> Axes:
         """Draws the deployments' ``sharpe`` ratios with their intervals, or the ``calibration`` of the first six.
@@ -243,8 +259,12 @@ class Board(Rows[LeaderboardEntry]):
         return plot_board(self, kind)
 
     def _value(self, item: LeaderboardEntry, column: str) -> Any:
-        found = getattr(item.card, column, None) if hasattr(item.card, column) else item.flat().get(column)
+        found = getattr(item.card, column, None) if hasattr(item.card, column) else standing_row(item).get(column)
         return found.value if isinstance(found, Measured) else found
+
+
+def _frame(timeframe: str | None) -> str | None:
+    return one_of("timeframe", timeframe, Timeframe)
 
 
 def told_of(signals: Signals) -> list[Told]:
@@ -260,6 +280,19 @@ def told_of(signals: Signals) -> list[Told]:
         except ValidationError as error:
             raise invalid(f"Signal {index}", error) from None
     return found
+
+
+def _foreign(given: Sequence[Told], manifest: Manifest) -> dict[str, int]:
+    """Why signals are none of this round's, and how many."""
+    whose = f"round {manifest.round_id}"
+    found = Counter(
+        f"of {one.timeframe.value}: {whose} has {manifest.timeframe.value}"
+        if one.timeframe is not manifest.timeframe
+        else f"of {one.symbol}: not in {whose}"
+        for one in given
+        if one.timeframe is not manifest.timeframe or one.symbol not in manifest.symbols
+    )
+    return dict(found)
 
 
 def _records(signals: Signals) -> Iterable[Mapping[str, Any]]:

@@ -17,6 +17,7 @@ from mp_kit.client.desk import Desk
 from mp_kit.client.display import progress as reporter
 from mp_kit.client.http import Api
 from mp_kit.client.instants import When, instant
+from mp_kit.client.invalid import one_of
 from mp_kit.client.letters import letters_of
 from mp_kit.client.outbox import Outbox
 from mp_kit.client.outboxes import Outboxes, deployment_of
@@ -30,6 +31,7 @@ from mp_kit.client.sending import Sent, deliver, flush
 from mp_kit.client.settling import add, flush_result, push_result, waiting_error
 from mp_kit.client.trust import Trust
 from mp_kit.client.views import SignalView
+from mp_kit.contracts.common import Timeframe
 from mp_kit.contracts.deployments import Deployment
 
 CHUNK = 10_000
@@ -69,6 +71,12 @@ class SignalBox(Desk):
             f"Signals at {self._api.base_url}: push(frame, token=deployment), flush(), pending(), rejected(), "
             "list(symbol, timeframe), verify()"
         )
+
+    @property
+    def has_token(self) -> bool:
+        """The connection's own token may push: it is a deployment's."""
+        own = self._api.token
+        return own is not None and not own.get_secret_value().startswith("vk_")
 
     def push(  # noqa: PLR0913 - one readable line in a notebook wants each of these by name
         self,
@@ -224,7 +232,7 @@ class SignalBox(Desk):
             "/api/signals",
             limit,
             symbol=symbol,
-            timeframe=timeframe,
+            timeframe=one_of("timeframe", timeframe, Timeframe),
             deployment_id=deployment_id,
             **span,
         )
@@ -295,7 +303,7 @@ class SignalBox(Desk):
             return self._tokens[name]
         stored = config.moved(config.load(), self._api.base_url).deployments.get(name)
         own = self._api.token
-        if stored is None and own is not None and not own.get_secret_value().startswith("vk_"):
+        if stored is None and own is not None and self.has_token:
             return own if deployment_of(own, self._api.base_url) == name else None
         return stored
 

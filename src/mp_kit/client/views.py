@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mp_kit.client import html
 from mp_kit.client import run_words as words
-from mp_kit.client.results import Shown, plain_table
+from mp_kit.client.results import Shown, counted, plain_table
 from mp_kit.contracts.deployments import HeartbeatReceipt
 from mp_kit.contracts.estimates import Estimate
 from mp_kit.contracts.keys import RevokedKeys
@@ -112,7 +112,7 @@ class RevokedView(Shown, RevokedKeys):
     """What a revocation ended."""
 
     def _title(self) -> str:
-        return f"Revoked {len(self.revoked)} keys; every session ended with them"
+        return f"Revoked {counted(len(self.revoked), 'key')}; every session ended with them"
 
 
 class EnvironmentView(Shown, RunEnvironment):
@@ -164,8 +164,19 @@ class StandingView(Shown, LeaderboardEntry):
         return f"Score of {self.deployment} on {self.round_id}"
 
     def _facts(self) -> Mapping[str, Any]:
-        flat = {name: value for name, value in self.flat().items() if name != "deployment"}
-        return flat | {"not enough data": self.reason, "computed_at": self.computed_at}
+        flat = {name: value for name, value in standing_row(self).items() if name != "deployment"}
+        return flat | {"not enough data": _with_late(self, self.reason), "computed_at": self.computed_at}
+
+
+def standing_row(entry: LeaderboardEntry) -> dict[str, Any]:
+    """A line of the boards: a model has one for each timeframe, and where it has no score yet, why."""
+    row = entry.flat() | {"timeframe": entry.card.basis.timeframe.value}
+    return row if entry.card.sharpe.value is not None else row | {"sharpe": _with_late(entry, row["sharpe"])}
+
+
+def _with_late(entry: LeaderboardEntry, reason: str | None) -> str | None:
+    late = entry.card.basis.left_out.get("late")
+    return f"{reason} ({late} late)" if reason and late else reason
 
 
 class CatalogView(Shown, CatalogEntry):

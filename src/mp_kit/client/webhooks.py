@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from mp_kit.client.desk import Keyed, names_of
 from mp_kit.client.http import Api, Call, path, read
-from mp_kit.client.invalid import invalid
+from mp_kit.client.invalid import invalid, one_of
 from mp_kit.client.results import Rows, Shown
 from mp_kit.contracts.webhooks import (
     IssuedWebhook,
@@ -183,7 +183,8 @@ class Webhooks(Keyed):
             >>> m.webhooks.deliveries(hook.id, status="dead")
         """
         where = path("vendors", "webhooks", webhook_id, "deliveries")
-        found = self._api.get(list[DeliveryView], where, status=status, limit=limit)
+        wanted = one_of("status of a message", status, WebhookDeliveryStatus)
+        found = self._api.get(list[DeliveryView], where, status=wanted, limit=limit)
         return Rows(found, "Messages", ("id", "event_type", "status", "attempts", "created_at", "next_attempt_at"))
 
     def replay(self, webhook_id: str, delivery_id: str) -> DeliveryView:

@@ -22,7 +22,7 @@ from mp_kit.rehearsal.operator import Operator
 from mp_kit.rehearsal.process import Host
 from mp_kit.rehearsal.result import Rehearsal
 from mp_kit.rehearsal.rules import Rule
-from mp_kit.rehearsal.spans import Span, days_of, span
+from mp_kit.rehearsal.spans import Span, days_of, span, usual_days
 from mp_kit.rehearsal.tape import Tape
 from mp_kit.rehearsal.voices import LIFE, VERSION, Voice, joined, ruled
 
@@ -104,6 +104,11 @@ class Sandbox(Shown):
     def ends(self) -> datetime:
         """The close of the last bar: how far it can go."""
         return self._tape.last
+
+    @property
+    def usual_days(self) -> float:
+        """So many days that scores come of them, or up to the bars' end."""
+        return min(usual_days(self._tape.timeframe), (self.ends - self.now) / _DAY)
 
     def bars(self, symbol: str, last: int | None = None) -> pd.DataFrame:
         """A symbol's bars that have closed by now, indexed by their open."""

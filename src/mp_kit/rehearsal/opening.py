@@ -11,7 +11,7 @@ from mp_kit.errors import InvalidInputError
 from mp_kit.rehearsal.box import Sandbox, midnight
 from mp_kit.rehearsal.process import require_server
 from mp_kit.rehearsal.rules import RULES
-from mp_kit.rehearsal.spans import Span, days_of, span
+from mp_kit.rehearsal.spans import Span, days_of, span, usual_days
 from mp_kit.rehearsal.tape import Tape
 
 __all__ = ["ECB", "sandbox"]
@@ -25,7 +25,7 @@ def sandbox(
     *,
     start: When | None = None,
     vendors: int = 3,
-    days: float = 30,
+    days: float | None = None,
     symbols: Sequence[str] | None = None,
     timeframe: str | None = None,
     round_every: Span = "7d",
@@ -37,7 +37,7 @@ def sandbox(
         bars: A file, folder or glob of OHLCV bars; by default the ECB's daily fixings, which ship offline.
         start: What time it is when it opens; so many ``days`` before the bars' end by default.
         vendors: So many of the house's vendors speak at each close.
-        days: Used where no start is given.
+        days: Used where no start is given: 30 by default, 60 of daily bars, for a score needs 30 bars.
         symbols: Only these.
         timeframe: Resample the bars to it.
         round_every: How often a round of what happened is published and everybody is scored.
@@ -61,6 +61,6 @@ def sandbox(
             f"{wanted:%Y-%m-%dT%H:%MZ} is in the future, of which there are no bars.", hint="Start in the past."
         )
     tape = Tape.read(ECB if bars is None else str(bars), symbols, timeframe)
-    opens = wanted or midnight(tape.last - days_of(days))
+    opens = wanted or midnight(tape.last - days_of(usual_days(tape.timeframe) if days is None else days))
     tape.check_start(opens)
     return Sandbox(tape, opens, RULES[:vendors], span(round_every), None if home is None else Path(home))

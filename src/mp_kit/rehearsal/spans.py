@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+from mp_kit.contracts.common import Timeframe
 from mp_kit.errors import InvalidInputError
 
-__all__ = ["Span", "days_of", "span"]
+__all__ = ["Span", "days_of", "span", "usual_days"]
 
 Span = str | timedelta
 """A length of time: a timedelta, or text such as 90m, 12h, 1d or 2w."""
@@ -31,6 +32,11 @@ def span(given: Span) -> timedelta:
     if found is None or found <= timedelta(0):
         raise InvalidInputError(f"{given!r} is no length of time to go on by.", hint="Write 90m, 12h, 1d or 2w.")
     return found
+
+
+def usual_days(timeframe: Timeframe) -> float:
+    """So many days that scores come of them: a month has some 22 daily bars, and a score needs 30."""
+    return 60 if timeframe is Timeframe.D1 else 30
 
 
 def days_of(count: float) -> timedelta:

@@ -154,5 +154,5 @@ class RunDesk:
 
     def _find(self, run_id: str) -> tuple[TrainingRun, int]:
         if run_id not in self._runs:
-            raise errors.NotFoundError("No such run.")
+            raise errors.NotFoundError(f"There is no training run {run_id!r}.")
         return self._runs[run_id]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mp_kit.errors import NoCurrentRoundError
 from mp_kit.testing import FakeMarketplace
 
 Mp = Callable[..., Any]
@@ -37,7 +38,46 @@ def test_login_with_a_bad_key_stores_nothing(mp: Mp, fake: FakeMarketplace, home
     """Exit 3."""
     said = mp("login", "--api-url", fake.url, "--api-key", "vk_bad", "--json")
     assert (3, "unauthorized", "") == (said.code, said.error["code"], said.out)
+    assert ("This key is not known, or it has ended.", True) == (
+        said.error["message"],
+        "mp login --device" in said.error["hint"],
+    )
     assert not (home / ".config").exists()
+
+
+def test_logout_where_nobody_is_signed_in(mp: Mp, home: Path):
+    """Harmless, and no profile is made."""
+    said = mp("logout", "--json")
+    assert (0, []) == (said.code, said.data["forgot"])
+    assert not (home / ".config").exists()
+
+
+def test_logout_forgets_and_says_what(mp: Mp, signed_in: FakeMarketplace, home: Path, monkeypatch: pytest.MonkeyPatch):
+    """The key's and the deployments' ids, never a secret; URL and pinned keys stay; MP_TOKEN is told of."""
+    mp("link-infra")
+    mp("data", "info")
+    profile = home / ".config" / "mp" / "config.json"
+    monkeypatch.setenv("MP_TOKEN", "vk_x_y")
+    said = mp("logout")
+    key_id = "_".join(signed_in.api_key.split("_")[:2])
+    assert (0, f"Forgotten: {key_id}, dep_1.\n", True) == (said.code, said.out, "MP_TOKEN" in said.err)
+    assert (signed_in.url, None, {}) == tuple(
+        json.loads(profile.read_text())[name] for name in ("api_url", "api_key", "deployments")
+    )
+    assert signed_in.api_key not in said.out + said.err + profile.read_text()
+
+
+def test_logout_of_an_older_profile(mp: Mp, fake: FakeMarketplace, home: Path):
+    """Its key does not lie on in the older place."""
+    older = home / ".mp" / "config.json"
+    older.parent.mkdir(parents=True)
+    older.write_text(json.dumps({"api_url": fake.url, "api_key": fake.api_key}))
+    assert 0 == mp("logout").code
+    assert (False, "none", fake.url) == (
+        older.exists(),
+        (shown := mp("config", "show", "--json").data)["token"],
+        shown["api_url"],
+    )
 
 
 def test_login_key_from_stdin(mp: Mp, fake: FakeMarketplace, monkeypatch: pytest.MonkeyPatch):
@@ -88,6 +128,18 @@ def test_data_pull_dry_run_fetches_nothing(mp: Mp, signed_in: FakeMarketplace, t
     """It tells what it would fetch."""
     said = mp("data", "pull", "--dry-run", "--role", "train", "--output", str(tmp_path / "r"), "--json")
     assert (["train-EURUSD.parquet"], False) == ([row["name"] for row in said.data], (tmp_path / "r").exists())
+
+
+@pytest.mark.parametrize("given", [["--symbol", "EURUSD,GBPUSD"], ["--symbol", "EURUSD", "--symbols", "GBPUSD"]])
+def test_symbols_repeated_or_by_commas(mp: Mp, signed_in: FakeMarketplace, monkeypatch: pytest.MonkeyPatch, given: Any):  # noqa: ARG001 - the fixture signs in
+    """`data pull` and `admin round publish` take both."""
+    said = mp("data", "pull", "--dry-run", *given)
+    assert (5, True) == (said.code, "GBPUSD" in said.err)  # the fake's round has EURUSD alone, and names the other
+    orders: list[dict[str, Any]] = []
+    done = {"round_id": "r", "created": True, "made_current": True, "input_bars": 0, "rows": {}}
+    monkeypatch.setattr("mp_kit.cli.admin._publish_here", lambda _, order: orders.append(order) or done)
+    assert 0 == mp("admin", "round", "publish", "--direct", *given).code
+    assert ["EURUSD", "GBPUSD"] == orders[0]["symbols"]
 
 
 def test_data_pull_flipped_byte(mp: Mp, signed_in: FakeMarketplace, tmp_path: Path):
@@ -224,7 +276,11 @@ def test_register_as_the_guide_says(mp: Mp, signed_in: FakeMarketplace):
     signed_in.requests.clear()
     assert "ML" == mp("register", "--name", "ML", "--dry-run", "--json").data["name"]
     assert [] == signed_in.requests
-    assert {"model_id", "version_id", "stage"} == set(mp("register", "--name", "ML", "--json").data)
+    made = mp("register", "--name", "ML", "--json").data
+    assert ({"model_id", "version_id", "version", "stage"}, "0.1.0") == (set(made), made["version"])
+    assert "version     0.1.0" in mp("register", "--name", "ML").out
+    assert [1] == [one["versions"] for one in mp("models", "list", "--json").data]
+    assert "versions" in mp("models", "list").out.splitlines()[0]
 
 
 def test_health_catalog(mp: Mp, signed_in: FakeMarketplace):  # noqa: ARG001 - the fixture signs in
@@ -259,6 +315,14 @@ def test_doctor_names_what_fails_and_what_to_do(mp: Mp, fake: FakeMarketplace):
     mp("login", "--api-url", fake.url, "--api-key", fake.api_key)
     names = ["profile", "disk", "connection", "key", "current round"]
     assert names == [check["name"] for check in mp("doctor", "--json").data]
+
+
+def test_doctor_warns_where_no_round_is(mp: Mp, signed_in: FakeMarketplace):
+    """Nothing is broken, and nothing is well either: a warning, not ok."""
+    signed_in.fail(NoCurrentRoundError("There is no current round."), times=9, path="/api/rounds")
+    said = mp("doctor")
+    assert (0, True, False) == (said.code, "warn  current round" in said.out, "ok    current round" in said.out)
+    assert [True] == [one["warning"] for one in mp("doctor", "--json").data if one["name"] == "current round"]
 
 
 def test_doctor_sees_a_file_that_others_can_read(mp: Mp, signed_in: FakeMarketplace, home: Path):  # noqa: ARG001 - the fixture signs in

@@ -118,4 +118,4 @@ def test_last_key_stays_unless_forced(mp: Mp, signed_in: FakeMarketplace):  # no
 def test_revoke_all(mp: Mp, signed_in: FakeMarketplace):  # noqa: ARG001 - the fixture signs in
     """Says how many, and what comes next."""
     mp("keys", "create")
-    assert "2 keys are revoked" in mp("keys", "revoke-all", "--force").out
+    assert "Keys revoked: 2" in mp("keys", "revoke-all", "--force").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +94,27 @@ def test_ctrl_c_leaves_the_run_going(
     assert (130, True) == (said.code, "goes on" in said.err)
     assert "Traceback" not in said.err
     assert not [request for request in signed_in.requests if "cancel" in request]
+
+
+def test_download_of_a_run_without_files(mp: Mp, signed_in: FakeMarketplace, tmp_path: Path):
+    """Exit 7 while there are none, 4 where there is no such run; no folder is made."""
+    signed_in.runs.statuses = [RunStatus.RUNNING]
+    mp("train", "start")
+    assert [7, 4] == [mp("train", "download", run, "-o", str(tmp_path / "m")).code for run in ("run_1", "run_9")]
+    assert not (tmp_path / "m").exists()
+
+
+def test_download_prints_the_folder(mp: Mp, signed_in: FakeMarketplace, tmp_path: Path):
+    """`mp init --model` takes it; a second time, what lies there is not fetched again."""
+    mp("train", "start", "--wait")
+    assert "runs/run_1\n" == mp("train", "download", "run_1").out
+    folder = tmp_path / "model"
+    first = mp("train", "download", "run_1", "--output", str(folder), "--json").data
+    assert (str(folder), sorted(path.name for path in folder.iterdir())) == (first["path"], sorted(first["files"]))
+    assert [True] == list({"/files/" in request for request in signed_in.requests if "files" in request})
+    signed_in.requests.clear()
+    assert first == mp("train", "download", "run_1", "--output", str(folder), "--json").data
+    assert not [request for request in signed_in.requests if "/files/" in request]
 
 
 def test_stop_by_key_and_dry(mp: Mp, signed_in: FakeMarketplace):

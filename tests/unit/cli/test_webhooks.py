@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from mp_kit.cli.webhooks import EVENTS
 from mp_kit.client.marketplace import Marketplace
-from mp_kit.contracts import sign_webhook, verify_webhook
+from mp_kit.contracts import WebhookEventType, sign_webhook, verify_webhook
 from mp_kit.errors import InvalidInputError, NotFoundError
 from mp_kit.testing import FakeMarketplace
 
@@ -29,6 +30,11 @@ def test_create_prints_the_secret_once(mp: Mp, signed_in: FakeMarketplace):  # n
     listed = mp("webhooks", "list", "--json")
     assert ["whe_1", "whe_2"] == [each["id"] for each in listed.data]
     assert "whsec_" not in listed.out + mp("webhooks", "list").out
+
+
+def test_create_help_names_every_event():
+    """All that an endpoint may want, in the contract's order."""
+    assert [event.value for event in WebhookEventType if event.can_be_wanted] == [*EVENTS]
 
 
 @pytest.mark.parametrize("event", ["ping", "all"])

@@ -119,6 +119,13 @@ def test_pull_progress_reaches_the_total(market: Marketplace, tmp_path: Path):
     assert (pulled.bytes, pulled.bytes) == seen[-1]
 
 
+@pytest.mark.parametrize("method", ["load", "polars"])
+def test_load_unknown_keyword_names_the_method(market: Marketplace, method: str):
+    """The one that was called, and the keyword that was meant."""
+    with pytest.raises(TypeError, match=rf"m\.data\.{method}\(\) takes no keyword 'symbol'\. Did you mean symbols=\?"):
+        getattr(market.data, method)("train", symbol="EURUSD")
+
+
 def test_load_columns_and_time(market: Marketplace):
     """Start is included, end is not; a bare date is its midnight in UTC."""
     frame = market.data.load("train", columns=["timestamp", "symbol"], start="2026-01-06", end="2026-01-06T02:00:00Z")

@@ -14,7 +14,9 @@ from matplotlib.axes import Axes
 
 from mp_kit.client.marketplace import Marketplace
 from mp_kit.client.score_plot import plot_board, plot_card
-from mp_kit.client.scores import Board, ScoreView
+from mp_kit.client.scores import _COLUMNS, Board, ScoreView
+from mp_kit.client.views import StandingView
+from mp_kit.contracts.common import Timeframe
 from mp_kit.contracts.scores import LeaderboardEntry, Measured, Standing
 from mp_kit.errors import ConflictError, InvalidInputError, MissingExtraError
 from mp_kit.notebook import plot_bars
@@ -188,6 +190,22 @@ def test_board_plots_and_sorts_by_value(scored: ScoreView):
     assert ["ten", "nine", "none"] == [one.deployment for one in board.sort("sharpe", reverse=True)]
     assert ["ten", "nine"] == [label.get_text() for label in board.plot().get_yticklabels()]
     assert ["as good as said", "nine", "ten", "none"] == [line.get_label() for line in board.plot("calibration").lines]
+
+
+def test_board_tells_timeframes_and_lateness(scored: ScoreView):
+    """A model has a line for each timeframe; where late signals are why there is no score, the line says it."""
+    late = scored.basis.model_copy(update={"left_out": {"late": 4, "open": 0}, "timeframe": Timeframe.D1})
+    few = Measured(reason="not enough data: 0 of 30 bars")
+    entries = [
+        entry("trend", Measured(value=1.0), scored),
+        entry("trend", few, scored.model_copy(update={"basis": late})),
+    ]
+    shown = Board(entries, "Leaderboard", _COLUMNS)
+    assert [("1h", "1"), ("1d", "not enough data: 0 of 30 bars (4 late)")] == [
+        (row["timeframe"], row["sharpe"]) for row in shown.rows()
+    ]
+    assert ["timeframe" in shown.text(), "(4 late)" in repr(shown)] == [True, True]
+    assert "(4 late)" in repr(StandingView(**dict(entries[1])))
 
 
 def test_nothing_scored_says_so():

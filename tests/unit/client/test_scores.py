@@ -73,6 +73,15 @@ def test_other_timeframes_are_not_this_rounds(market: Marketplace):
     assert (0, None) == (card.basis.signals, card.sharpe.value)
 
 
+def test_signals_of_other_bars_are_named(market: Marketplace):
+    """A card of nothing says why: their timeframe, or their symbol, is not the round's."""
+    card = market.scores.score([*rows(3, timeframe="5m"), *rows(2, symbol="AAPL")], progress=False)
+    round_id = market.rounds.current().round_id
+    assert {f"of 5m: round {round_id} has 1h": 3, f"of AAPL: not in round {round_id}": 2} == card.set_aside
+    assert f"3 of 5m: round {round_id} has 1h, 2 of AAPL: not in round {round_id}" in repr(card)
+    assert {} == market.scores.score(rows(), progress=False).set_aside
+
+
 UNREADABLE = {
     "text": ("EURUSD", "can't be read from str"),
     "one dictionary": ({"symbol": "EURUSD"}, "can't be read from dict"),

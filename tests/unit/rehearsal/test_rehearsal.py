@@ -10,12 +10,14 @@ import pytest
 from walks import write_bars
 
 import mp_kit
+from mp_kit.contracts.common import Timeframe
 from mp_kit.errors import BarsError, ConflictError, InvalidInputError, MissingExtraError, SetupError
 from mp_kit.rehearsal import process
 from mp_kit.rehearsal.moment import Moment, rows_of
 from mp_kit.rehearsal.rules import BARS, RULES
-from mp_kit.rehearsal.spans import span
+from mp_kit.rehearsal.spans import span, usual_days
 from mp_kit.rehearsal.tape import Tape
+from mp_kit.scoring.performance import FEWEST_BARS
 
 OPENS = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -44,6 +46,12 @@ def test_sandbox_without_bars(tmp_path: Path):
     """Names the place that has none."""
     with pytest.raises(BarsError, match="nowhere"):
         mp_kit.sandbox(tmp_path / "nowhere", start="2024-02-20")
+
+
+def test_usual_days_suffice_for_a_score():
+    """Weekends have no bars: a month of days has 22 of them, and 30 are needed."""
+    assert FEWEST_BARS < usual_days(Timeframe.D1) * 5 / 7
+    assert 30 == usual_days(Timeframe.H1)
 
 
 def test_sandbox_starts_after_the_bars(folder: str):

@@ -60,7 +60,10 @@ def bearer(connection: Connection) -> str:
     """
     header = connection.headers.get("authorization", "")
     if not header:
-        raise AuthError("No token: send the header Authorization: Bearer <token>.")
+        raise AuthError(
+            "Nobody is signed in: the request bears no token (header Authorization: Bearer <token>).",
+            hint="Sign in: `mp login` in a shell, m.sign_in() in a notebook.",
+        )
     if not header.lower().startswith(_SCHEME) or len(header) > _MAX_TOKEN_CHARS:
         raise AuthError("The Authorization header is not of the form Bearer <token>.")
     return header[len(_SCHEME) :].strip()

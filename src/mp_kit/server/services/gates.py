@@ -37,10 +37,19 @@ HOW: Mapping[str, str] = {
 def gates_of(tx: Tx, version_ids: Sequence[str], stage: Stage = Stage.PROD) -> dict[str, list[Gate]]:
     """The gates of a stage, and which of them each of several versions has met."""
     missing = rows.missing_of(tx, version_ids, stage.value)
+    models = rows.models_of(tx, version_ids)
     return {
-        version_id: [Gate(name=name, met=name not in missing[version_id], how=how) for name, how in HOW.items()]
+        version_id: [
+            Gate(name=name, met=name not in missing[version_id], how=_how(name, models[version_id], version_id))
+            for name in HOW
+        ]
         for version_id in version_ids
     }
+
+
+def _how(gate: str, model_id: str, version_id: str) -> str:
+    """How to meet it, as a command to copy."""
+    return HOW[gate].replace("MODEL VERSION", f"{model_id} {version_id}")
 
 
 def require(tx: Tx, version_id: str, version: str, stage: Stage) -> None:
@@ -51,10 +60,12 @@ def require(tx: Tx, version_id: str, version: str, stage: Stage) -> None:
     """
     missing = rows.missing(tx, version_id, stage.value)
     if missing:
+        model_id = rows.models_of(tx, [version_id])[version_id]
+        hows = {name: _how(name, model_id, version_id) for name in missing}
         raise ConflictError(
             f"Version {version} cannot go to {stage.value}: not met: {', '.join(missing)}.",
-            hint=HOW[missing[0]],
-            details=[{"loc": [name], "msg": HOW[name]} for name in missing],
+            hint=hows[missing[0]],
+            details=[{"loc": [name], "msg": how} for name, how in hows.items()],
         )
 
 

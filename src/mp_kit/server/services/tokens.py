@@ -223,7 +223,7 @@ class TokenBook:
     def _verify(self, token: str, begin: Callable[[], AbstractContextManager[Tx]]) -> Principal:
         match = _TOKEN.fullmatch(token)
         if match is None:
-            raise AuthError("The token has no form that is known here.")
+            raise AuthError("This is no key or token of this marketplace: none has this form (vk_…, sit_…).")
         prefix, token_id, secret = match.groups()
         with begin() as tx:
             row = rows.find_vendor_key(tx, token_id) if prefix == "vk" else rows.find_deployment_token(tx, token_id)

@@ -54,6 +54,13 @@ def find_any_version(tx: Tx, model: str, version: str) -> Row[Any] | None:
     return tx.execute(statement).one_or_none()
 
 
+def models_of(tx: Tx, version_ids: Sequence[str]) -> dict[str, str]:
+    """The model of each version."""
+    columns = model_versions.c
+    rows = tx.execute(select(columns.id, columns.model_id).where(columns.id.in_(version_ids)))
+    return {row.id: row.model_id for row in rows}
+
+
 def versions_of(tx: Tx, model_id: str) -> list[Row[Any]]:
     """A model's versions, the newest first."""
     columns = model_versions.c

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.queries import named
-from mp_kit.server.store.tables import model_stage_history, model_versions, models
+from mp_kit.server.store.tables import marketplace_vendors, model_stage_history, model_versions, models
 
 
 def upsert_model(tx: Tx, values: Mapping[str, Any]) -> Row[Any]:
@@ -64,6 +64,31 @@ def find_version(tx: Tx, vendor_id: str, model_id: str, wanted: str, *, lock: bo
 def find_model(tx: Tx, vendor_id: str, model_id: str) -> Row[Any] | None:
     """A vendor's model."""
     return tx.execute(select(models).where(models.c.id == model_id, models.c.vendor_id == vendor_id)).one_or_none()
+
+
+def versions_everywhere(tx: Tx, wanted: str | None = None) -> list[Row[Any]]:
+    """Versions of all vendors' models, newest first, for the operator; of one model by its id, else of those so named.
+
+    A model has a version from its first day on.
+    """
+    statement = (
+        select(
+            models.c.id.label("model_id"),
+            models.c.name,
+            marketplace_vendors.c.id.label("vendor_id"),
+            marketplace_vendors.c.name.label("vendor"),
+            model_versions.c.version,
+            model_versions.c.id.label("version_id"),
+            model_versions.c.stage,
+            model_versions.c.created_at,
+        )
+        .join(marketplace_vendors, marketplace_vendors.c.id == models.c.vendor_id)
+        .join(model_versions, model_versions.c.model_id == models.c.id)
+        .order_by(model_versions.c.created_at.desc(), model_versions.c.id)
+    )
+    if wanted is not None:
+        statement = statement.where((models.c.id == wanted) | (models.c.name == wanted))
+    return list(tx.execute(statement))
 
 
 def retire_prod(tx: Tx, model_id: str) -> list[str]:
