@@ -12,6 +12,8 @@ from sqlalchemy import text
 
 from mp_kit.client.scores import statements_of, told_of
 from mp_kit.contracts import DeploymentRequest, LeaderboardEntry, ModelRegistration, Stage
+from mp_kit.errors import BarsError
+from mp_kit.market.pricing import ECB_PRICED_AFTER
 from mp_kit.scoring.card import score
 from mp_kit.scoring.outcomes import Market
 from mp_kit.server.house import House
@@ -150,6 +152,26 @@ def test_leaderboard_catalogue_and_tries(house: House, judge: Judge):
     with house.db.begin() as tx:
         sharpe = next(entry.last_oos_sharpe for entry in models.catalog(tx) if entry.id == one.model)
     assert kept.card.sharpe.value == sharpe
+
+
+def test_fixings_are_scored_at_their_own_hour(house: House, judge: Judge):
+    """The ECB's round says when its closes were prices, and the market believes it; of older ones it knows."""
+    order = RoundOrder(source="ecb", symbols=["EURUSD"], leakage="flag", make_current=False)
+    done = publication.run(house.db.begin, house.store, house.signer, order, actor="test")
+    with house.db.begin() as tx:
+        daily = next(one for one in scores.judges(tx) if one.round_id == done.round_id)
+    assert (ECB_PRICED_AFTER, None) == (daily.manifest.priced_after, judge.manifest.priced_after)
+    old = Judge(daily.round_id, daily.manifest.model_copy(update={"priced_after": None}))
+    assert [ECB_PRICED_AFTER] * 2 == [scores.market_of(house.store, one).priced_after for one in (daily, old)]
+    assert 3_600 == scores.market_of(house.store, judge).priced_after
+
+
+def test_files_that_close_before_their_bars_end(house: House, tmp_path: Path):
+    """The operator says so when publishing; an instant outside of the bar is refused before anything is built."""
+    _write_bars(tmp_path / "EURUSD.csv", 7)
+    order = RoundOrder(source=str(tmp_path), leakage="flag", make_current=False, priced_after=3_601)
+    with pytest.raises(BarsError, match="no price 3601 s"):
+        publication.run(house.db.begin, house.store, house.signer, order, actor="test")
 
 
 def test_not_enough_data(house: House, judge: Judge):

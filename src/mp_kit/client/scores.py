@@ -203,6 +203,7 @@ class Scores(Desk):
         import pyarrow.compute as pc
 
         from mp_kit.market.bars import column, times_of
+        from mp_kit.market.pricing import priced_after
         from mp_kit.scoring.outcomes import Market, join_runs
 
         pieces = defaultdict(list)
@@ -213,7 +214,7 @@ class Scores(Desk):
                 part = table.filter(pc.equal(table.column("symbol"), symbol))
                 pieces[symbol].append((times_of(part), column(part, "close")))
         series = {symbol: join_runs(parts) for symbol, parts in pieces.items()}
-        return Market(manifest.timeframe, manifest.horizon, series)
+        return Market(manifest.timeframe, manifest.horizon, series, priced_after(manifest))
 
 
 class Board(Rows[LeaderboardEntry]):

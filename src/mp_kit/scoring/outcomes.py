@@ -2,6 +2,7 @@
 
 1. A signal speaks of the bar that opens at its ``event_time``. It is entered at that bar's close, or at the first
    close at or after the moment when it was stored, if that is later: no outcome begins before the signal was stored.
+   A close's instant is when it was a price (``Market.priced_after``), not when its bar's stamp ends.
 2. It is held for the round's horizon: its return is ``close[entry + horizon] / close[entry] - 1``.
 3. Only the first statement of a deployment about a bar counts, whichever version of its model made it.
 4. Late signals never count, and neither does one whose horizon leaves a run of consecutive bars.
@@ -50,16 +51,18 @@ class Market:
         timeframe: Of the bars.
         horizon: Bars that a signal is held.
         series: Symbol to bars.
+        priced_after: Seconds from a bar's open to the instant of its close; None: the bar's length.
     """
 
     timeframe: Timeframe
     horizon: int
     series: Mapping[str, Series]
+    priced_after: int | None = None
 
     @property
-    def length(self) -> int:
-        """A bar's length in microseconds."""
-        return self.timeframe.seconds * _MICRO
+    def until_close(self) -> int:
+        """Microseconds from a bar's open to the instant of its close."""
+        return (self.timeframe.seconds if self.priced_after is None else self.priced_after) * _MICRO
 
     @cached_property
     def bars_per_year(self) -> float | None:
@@ -284,7 +287,7 @@ def _meet(
     known[known] = series.times[bar[known]] == mine.event_time[known]
     left["no_bar"] += int(np.count_nonzero(~known))
     mine, bar = mine.take(np.flatnonzero(known)), bar[known]
-    entry = np.maximum(bar, np.searchsorted(series.times, mine.received_at - market.length))
+    entry = np.maximum(bar, np.searchsorted(series.times, mine.received_at - market.until_close))
     leaves = entry + market.horizon
     whole = leaves < series.times.size
     whole[whole] = series.runs[bar[whole]] == series.runs[leaves[whole]]
@@ -294,7 +297,7 @@ def _meet(
     mine, entry, leaves = mine.take(kept), entry[kept], leaves[kept]
     separate = np.zeros(entry.size, np.bool_)
     separate[apart(entry, market.horizon)] = True
-    began, ended = series.times[entry] + market.length, series.times[leaves] + market.length
+    began, ended = series.times[entry] + market.until_close, series.times[leaves] + market.until_close
     returns = series.closes[leaves] / series.closes[entry] - 1.0
     symbol = np.full(entry.size, number, np.int64)
     return symbol, mine.event_time, entry, began, ended, mine.direction, mine.confidence, returns, separate
@@ -303,7 +306,7 @@ def _meet(
 def _leg(market: Market, met: Outcomes, number: int, span: tuple[int, int]) -> Portfolio:
     """One symbol's part; ``traded`` of the last bar has the way back to nothing in it."""
     series, mine = market.series[met.names[number]], met.symbol == number
-    low, high = (int(np.searchsorted(series.times, instant - market.length)) for instant in span)
+    low, high = (int(np.searchsorted(series.times, instant - market.until_close)) for instant in span)
     high = min(high, series.times.size - 1)
     told = np.zeros(high - low)
     told[met.entry[mine] - low] = met.positions[mine]

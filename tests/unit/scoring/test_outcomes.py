@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from bench.plain_scores import reference
 from mp_kit.contracts import Timeframe
+from mp_kit.contracts.scores import ScoreCard
 from mp_kit.errors import InvalidInputError
+from mp_kit.market.pricing import ECB_PRICED_AFTER
 from mp_kit.scoring.card import card_of, enough, score
 from mp_kit.scoring.contribution import against, standings
 from mp_kit.scoring.outcomes import Market, Outcomes, Statements, join, join_runs, portfolio
@@ -76,6 +78,40 @@ def test_outcome_begins_after_the_signal_was_stored(name: str):
     met = join(market, say({"event_time": HOUR, "received_at": received}))
     assert [entry] == met.entry.tolist()
     assert received <= met.began[0]
+
+
+def peeking_at_fixings(priced_after: int | None) -> ScoreCard:
+    """A vendor that stores its signal at 23:00Z, when it has seen ten hours of what followed the day's fixing."""
+    hours = np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.001, 1_000 * 24))).reshape(-1, 24)
+    fixing, seen = hours[:, 13], hours[:, 22]
+    days = np.arange(1_000, dtype=np.int64) * 24 * HOUR
+    market = Market(Timeframe.D1, 1, {"EURUSD": join_runs([(days, fixing)])}, priced_after)
+    told = [
+        {"event_time": int(day), "received_at": int(day) + 23 * HOUR, "direction": 1 if up else -1}
+        for day, up in zip(days, seen > fixing, strict=True)
+    ]
+    return score(market, say(*told), tries=1)
+
+
+def test_a_fixing_is_history_at_the_days_end():
+    """A date-stamped bar that closes at noon is entered at the next noon: hours of hindsight earn nothing."""
+    cheated, honest = peeking_at_fixings(None), peeking_at_fixings(ECB_PRICED_AFTER)
+    assert (cheated.hit_rate.low or 0) > 0.6
+    assert (cheated.sharpe.low or 0) > 5
+    assert (honest.hit_rate.low or 0) < 0.5 < (honest.hit_rate.high or 0)
+    assert (honest.sharpe.low or 0) < 0 < (honest.sharpe.high or 0)
+
+
+def test_close_inside_its_bar():
+    """Begun and ended, and the bars that are walked, follow the close's instant; at that instant it still counts."""
+    days = np.arange(5, dtype=np.int64) * 24 * HOUR
+    market = Market(Timeframe.D1, 1, {"EURUSD": join_runs([(days, np.array([1.0, 2.0, 3.0, 6.0, 6.0]))])}, 12 * 3_600)
+    for received, entry in ((36 * HOUR, 1), (36 * HOUR + 1, 2)):
+        met = join(market, say({"event_time": 24 * HOUR, "received_at": received}))
+        began = (entry * 24 + 12) * HOUR
+        assert ([entry], [began], [began + 24 * HOUR]) == (met.entry.tolist(), met.began.tolist(), met.ended.tolist())
+        found = portfolio(market, met, cost=0.01)
+        assert ([(entry + 1) * 24 * HOUR], [2.0]) == (found.times.tolist(), found.traded.tolist())
 
 
 def test_who_counts():

@@ -26,6 +26,7 @@ from mp_kit.contracts.common import Timeframe
 from mp_kit.contracts.rounds import Manifest
 from mp_kit.contracts.scores import LeaderboardEntry, ScoreCard, Standing
 from mp_kit.market.bars import column, times_of
+from mp_kit.market.pricing import priced_after
 from mp_kit.scoring.card import card_of, enough
 from mp_kit.scoring.contribution import standings
 from mp_kit.scoring.outcomes import Market, Outcomes, Statements, join, join_runs
@@ -101,7 +102,7 @@ def market_of(store: ObjectStore, judge: Judge) -> Market:
                 table = pq.read_table(io.BytesIO(opened.read()), columns=["timestamp", "close"])
             pieces[file.symbol].append((times_of(table), column(table, "close")))
     series = {symbol: join_runs(parts) for symbol, parts in pieces.items()}
-    return Market(judge.manifest.timeframe, judge.manifest.horizon, series)
+    return Market(judge.manifest.timeframe, judge.manifest.horizon, series, priced_after(judge.manifest))
 
 
 def statements(tx: Tx, market: Market) -> dict[str, Statements]:
