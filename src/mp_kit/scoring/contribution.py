@@ -15,7 +15,7 @@ import numpy as np
 from mp_kit.contracts.scores import Measured, Standing
 from mp_kit.scoring import numerai
 from mp_kit.scoring.bootstrap import interval_of_mean
-from mp_kit.scoring.correlation import FEWEST_PAIRS
+from mp_kit.scoring.correlation import FEWEST_PAIRS, instants
 from mp_kit.scoring.numbers import Booleans, Floats, Ints, mean
 from mp_kit.scoring.outcomes import Outcomes
 
@@ -107,7 +107,8 @@ def _standing(mine: Outcomes, others: Others, horizon: int) -> Standing:
 
 def _mmc(mine: Outcomes, others: Others) -> Measured:
     pairs = mine.separate[others.any[mine.separate]]
-    if pairs.size < FEWEST_PAIRS:
-        return Measured(n=pairs.size, reason=f"not enough data: {pairs.size} of {FEWEST_PAIRS} pairs")
+    n = instants(mine.began[pairs], mine.ended[pairs])
+    if n < FEWEST_PAIRS:
+        return Measured(n=n, reason=f"not enough data: {n} of {FEWEST_PAIRS} pairs that do not overlap")
     value = numerai.mmc(mine.positions[pairs], others.without[pairs], mine.returns[pairs])
-    return Measured(value=value, n=pairs.size, reason="one of the two never changes" if value is None else None)
+    return Measured(value=value, n=n, reason="one of the two never changes" if value is None else None)

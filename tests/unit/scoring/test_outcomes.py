@@ -367,3 +367,45 @@ def test_skill_shows_and_noise_does_not():
     assert (skilled.sharpe.low or 0) > 0 >= (lucky.sharpe.low or 0)
     assert (skilled.dsr.value or 0) > 0.95 > (lucky.dsr.value or 0)
     assert (skilled.hit_rate.low or 0) > 0.5
+
+
+def one_view(seed: int, bars: int = 160, symbols: int = 8) -> ScoreCard:
+    """A worthless view of the euro, said of eight pairs whose returns correlate at 0.6."""
+    random = np.random.default_rng(seed)
+    euro, own = random.normal(size=bars + 1), random.normal(size=(symbols, bars + 1))
+    steps = 0.001 * (np.sqrt(0.6) * euro + np.sqrt(0.4) * own)
+    names = [f"EUR{number}" for number in range(symbols)]
+    market = make_market({name: np.exp(np.cumsum(one)) for name, one in zip(names, steps, strict=True)})
+    event = np.repeat(np.arange(bars, dtype=np.int64) * HOUR, symbols)
+    told = Statements(
+        names,
+        np.tile(np.arange(symbols), bars),
+        event,
+        event + HOUR - 1,
+        np.zeros(event.size, bool),
+        np.repeat(random.choice([-1, 1], bars), symbols),
+        np.full(event.size, 0.6),
+        np.zeros(event.size, np.int64),
+        np.arange(event.size),
+    )
+    return score(market, told)
+
+
+def test_trap_symbols_that_move_together():
+    """Eight pairs at one instant are one observation: a test at 5 % fires at about so many, not at every third."""
+    found = [one_view(seed) for seed in range(120)]
+    for name in ("hit_rate", "ic", "rank_ic"):
+        measured = [getattr(card, name) for card in found]
+        null = 0.5 if name == "hit_rate" else 0.0
+        assert {160} == {one.n for one in measured}
+        assert sum(not one.low <= null <= one.high for one in measured) < 0.1 * len(measured)
+    assert {(160, 160)} == {(card.coverage.n, card.corr.n) for card in found}
+    assert enough(one_view(0, bars=99)) == "not enough data: 99 of 100 independent signals"
+
+
+def test_symbols_out_of_step_are_still_one_observation():
+    """Held four bars, entered in turn by two symbols: as many instants as fit one after the other."""
+    market = make_market({"AAA": np.arange(1.0, 60.0), "BBB": np.arange(1.0, 60.0)}, horizon=4)
+    told = say(*({"event_time": bar * HOUR, "symbol": "AAA" if bar % 4 else "BBB"} for bar in range(0, 48, 2)))
+    card = score(market, told)
+    assert (24, 12) == (card.basis.scored, card.hit_rate.n)
