@@ -39,15 +39,16 @@ def card_of(market: Market, met: Outcomes, *, cost: float = 0.0, tries: int | No
     earned, pairs, track = followed.returns, met.separate, performance.Track(followed.returns)
     positions, separate = met.positions[pairs], met.returns[pairs]
     calls, n = _instants(met, np.flatnonzero(met.direction)), _instants(met, pairs)
+    basis = _basis(market, met, followed, cost)
     no_tries = Measured(n=earned.size, reason="nobody counted the tries")
     return ScoreCard(
-        basis=_basis(market, met, followed, cost),
+        basis=basis,
         hit_rate=accuracy.hit_rate(met.direction, met.returns, calls),
         coverage=accuracy.coverage(met.direction, n),
         ic=correlation.ic(positions, separate, n),
         rank_ic=correlation.rank_ic(positions, separate, n),
         corr=_corr(positions, separate, n),
-        sharpe=_sharpe(track, market.bars_per_year),
+        sharpe=_sharpe(track, basis.bars_per_year),
         psr=performance.probabilistic_sharpe(track),
         dsr=no_tries if tries is None else performance.deflated_sharpe(track, tries),
         tries=tries,
@@ -67,16 +68,17 @@ def enough(card: ScoreCard) -> str | None:
 
 
 def _basis(market: Market, met: Outcomes, followed: Portfolio, cost: float) -> ScoreBasis:
+    symbols = [met.names[number] for number in np.unique(met.symbol).tolist()]
     return ScoreBasis(
         timeframe=market.timeframe,
         horizon=market.horizon,
-        bars_per_year=market.bars_per_year,
+        bars_per_year=market.bars_per_year(symbols),
         cost=cost,
         signals=met.signals,
         scored=met.returns.size,
         left_out=met.left_out,
         bars=followed.returns.size,
-        symbols=[met.names[number] for number in np.unique(met.symbol).tolist()],
+        symbols=symbols,
         first=_instant(int(met.began.min())) if met.began.size else None,
         last=_instant(int(met.ended.max())) if met.ended.size else None,
     )
@@ -84,7 +86,7 @@ def _basis(market: Market, met: Outcomes, followed: Portfolio, cost: float) -> S
 
 def _sharpe(track: performance.Track, per_year: float | None) -> Measured:
     if per_year is None:
-        return Measured(reason="the round's bars span no time")
+        return Measured(reason="no bars that span any time were scored")
     return performance.sharpe(track, per_year)
 
 

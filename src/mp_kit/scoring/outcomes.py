@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,7 @@ import numpy as np
 from mp_kit.contracts.common import Timeframe
 from mp_kit.errors import InvalidInputError
 from mp_kit.scoring.correlation import apart
-from mp_kit.scoring.numbers import Booleans, Floats, Ints, finite
+from mp_kit.scoring.numbers import Booleans, Floats, Ints, finite, union
 from mp_kit.scoring.performance import bars_per_year
 
 __all__ = ["Market", "Outcomes", "Portfolio", "Series", "Statements", "join", "join_runs", "portfolio"]
@@ -64,11 +64,17 @@ class Market:
         """Microseconds from a bar's open to the instant of its close."""
         return (self.timeframe.seconds if self.priced_after is None else self.priced_after) * _MICRO
 
+    def bars_per_year(self, names: Collection[str]) -> float | None:
+        """Bars in a year on the grid that a portfolio of these symbols walks; other symbols do not matter."""
+        key = frozenset(names)
+        if key not in self._per_year:
+            self._per_year[key] = bars_per_year([part for name in sorted(key) for part in _parts(self.series[name])])
+        return self._per_year[key]
+
     @cached_property
-    def bars_per_year(self) -> float | None:
-        """Bars in a year, counted over all symbols."""
-        runs = [self.series[name] for name in sorted(self.series)]
-        return bars_per_year([part for one in runs for part in _parts(one)])
+    def _per_year(self) -> dict[frozenset[str], float | None]:
+        """What was counted before: deployments mostly speak of the same symbols."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -239,7 +245,7 @@ def portfolio(market: Market, met: Outcomes, *, cost: float = 0.0) -> Portfolio:
         return Portfolio(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
     span = int(met.began.min()), int(met.ended.max())
     legs = [_leg(market, met, number, span) for number in used.tolist()]
-    times = _union([leg.times for leg in legs])
+    times = union([leg.times for leg in legs])
     returns, traded = np.zeros(times.size), np.zeros(times.size)
     for leg in legs:
         places = np.searchsorted(times, leg.times)
@@ -253,14 +259,6 @@ def _check(opens: Ints, prices: Floats) -> None:
         raise InvalidInputError("Bars must be in order of time and unique.", hint="Take them from a round's files.")
     if opens.shape != prices.shape or not np.all(prices > 0) or not np.all(np.isfinite(prices)):
         raise InvalidInputError("Every bar needs a close above 0.", hint="Take bars from a round's files.")
-
-
-def _union(columns: list[Ints]) -> Ints:
-    """All instants of ascending columns; mostly they are the same, and a merge sort is a pass then."""
-    if all(np.array_equal(columns[0], other) for other in columns[1:]):
-        return columns[0]
-    ordered = np.sort(np.concatenate(columns), kind="stable")
-    return ordered[np.r_[True, ordered[1:] > ordered[:-1]]]
 
 
 def _parts(series: Series) -> list[Ints]:

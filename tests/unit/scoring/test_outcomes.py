@@ -409,3 +409,31 @@ def test_symbols_out_of_step_are_still_one_observation():
     told = say(*({"event_time": bar * HOUR, "symbol": "AAA" if bar % 4 else "BBB"} for bar in range(0, 48, 2)))
     card = score(market, told)
     assert (24, 12) == (card.basis.scored, card.hit_rate.n)
+
+
+def test_other_symbols_of_the_round_change_no_annual_number():
+    """Shares traded seven hours a day, scored alone and beside a coin that never rests: the same card."""
+    random = np.random.default_rng(4)
+    always = np.arange(24 * 100, dtype=np.int64) * HOUR
+    shares = always[(always // HOUR % 24 >= 14) & (always // HOUR % 24 < 21)]
+    series = {
+        name: join_runs([(times, np.exp(np.cumsum(random.normal(0, 0.002, times.size))))])
+        for name, times in (("COIN", always), ("SHARE", shares))
+    }
+    told = say(*(
+        {"event_time": int(time), "symbol": "SHARE", "direction": int(random.choice([-1, 1]))} for time in shares
+    ))  # fmt: skip
+    alone = score(Market(Timeframe.H1, 1, {"SHARE": series["SHARE"]}), told, tries=1)
+    mixed = score(Market(Timeframe.H1, 1, series), told, tries=1)
+    assert alone == mixed
+    assert 7 * 365.25 == pytest.approx(mixed.basis.bars_per_year or 0, rel=0.01)
+
+
+def test_years_of_a_mixed_portfolio():
+    """Who speaks of both walks the finer grid: the coin's bars, in which the share's are contained."""
+    always = np.arange(24 * 100, dtype=np.int64) * HOUR
+    series = {name: join_runs([(times, np.ones(times.size))]) for name, times in
+              (("COIN", always), ("SHARE", always[15:-20:24]))}  # fmt: skip
+    market = Market(Timeframe.H1, 1, series)
+    assert 24 * 365.25 == pytest.approx(market.bars_per_year(["SHARE", "COIN"]))
+    assert 365.25 == pytest.approx(market.bars_per_year(["SHARE"]))
