@@ -317,4 +317,6 @@ def _leg(market: Market, met: Outcomes, number: int, span: tuple[int, int]) -> P
         traded[-1] += abs(held[-1])
     earned = held * (series.closes[low + 1 : high + 1] / series.closes[low:high] - 1.0)
     within = series.runs[low + 1 : high + 1] == series.runs[low:high]
+    # What is sold at a run's last close is booked on its last bar: the next one leads over the gap and is not walked.
+    traded[:-1] += np.where(within[1:], 0.0, traded[1:])
     return Portfolio(series.times[low + 1 : high + 1][within], earned[within], traded[within])

@@ -200,6 +200,16 @@ def test_portfolio_golden():
     assert (held * moved - 0.01 * traded).tolist() == pytest.approx(found.returns.tolist(), abs=1e-16)
 
 
+@pytest.mark.parametrize("bar", [7, 8])
+def test_leaving_at_a_runs_end_costs_as_much_as_anywhere(bar: int):
+    """Two positions, the first sold at its run's last close or before it: in and out twice, four times the cost."""
+    run = np.arange(10, dtype=np.int64) * HOUR
+    series = join_runs([(run, np.ones(10)), (run + 20 * HOUR, np.ones(10))])
+    market = Market(Timeframe.H1, 1, {"EURUSD": series})
+    found = portfolio(market, join(market, say({"event_time": bar * HOUR}, {"event_time": 20 * HOUR})), cost=0.01)
+    assert (4.0, -0.04) == (found.traded.sum(), pytest.approx(found.returns.sum()))
+
+
 def test_trap_overlap_is_no_second_profit():
     """The same rise said at each of 5 overlapping bars is earned once, not five times."""
     rise = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
