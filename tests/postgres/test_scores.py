@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from mp_kit.client.scores import statements_of, told_of
-from mp_kit.contracts import DeploymentRequest, LeaderboardEntry, ModelRegistration, Stage
+from mp_kit.contracts import DeploymentRequest, LeaderboardEntry, ModelRegistration, Stage, Timeframe
 from mp_kit.errors import BarsError
 from mp_kit.market.pricing import ECB_PRICED_AFTER
 from mp_kit.scoring.card import score
@@ -154,12 +154,39 @@ def test_leaderboard_catalogue_and_tries(house: House, judge: Judge):
     assert kept.card.sharpe.value == sharpe
 
 
-def test_fixings_are_scored_at_their_own_hour(house: House, judge: Judge):
-    """The ECB's round says when its closes were prices, and the market believes it; of older ones it knows."""
+def fixings(house: House) -> Judge:
+    """The ECB's round, published once."""
     order = RoundOrder(source="ecb", symbols=["EURUSD"], leakage="flag", make_current=False)
     done = publication.run(house.db.begin, house.store, house.signer, order, actor="test")
     with house.db.begin() as tx:
-        daily = next(one for one in scores.judges(tx) if one.round_id == done.round_id)
+        return next(one for one in scores.judges(tx) if one.round_id == done.round_id)
+
+
+@pytest.mark.parametrize("last", ["1d", "1h"])
+def test_a_versions_sharpe_is_not_that_of_the_timeframe_scored_last(house: House, judge: Judge, last: str):
+    """A handful of daily signals beside hundreds of hourly ones: the hourly number stays, in the catalogue too."""
+    daily = fixings(house)
+    with house.db.begin() as tx:
+        who = place(tx, house, f"both{last}")
+        push(tx, who, 41)
+        days = text(INSERT.text.replace("'1h'", "'1d'"))
+        facts = {"batch": 42, "confidence": 0.5, "late": False, "symbol": "EURUSD", "version": "1", "decision": "BUY"}
+        facts |= {"deployment": who.deployment, "vendor": who.vendor}
+        told = [{"event_time": START + timedelta(days=day), "row": day} for day in range(1, 5)]
+        tx.execute(days, [facts | one | {"received_at": one["event_time"]} for one in told])
+    for one in [judge, daily] if last == "1d" else [daily, judge]:
+        run(house, one)
+    with house.db.begin() as tx:
+        both = {one.card.basis.timeframe: one for one in scores.leaderboard(tx) if one.deployment_id == who.deployment}
+        shown = next(entry for entry in models.catalog(tx) if entry.id == who.model)
+    assert {"1h": True, "1d": False} == {frame: one.enough_data for frame, one in both.items()}
+    assert both[Timeframe.H1].card.sharpe == shown.sharpe
+    assert both[Timeframe.H1].card.sharpe.value == shown.last_oos_sharpe
+
+
+def test_fixings_are_scored_at_their_own_hour(house: House, judge: Judge):
+    """The ECB's round says when its closes were prices, and the market believes it; of older ones it knows."""
+    daily = fixings(house)
     assert (ECB_PRICED_AFTER, None) == (daily.manifest.priced_after, judge.manifest.priced_after)
     old = Judge(daily.round_id, daily.manifest.model_copy(update={"priced_after": None}))
     assert [ECB_PRICED_AFTER] * 2 == [scores.market_of(house.store, one).priced_after for one in (daily, old)]

@@ -146,7 +146,7 @@ def keep(tx: Tx, judge: Judge, market: Market, scored: Mapping[str, Scored], *, 
         by_round = tried.get(vendor, {}) if vendor is not None else {}
         card = card_of(market, one.met, cost=cost, tries=max(1, sum(by_round.values()), speaking[vendor]))
         found.append(_row(judge, name, card, one.standing, by_round))
-    rows.put(tx, judge.round_id, found)
+    rows.put(tx, found)
     return len(found)
 
 

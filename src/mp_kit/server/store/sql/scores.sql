@@ -59,20 +59,25 @@ SET timeframe = excluded.timeframe, enough_data = excluded.enough_data, reason =
     tries_by_round = excluded.tries_by_round, computed_at = now();
 
 -- name: put_version_sharpe
--- A version's Sharpe ratio: of its deployment with most scored bars, not of its luckiest; null without enough data.
+-- A version's Sharpe ratio, out of the newest scored round of every timeframe, whichever was scored last: of its
+-- deployment that has enough data, and of those with most scored bars, not of its luckiest; null without enough data.
+WITH newest AS (
+  SELECT DISTINCT ON (s.timeframe) s.round_id
+  FROM (SELECT DISTINCT timeframe, round_id FROM model_scores) s
+  JOIN dataset_rounds r ON r.id = s.round_id AND r.retired_at IS NULL
+  ORDER BY s.timeframe, r.created_at DESC, r.id
+)
 UPDATE model_versions v SET last_oos_sharpe = chosen.sharpe
 FROM (
   SELECT DISTINCT ON (version_id) version_id, CASE WHEN enough_data THEN sharpe END AS sharpe FROM (
-    SELECT coalesce(d.version_id, shown.id) AS version_id, s.enough_data, s.sharpe, s.bars, d.created_at, d.id,
-           r.created_at AS round_at
-    FROM model_scores s JOIN deployments d ON d.id = s.deployment_id JOIN dataset_rounds r ON r.id = s.round_id
+    SELECT coalesce(d.version_id, shown.id) AS version_id, s.enough_data, s.sharpe, s.bars, d.created_at, d.id
+    FROM newest n JOIN model_scores s ON s.round_id = n.round_id JOIN deployments d ON d.id = s.deployment_id
     LEFT JOIN LATERAL (
       SELECT mv.id FROM model_versions mv WHERE mv.model_id = d.model_id AND mv.stage <> 'retired'
       ORDER BY array_position(ARRAY['prod', 'pilot', 'shadow'], mv.stage), mv.created_at DESC LIMIT 1
     ) shown ON true
-    WHERE s.round_id = :round_id
   ) scored WHERE version_id IS NOT NULL
-  ORDER BY version_id, round_at DESC, bars DESC, created_at, id
+  ORDER BY version_id, enough_data DESC, bars DESC, created_at, id
 ) chosen
 WHERE v.id = chosen.version_id AND v.last_oos_sharpe IS DISTINCT FROM chosen.sharpe;
 
