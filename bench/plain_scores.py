@@ -106,9 +106,14 @@ def _leg(group: pd.DataFrame, frame: pd.DataFrame, length: int, horizon: int, be
 
 
 def _contribution(met: pd.DataFrame) -> dict[str, float]:
-    """Profit of the consensus with a deployment, less without it, over the bars that it shares with others."""
+    """Profit of the consensus with a deployment, less without it, over the bars that it shares with others.
+
+    The others at a bar are those that were entered no later.
+    """
     voices = met.assign(weight=met.confidence, said=met.confidence * met.x, speaks=met.confidence > 0)
-    bars = voices.groupby(["symbol", "event_time"])[["weight", "said", "speaks"]].transform("sum")
+    close = ["symbol", "event_time", "began"]
+    summed = voices.groupby(close)[["weight", "said", "speaks"]].sum().groupby(level=[0, 1]).cumsum()
+    bars = voices[close].join(summed, on=close)
     shared = bars.speaks > voices.speaks
     everyone = (bars.said / bars.weight)[shared]
     without = ((bars.said - voices.said) / (bars.weight - voices.weight))[shared]

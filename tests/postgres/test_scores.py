@@ -66,11 +66,21 @@ def _write_bars(path: Path, seed: int) -> None:
     path.write_text("\n".join(lines))
 
 
-def place(tx: Tx, house: House, vendor: str, name: str = "live") -> Placed:
-    """A vendor with one model in pilot, deployed."""
+BACKDATED = (
+    "ALTER TABLE model_stage_history DISABLE TRIGGER model_stage_history_grows",
+    "UPDATE model_stage_history SET at = :start WHERE version_id = :version",
+    "ALTER TABLE model_stage_history ENABLE TRIGGER model_stage_history_grows",
+)
+
+
+def place(tx: Tx, house: House, vendor: str, name: str = "live", *, stage: Stage = Stage.PILOT) -> Placed:
+    """A vendor with one model in pilot since before the bars, deployed."""
     vendor_id = vendors.create(tx, house.tokens, vendor, actor="test").vendor_id
     made = models.register(tx, vendor_id, ModelRegistration(name="m", task="signal", version="1"))
-    models.change_stage(tx, vendor_id, made.model_id, made.version_id, Stage.PILOT, actor="test", reason=None)
+    if stage is not Stage.SHADOW:
+        models.change_stage(tx, vendor_id, made.model_id, made.version_id, stage, actor="test", reason=None)
+    for statement in BACKDATED:
+        tx.execute(text(statement), {"start": START, "version": made.version_id} if ":start" in statement else {})
     order = DeploymentRequest(name=name, provider="byoc", model_id=made.model_id)
     there = deployments.create(tx, house.tokens, vendor_id, order, actor="test")
     return Placed(vendor_id, made.model_id, made.version_id, there.deployment_id)
@@ -152,6 +162,24 @@ def test_leaderboard_catalogue_and_tries(house: House, judge: Judge):
     with house.db.begin() as tx:
         sharpe = next(entry.last_oos_sharpe for entry in models.catalog(tx) if entry.id == one.model)
     assert kept.card.sharpe.value == sharpe
+
+
+def test_a_shadow_moves_nobody_elses_standing(house: House, judge: Judge):
+    """The consensus does not hear it: the others' standing is as without it; it is told what it would have added."""
+    with house.db.begin() as tx:
+        heard = [place(tx, house, f"heard{number}") for number in range(2)]
+        for seed, who in enumerate(heard, 51):
+            push(tx, who, seed)
+    run(house, judge)
+    before = [board(house, who).standing for who in heard]
+    with house.db.begin() as tx:
+        shadow = place(tx, house, "unheard", stage=Stage.SHADOW)
+        push(tx, shadow, 53)
+    run(house, judge)
+    assert before == [board(house, who).standing for who in heard]
+    with house.db.begin() as tx:
+        own = scores.leaderboard(tx, vendor_id=shadow.vendor)
+    assert own[0].standing.contribution.value is not None
 
 
 def fixings(house: House) -> Judge:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -91,6 +92,8 @@ class Statements:
         confidence: 0 to 1.
         batch: Number of the batch, to order what was stored at the same moment.
         row: Place in the batch.
+        counts: Whether it was heard by the consensus (its version in pilot or prod); None where that is not known, and
+            then all count. It matters to what others are set against, not to one's own score.
     """
 
     names: Sequence[str]
@@ -102,14 +105,21 @@ class Statements:
     confidence: Floats
     batch: Ints
     row: Ints
+    counts: Booleans | None = None
 
     def take(self, places: Ints | slice) -> Statements:
         """Some of them."""
         columns = {name: getattr(self, name)[places] for name in _COLUMNS}
-        return Statements(self.names, **columns)
+        return Statements(self.names, **columns, counts=None if self.counts is None else self.counts[places])
 
 
 _COLUMNS = ("symbol", "event_time", "received_at", "late", "direction", "confidence", "batch", "row")
+_KINDS = {
+    **dict.fromkeys(("symbol", "event_time", "entry", "began", "ended", "direction"), np.int64),
+    **dict.fromkeys(("confidence", "returns"), np.float64),
+    **dict.fromkeys(("separate", "counts"), np.bool_),
+}
+"""Columns of outcomes."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,7 @@ class Outcomes:
         direction: +1, -1, 0.
         confidence: 0 to 1.
         returns: Of the horizon.
+        counts: Whether the consensus heard it; true where that is not known.
         separate: Places of signals whose horizons do not overlap, symbol by symbol.
         signals: First statements that were not late.
         left_out: Reason to count.
@@ -140,6 +151,7 @@ class Outcomes:
     direction: Ints
     confidence: Floats
     returns: Floats
+    counts: Booleans
     separate: Ints
     signals: int
     left_out: dict[str, int]
@@ -207,22 +219,12 @@ def join(market: Market, told: Statements) -> Outcomes:
     left |= {"no_bar": 0, "open": 0}
     names = tuple(sorted(told.names))
     parts = [_meet(market, first, number, name, left) for number, name in enumerate(names)]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 9
-    symbol, event_time, entry, began, ended, direction = (column.astype(np.int64) for column in columns[:6])
-    return Outcomes(
-        names=names,
-        symbol=symbol,
-        event_time=event_time,
-        entry=entry,
-        began=began,
-        ended=ended,
-        direction=direction,
-        confidence=columns[6],
-        returns=columns[7],
-        separate=np.flatnonzero(columns[8]),
-        signals=first.event_time.size,
-        left_out=left,
-    )
+    columns: dict[str, Any] = {
+        name: np.concatenate([part[name] for part in parts] or [np.zeros(0)]).astype(kind)
+        for name, kind in _KINDS.items()
+    }
+    columns["separate"] = np.flatnonzero(columns["separate"])
+    return Outcomes(names=names, signals=first.event_time.size, left_out=left, **columns)
 
 
 def portfolio(market: Market, met: Outcomes, *, cost: float = 0.0) -> Portfolio:
@@ -274,10 +276,8 @@ def _first(told: Statements) -> Ints:
     return order[fresh]
 
 
-def _meet(
-    market: Market, first: Statements, number: int, name: str, left: dict[str, int]
-) -> tuple[Ints, Ints, Ints, Ints, Ints, Ints, Floats, Floats, Booleans]:
-    """One symbol's outcomes, ordered by entry and bar; adds to the counts of what is left out."""
+def _meet(market: Market, first: Statements, number: int, name: str, left: dict[str, int]) -> dict[str, Any]:
+    """One symbol's outcomes by column, ordered by entry and bar; adds to the counts of what is left out."""
     mine = first.take(np.flatnonzero(first.symbol == list(first.names).index(name)))
     series = market.series.get(name) or join_runs([])
     bar = np.searchsorted(series.times, mine.event_time)
@@ -295,10 +295,18 @@ def _meet(
     mine, entry, leaves = mine.take(kept), entry[kept], leaves[kept]
     separate = np.zeros(entry.size, np.bool_)
     separate[apart(entry, market.horizon)] = True
-    began, ended = series.times[entry] + market.until_close, series.times[leaves] + market.until_close
-    returns = series.closes[leaves] / series.closes[entry] - 1.0
-    symbol = np.full(entry.size, number, np.int64)
-    return symbol, mine.event_time, entry, began, ended, mine.direction, mine.confidence, returns, separate
+    return {
+        "symbol": np.full(entry.size, number, np.int64),
+        "event_time": mine.event_time,
+        "entry": entry,
+        "began": series.times[entry] + market.until_close,
+        "ended": series.times[leaves] + market.until_close,
+        "direction": mine.direction,
+        "confidence": mine.confidence,
+        "returns": series.closes[leaves] / series.closes[entry] - 1.0,
+        "separate": separate,
+        "counts": np.ones(entry.size, np.bool_) if mine.counts is None else mine.counts,
+    }
 
 
 def _leg(market: Market, met: Outcomes, number: int, span: tuple[int, int]) -> Portfolio:

@@ -362,6 +362,37 @@ def test_copies_add_nothing():
         assert 0.0 == pytest.approx(standing.mmc.value, abs=1e-12)
 
 
+def test_what_is_said_later_changes_nobodys_standing():
+    """A spy that knows the outcome, and says so a bar after the others: their standings stay to the last bit."""
+    signals, frames = made_up(2)
+    market = make_market({name: frame.close.to_numpy() for name, frame in frames.items()}, 4)
+    met = {str(name): join(market, statements_of(group)) for name, group in signals.groupby("deployment")}
+    before = standings(met, 4)
+    assert all(one.mmc.value is not None for one in before.values())
+    closes = {name: frame.close.to_numpy() for name, frame in frames.items()}
+    spy = say(*(
+        {"event_time": bar * HOUR, "received_at": (bar + 4) * HOUR, "symbol": name,
+         "direction": int(np.sign(prices[bar + 4] - prices[bar]))}
+        for name, prices in closes.items() for bar in range(390)
+    ))  # fmt: skip
+    after = standings(met | {"a spy": join(market, spy)}, 4)
+    assert before == {name: after[name] for name in before}
+    assert (after["a spy"].contribution.n or 0) > 500
+
+
+def test_who_is_not_heard_is_measured_and_moves_nobody():
+    """In shadow: the others stand as if it were not there, itself as if it were the one more."""
+    signals, frames = made_up(2)
+    market = make_market({name: frame.close.to_numpy() for name, frame in frames.items()}, 4)
+    met = {str(name): join(market, statements_of(group)) for name, group in signals.groupby("deployment")}
+    quiet = replace(met["dep_1"], counts=np.zeros(met["dep_1"].counts.size, bool))
+    found, all_heard = standings(met | {"dep_1": quiet}, 4), standings(met, 4)
+    alone = standings({name: one for name, one in met.items() if name != "dep_1"}, 4)
+    assert all_heard["dep_1"] == found["dep_1"]
+    assert alone == {name: found[name] for name in alone}
+    assert alone["dep_0"] != all_heard["dep_0"]
+
+
 def test_skill_shows_and_noise_does_not():
     """Knowing the sign of one bar in five ahead, a model's interval leaves 0 behind; a coin's does not."""
     random = np.random.default_rng(9)

@@ -48,7 +48,8 @@ __all__ = [
     "statements",
 ]
 
-_COLUMNS = ("deployment", "symbol", "event_time", "received_at", "late", "direction", "confidence", "batch", "row")
+_COLUMNS = ("deployment", "symbol", "event_time", "received_at", "late", "direction", "confidence", "batch", "row",
+            "counts")  # fmt: skip
 _TEXTS = ("deployment", "symbol")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -234,7 +235,10 @@ def _by_deployment(told: bytes) -> dict[str, Statements]:
     deployment, symbol = (table.column(name).combine_chunks() for name in _TEXTS)
     deployments, symbols = (coded.dictionary.to_pylist() for coded in (deployment, symbol))
     columns = {name: table.column(name).to_numpy() for name in _COLUMNS[2:]}
-    columns |= {"symbol": symbol.indices.to_numpy().astype(np.int64), "late": columns["late"] != 0}
+    columns |= {
+        "symbol": symbol.indices.to_numpy().astype(np.int64),
+        **{name: columns[name] != 0 for name in ("late", "counts")},
+    }
     everything = Statements(symbols, **columns)
     codes = deployment.indices.to_numpy()
     order = np.argsort(codes, kind="stable")

@@ -24,12 +24,25 @@ FROM dataset_rounds WHERE retired_at IS NULL
 ORDER BY convert_from(manifest, 'UTF8')::jsonb ->> 'timeframe', created_at DESC, id;
 
 -- name: copy_statements
--- All that was said about bars of a timeframe since an instant, as CSV.
+-- All that was said about bars of a timeframe since an instant, as CSV; last, whether the consensus hears it: as
+-- bar_voices has it, if its version was in pilot or prod when it was received, or it is the house's own.
 COPY (
-  SELECT deployment_id, symbol, (extract(epoch FROM event_time) * 1000000)::bigint,
-         (extract(epoch FROM received_at) * 1000000)::bigint, late::int,
-         CASE decision WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 ELSE 0 END, confidence, batch_id, row_no
-  FROM signals WHERE timeframe = %(timeframe)s AND event_time >= %(since)s
+  WITH counted AS MATERIALIZED (
+    SELECT version_id, since, until FROM (
+      SELECT version_id, to_stage, at AS since,
+             lead(at, 1, 'infinity'::timestamptz) OVER (PARTITION BY version_id ORDER BY seq) AS until
+      FROM model_stage_history
+    ) stages WHERE to_stage IN ('pilot', 'prod')
+  )
+  SELECT s.deployment_id, s.symbol, (extract(epoch FROM s.event_time) * 1000000)::bigint,
+         (extract(epoch FROM s.received_at) * 1000000)::bigint, s.late::int,
+         CASE s.decision WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 ELSE 0 END, s.confidence, s.batch_id, s.row_no,
+         (s.vendor_id IS NULL OR c.version_id IS NOT NULL)::int
+  FROM signals s LEFT JOIN deployments d ON d.id = s.deployment_id
+  LEFT JOIN model_versions m ON m.model_id = d.model_id AND m.version = s.model_version
+  LEFT JOIN counted c ON c.version_id = coalesce(m.id, d.version_id)
+       AND s.received_at >= c.since AND s.received_at < c.until
+  WHERE s.timeframe = %(timeframe)s AND s.event_time >= %(since)s
 ) TO STDOUT (FORMAT csv);
 
 -- name: tries
