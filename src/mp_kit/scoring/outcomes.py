@@ -5,7 +5,8 @@
    A close's instant is when it was a price (``Market.priced_after``), not when its bar's stamp ends.
 2. It is held for the round's horizon: its return is ``close[entry + horizon] / close[entry] - 1``.
 3. Only the first statement of a deployment about a bar counts, whichever version of its model made it.
-4. Late signals never count, and neither does one whose horizon leaves a run of consecutive bars.
+4. Late signals never count, and neither does one whose horizon leaves a run of consecutive bars. What was said about
+   bars before the market's first is not even counted among what is left out.
 5. Nothing depends on the order in which signals or symbols come.
 """
 
@@ -64,6 +65,11 @@ class Market:
     def until_close(self) -> int:
         """Microseconds from a bar's open to the instant of its close."""
         return (self.timeframe.seconds if self.priced_after is None else self.priced_after) * _MICRO
+
+    @property
+    def begins(self) -> int | None:
+        """Open of the first bar of any symbol; None without bars."""
+        return min((int(one.times[0]) for one in self.series.values() if one.times.size), default=None)
 
     def bars_per_year(self, names: Collection[str]) -> float | None:
         """Bars in a year on the grid that a portfolio of these symbols walks; other symbols do not matter."""
@@ -212,6 +218,8 @@ def join(market: Market, told: Statements) -> Outcomes:
         InvalidInputError: A confidence is no number.
     """
     finite(told.confidence, "confidence")
+    if market.begins is not None:
+        told = told.take(np.flatnonzero(told.event_time >= market.begins))
     left = {"late": int(np.count_nonzero(told.late))}
     on_time = told.take(np.flatnonzero(~told.late))
     first = on_time.take(_first(on_time))

@@ -130,6 +130,18 @@ def test_who_counts():
     assert ([1], 4) == (met.direction.tolist(), met.signals)
 
 
+def test_what_is_older_than_the_market_is_not_counted():
+    """The server's copy begins at the round's first bar and a laptop's does not: the same card to the last bit."""
+    bars = np.arange(100, 160, dtype=np.int64) * HOUR
+    prices = np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.01, 60)))
+    market = Market(Timeframe.H1, 1, {"EURUSD": join_runs([(bars, prices)])})
+    told = say(*({"event_time": hour * HOUR, "late": hour % 9 == 0, "direction": 1 - 2 * (hour % 2)} for hour in
+                 [*range(80, 160), *range(90, 110)]))  # fmt: skip
+    card = score(market, told)
+    assert score(market, told.take(np.flatnonzero(told.event_time >= bars[0]))) == card
+    assert 0 == card.basis.left_out["no_bar"]
+
+
 def test_late_statement_does_not_silence_the_one_in_time():
     """And the first of two in time is the one that was stored first, whatever their order in the file."""
     told = say(

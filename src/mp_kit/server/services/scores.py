@@ -108,10 +108,9 @@ def market_of(store: ObjectStore, judge: Judge) -> Market:
 
 def statements(tx: Tx, market: Market) -> dict[str, Statements]:
     """What every deployment said about the market's bars."""
-    starts = [int(series.times[0]) for series in market.series.values() if series.times.size]
-    if not starts:
+    if market.begins is None:
         return {}
-    since = _EPOCH + timedelta(microseconds=min(starts))
+    since = _EPOCH + timedelta(microseconds=market.begins)
     told = rows.copy_statements(tx, market.timeframe.value, since)
     return _by_deployment(told) if told else {}
 
