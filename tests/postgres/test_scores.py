@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +21,7 @@ from mp_kit.scoring.outcomes import Market
 from mp_kit.server.house import House
 from mp_kit.server.services import deployments, models, publication, scores, vendors
 from mp_kit.server.services.publication import RoundOrder
-from mp_kit.server.services.scores import Judge
+from mp_kit.server.services.scores import Judge, Scored
 from mp_kit.server.store.engine import Tx
 
 HOURS = 2_400
@@ -265,6 +267,33 @@ def test_scoring_again_replaces(house: House, judge: Judge):
     with house.db.begin() as tx:
         twice = "SELECT count(*) FROM model_scores GROUP BY round_id, deployment_id HAVING count(*) > 1"
         assert [] == tx.execute(text(twice)).all()
+
+
+def test_two_runs_do_not_deadlock(house: House, judge: Judge):
+    """Each keeps the same deployments, one in the other order: the second waits for the first, and both are done."""
+    with house.db.begin() as tx:
+        for number in range(2):
+            push(tx, place(tx, house, f"twice{number}"), 61 + number, range(2_300, 2_390))
+    market = scores.market_of(house.store, judge)
+    with house.db.begin() as tx:
+        found = scores.compute(market, scores.statements(tx, market))
+    stored: list[int] = []
+
+    def keep(scored: Mapping[str, Scored]) -> None:
+        with house.db.begin() as tx:
+            stored.append(scores.keep(tx, judge, market, scored))
+
+    backwards = threading.Thread(target=keep, args=(dict(reversed(found.items())),))
+    with house.db.begin() as tx:
+        scores.keep(tx, judge, market, found)
+        backwards.start()
+        backwards.join(2)
+        assert not stored
+        free = "SELECT pg_try_advisory_xact_lock(hashtextextended('mp.scores', 0))"
+        with house.db.begin() as other:
+            assert other.execute(text(free)).scalar_one() is False
+    backwards.join(30)
+    assert [len(found)] == stored
 
 
 def test_nothing_said_is_no_score(house: House, judge: Judge):

@@ -35,9 +35,11 @@ def tries(tx: Tx) -> list[Row[Any]]:
 
 
 def put(tx: Tx, scores: Sequence[Mapping[str, Any]]) -> None:
-    """Stores a round's scores, and the Sharpe ratios of the versions behind them."""
+    """Stores a round's scores by the order of their key, and the Sharpe ratios of the versions behind them."""
     if scores:
-        tx.execute(text(named("put_scores")), [dict(score) for score in scores])
+        tx.execute(text(named("lock_scores")))
+        ordered = sorted(scores, key=lambda score: (score["round_id"], score["deployment_id"]))
+        tx.execute(text(named("put_scores")), [dict(score) for score in ordered])
         tx.execute(text(named("put_version_sharpe")))
 
 

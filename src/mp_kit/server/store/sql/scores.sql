@@ -60,6 +60,10 @@ SELECT vendor_id, round_id, sum(tries)::int AS tries FROM (
   WHERE v.run_id IS NULL GROUP BY m.vendor_id, r.id
 ) tried GROUP BY vendor_id, round_id ORDER BY vendor_id, round_id;
 
+-- name: lock_scores
+-- One run stores at a time, until its transaction ends: two would wait for each other's deployments and versions.
+SELECT pg_advisory_xact_lock(hashtextextended('mp.scores', 0));
+
 -- name: put_scores
 -- Stores scores; a round's earlier ones are replaced.
 INSERT INTO model_scores (round_id, deployment_id, timeframe, enough_data, reason, bars, sharpe, dsr, card, standing,
