@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,41 +16,9 @@ from mp_kit.contracts.scores import ScoreCard
 from mp_kit.errors import InvalidInputError
 from mp_kit.market.pricing import ECB_PRICED_AFTER
 from mp_kit.scoring.card import card_of, enough, score
-from mp_kit.scoring.contribution import against, standings
-from mp_kit.scoring.outcomes import Market, Outcomes, Statements, join, join_runs, portfolio
-
-HOUR = 3_600_000_000
-COLUMNS = ("deployment", "symbol", "event_time", "received_at", "late", "direction", "confidence", "batch", "row")
-
-
-def make_market(closes: Mapping[str, list[float] | np.ndarray], horizon: int = 1) -> Market:
-    series = {
-        name: join_runs([(np.arange(len(prices), dtype=np.int64) * HOUR, np.asarray(prices, dtype=float))])
-        for name, prices in closes.items()
-    }
-    return Market(Timeframe.H1, horizon, series)
-
-
-def say(*rows: dict[str, Any]) -> Statements:
-    """Statements; each is stored a minute before its bar ends unless it says otherwise."""
-    frame = pd.DataFrame([
-        {"symbol": "EURUSD", "late": False, "direction": 1, "confidence": 1.0, "batch": number, "row": 0}
-        | {"received_at": row["event_time"] + HOUR - 60_000_000}
-        | row
-        for number, row in enumerate(rows)
-    ])  # fmt: skip
-    return statements_of(frame)
-
-
-def statements_of(frame: pd.DataFrame) -> Statements:
-    names = sorted(frame.symbol.unique())
-    codes = frame.symbol.map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
-    integers = {
-        name: frame[name].to_numpy(np.int64) for name in ("event_time", "received_at", "direction", "batch", "row")
-    }
-    return Statements(
-        names, codes, late=frame.late.to_numpy(bool), confidence=frame.confidence.to_numpy(float), **integers
-    )
+from mp_kit.scoring.contribution import standings
+from mp_kit.scoring.outcomes import Market, join, join_runs, portfolio
+from tests.support.markets import HOUR, made_up, make_market, say, statements_of
 
 
 def test_close_to_close_golden():
@@ -254,33 +220,6 @@ def test_confidence_that_is_no_number():
         join(make_market({"EURUSD": [1, 2, 3]}), say({"event_time": 0, "confidence": np.nan}))
 
 
-def made_up(
-    seed: int, *, deployments: int = 4, bars: int = 400, count: int = 1_500
-) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Random statements with all faults in them, and random bars."""
-    random = np.random.default_rng(seed)
-    frames = {
-        name: pd.DataFrame({
-            "time": np.arange(bars, dtype=np.int64) * HOUR,
-            "close": np.exp(np.cumsum(random.normal(0, 0.01, bars))),
-        })
-        for name in ("AAA", "BBB", "CCC")
-    }  # fmt: skip
-    event = random.integers(-3, bars + 3, count) * HOUR
-    signals = pd.DataFrame({
-        "deployment": [f"dep_{number}" for number in random.integers(0, deployments, count)],
-        "symbol": random.choice(["AAA", "BBB", "CCC", "DDD"], count, p=[0.4, 0.4, 0.1, 0.1]),
-        "event_time": event,
-        "received_at": event + random.integers(0, 3 * HOUR, count),
-        "late": random.uniform(size=count) < 0.1,
-        "direction": random.integers(-1, 2, count),
-        "confidence": np.round(random.uniform(0, 1, count), 2),
-        "batch": random.integers(0, 50, count),
-        "row": np.arange(count),
-    })  # fmt: skip
-    return signals, frames
-
-
 def cards(signals: pd.DataFrame, market: Market, cost: float) -> dict[str, dict[str, float | None]]:
     met = {str(name): join(market, statements_of(group)) for name, group in signals.groupby("deployment")}
     standing = standings(met, market.horizon)
@@ -327,84 +266,6 @@ def test_swapping_directions_swaps_the_profit(rows: list[tuple[int, int, float]]
     assert there.traded.tolist() == back.traded.tolist()
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30), st.integers(-1, 1), st.floats(0, 1)), min_size=1))
-def test_consensus_stays_within_its_voices(rows: list[tuple[int, int, int, float]]):
-    """With and without anybody, the consensus lies from -1 to 1, and is nothing where nobody else spoke."""
-    market = make_market({"EURUSD": np.exp(np.random.default_rng(0).normal(0, 0.1, 40))})
-    met: dict[str, Outcomes] = {}
-    for who in {row[0] for row in rows}:
-        told = say(*({"event_time": b * HOUR, "direction": d, "confidence": c} for w, b, d, c in rows if w == who))
-        met[str(who)] = join(market, told)
-    for others in against(met).values():
-        assert np.all(np.abs(others.everyone) <= 1 + 1e-12)
-        assert np.all(np.abs(others.without) <= 1 + 1e-12)
-        assert not others.without[~others.any].any()
-
-
-def test_contribution_golden():
-    """BUY at 1.0 against a SELL at 0.5, into a doubling: with both (1 - 0.25)/1.5 = 0.5; each alone 1 and -0.5."""
-    market = make_market({"EURUSD": [1, 1, 2]})
-    met = {
-        "right": join(market, say({"event_time": HOUR})),
-        "wrong": join(market, say({"event_time": HOUR, "direction": -1, "confidence": 0.5})),
-    }
-    found = standings(met, 1)
-    assert (0.5 - -0.5) * 1.0 == found["right"].contribution.value
-    assert (0.5 - 1.0) * 1.0 == found["wrong"].contribution.value
-    assert found["right"].mmc.value is None
-
-
-def test_alone_has_no_contribution():
-    """Undefined, not the whole profit."""
-    market = make_market({"EURUSD": [1, 1, 2]})
-    found = standings({"one": join(market, say({"event_time": HOUR}))}, 1)
-    assert (None, "nobody else spoke about the same bars") == (
-        found["one"].contribution.value,
-        found["one"].contribution.reason,
-    )
-
-
-def test_copies_add_nothing():
-    """Three equal deployments: each could leave and the consensus would stay."""
-    signals, frames = made_up(1, deployments=1)
-    market = make_market({name: frame.close.to_numpy() for name, frame in frames.items()}, 2)
-    one = join(market, statements_of(signals))
-    for standing in standings({"a": one, "b": one, "c": one}, 2).values():
-        assert 0.0 == pytest.approx(standing.contribution.value, abs=1e-15)
-        assert 0.0 == pytest.approx(standing.mmc.value, abs=1e-12)
-
-
-def test_what_is_said_later_changes_nobodys_standing():
-    """A spy that knows the outcome, and says so a bar after the others: their standings stay to the last bit."""
-    signals, frames = made_up(2)
-    market = make_market({name: frame.close.to_numpy() for name, frame in frames.items()}, 4)
-    met = {str(name): join(market, statements_of(group)) for name, group in signals.groupby("deployment")}
-    before = standings(met, 4)
-    assert all(one.mmc.value is not None for one in before.values())
-    closes = {name: frame.close.to_numpy() for name, frame in frames.items()}
-    spy = say(*(
-        {"event_time": bar * HOUR, "received_at": (bar + 4) * HOUR, "symbol": name,
-         "direction": int(np.sign(prices[bar + 4] - prices[bar]))}
-        for name, prices in closes.items() for bar in range(390)
-    ))  # fmt: skip
-    after = standings(met | {"a spy": join(market, spy)}, 4)
-    assert before == {name: after[name] for name in before}
-    assert (after["a spy"].contribution.n or 0) > 500
-
-
-def test_who_is_not_heard_is_measured_and_moves_nobody():
-    """In shadow: the others stand as if it were not there, itself as if it were the one more."""
-    signals, frames = made_up(2)
-    market = make_market({name: frame.close.to_numpy() for name, frame in frames.items()}, 4)
-    met = {str(name): join(market, statements_of(group)) for name, group in signals.groupby("deployment")}
-    quiet = replace(met["dep_1"], counts=np.zeros(met["dep_1"].counts.size, bool))
-    found, all_heard = standings(met | {"dep_1": quiet}, 4), standings(met, 4)
-    alone = standings({name: one for name, one in met.items() if name != "dep_1"}, 4)
-    assert all_heard["dep_1"] == found["dep_1"]
-    assert alone == {name: found[name] for name in alone}
-    assert alone["dep_0"] != all_heard["dep_0"]
-
-
 def test_skill_shows_and_noise_does_not():
     """Knowing the sign of one bar in five ahead, a model's interval leaves 0 behind; a coin's does not."""
     random = np.random.default_rng(9)
@@ -420,73 +281,3 @@ def test_skill_shows_and_noise_does_not():
     assert (skilled.sharpe.low or 0) > 0 >= (lucky.sharpe.low or 0)
     assert (skilled.dsr.value or 0) > 0.95 > (lucky.dsr.value or 0)
     assert (skilled.hit_rate.low or 0) > 0.5
-
-
-def one_view(seed: int, bars: int = 160, symbols: int = 8) -> ScoreCard:
-    """A worthless view of the euro, said of eight pairs whose returns correlate at 0.6."""
-    random = np.random.default_rng(seed)
-    euro, own = random.normal(size=bars + 1), random.normal(size=(symbols, bars + 1))
-    steps = 0.001 * (np.sqrt(0.6) * euro + np.sqrt(0.4) * own)
-    names = [f"EUR{number}" for number in range(symbols)]
-    market = make_market({name: np.exp(np.cumsum(one)) for name, one in zip(names, steps, strict=True)})
-    event = np.repeat(np.arange(bars, dtype=np.int64) * HOUR, symbols)
-    told = Statements(
-        names,
-        np.tile(np.arange(symbols), bars),
-        event,
-        event + HOUR - 1,
-        np.zeros(event.size, bool),
-        np.repeat(random.choice([-1, 1], bars), symbols),
-        np.full(event.size, 0.6),
-        np.zeros(event.size, np.int64),
-        np.arange(event.size),
-    )
-    return score(market, told)
-
-
-def test_trap_symbols_that_move_together():
-    """Eight pairs at one instant are one observation: a test at 5 % fires at about so many, not at every third."""
-    found = [one_view(seed) for seed in range(120)]
-    for name in ("hit_rate", "ic", "rank_ic"):
-        measured = [getattr(card, name) for card in found]
-        null = 0.5 if name == "hit_rate" else 0.0
-        assert {160} == {one.n for one in measured}
-        assert sum(not one.low <= null <= one.high for one in measured) < 0.1 * len(measured)
-    assert {(160, 160)} == {(card.coverage.n, card.corr.n) for card in found}
-    assert enough(one_view(0, bars=99)) == "not enough data: 99 of 100 independent signals"
-
-
-def test_symbols_out_of_step_are_still_one_observation():
-    """Held four bars, entered in turn by two symbols: as many instants as fit one after the other."""
-    market = make_market({"AAA": np.arange(1.0, 60.0), "BBB": np.arange(1.0, 60.0)}, horizon=4)
-    told = say(*({"event_time": bar * HOUR, "symbol": "AAA" if bar % 4 else "BBB"} for bar in range(0, 48, 2)))
-    card = score(market, told)
-    assert (24, 12) == (card.basis.scored, card.hit_rate.n)
-
-
-def test_other_symbols_of_the_round_change_no_annual_number():
-    """Shares traded seven hours a day, scored alone and beside a coin that never rests: the same card."""
-    random = np.random.default_rng(4)
-    always = np.arange(24 * 100, dtype=np.int64) * HOUR
-    shares = always[(always // HOUR % 24 >= 14) & (always // HOUR % 24 < 21)]
-    series = {
-        name: join_runs([(times, np.exp(np.cumsum(random.normal(0, 0.002, times.size))))])
-        for name, times in (("COIN", always), ("SHARE", shares))
-    }
-    told = say(*(
-        {"event_time": int(time), "symbol": "SHARE", "direction": int(random.choice([-1, 1]))} for time in shares
-    ))  # fmt: skip
-    alone = score(Market(Timeframe.H1, 1, {"SHARE": series["SHARE"]}), told, tries=1)
-    mixed = score(Market(Timeframe.H1, 1, series), told, tries=1)
-    assert alone == mixed
-    assert 7 * 365.25 == pytest.approx(mixed.basis.bars_per_year or 0, rel=0.01)
-
-
-def test_years_of_a_mixed_portfolio():
-    """Who speaks of both walks the finer grid: the coin's bars, in which the share's are contained."""
-    always = np.arange(24 * 100, dtype=np.int64) * HOUR
-    series = {name: join_runs([(times, np.ones(times.size))]) for name, times in
-              (("COIN", always), ("SHARE", always[15:-20:24]))}  # fmt: skip
-    market = Market(Timeframe.H1, 1, series)
-    assert 24 * 365.25 == pytest.approx(market.bars_per_year(["SHARE", "COIN"]))
-    assert 365.25 == pytest.approx(market.bars_per_year(["SHARE"]))
