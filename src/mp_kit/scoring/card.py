@@ -85,8 +85,8 @@ def _basis(market: Market, met: Outcomes, followed: Portfolio, cost: float) -> S
 
 
 def _sharpe(track: performance.Track, per_year: float | None) -> Measured:
-    if per_year is None:
-        return Measured(reason="no bars that span any time were scored")
+    if per_year is None:  # of no symbol at all: nothing was scored
+        return Measured(n=track.bars, reason=f"not enough data: {track.bars} of {performance.FEWEST_BARS} bars")
     return performance.sharpe(track, per_year)
 
 
