@@ -298,9 +298,10 @@ def statements_of(told: Sequence[Told]) -> Statements:
         "batch": [one.place[0] for one in told],
         "row": [one.place[1] if one.signal_id else index for index, one in enumerate(told)],
     }
+    columns: dict[str, Any] = {name: np.asarray(values, np.int64) for name, values in integers.items()}
     return Statements(
         names,
-        **{name: np.asarray(values, np.int64) for name, values in integers.items()},
+        **columns,
         late=np.asarray([one.late for one in told], np.bool_),
         confidence=np.asarray([one.confidence for one in told], np.float64),
     )
