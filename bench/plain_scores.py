@@ -27,11 +27,9 @@ def reference(
     told = told.drop_duplicates(["deployment", "symbol", "event_time"])
     met = pd.concat([_meet(told[told.symbol == name], frame, length, horizon) for name, frame in bars.items()])
     met["x"] = met.direction * met.confidence
-    span = sum(frame.time.iloc[-1] - frame.time.iloc[0] for frame in bars.values())
-    per_year = sum(len(frame) - 1 for frame in bars.values()) / (span / YEAR)
     contribution = _contribution(met)
     rows = {
-        name: _measure(group, bars, length, horizon, cost, per_year) | {"contribution": contribution.get(name, np.nan)}
+        name: _measure(group, bars, length, horizon, cost) | {"contribution": contribution.get(name, np.nan)}
         for name, group in met.groupby("deployment")
     }
     return pd.DataFrame.from_dict(rows, orient="index").sort_index()
@@ -51,7 +49,7 @@ def _meet(told: pd.DataFrame, frame: pd.DataFrame, length: int, horizon: int) ->
 
 
 def _measure(
-    met: pd.DataFrame, bars: dict[str, pd.DataFrame], length: int, horizon: int, cost: float, per_year: float
+    met: pd.DataFrame, bars: dict[str, pd.DataFrame], length: int, horizon: int, cost: float
 ) -> dict[str, float]:
     calls = met[met.direction != 0]
     apart = pd.concat([_apart(group, horizon) for _, group in met.groupby("symbol")])
@@ -72,11 +70,18 @@ def _measure(
         "avg_confidence": float(met.confidence.mean()),
         "ic": float(apart.x.corr(apart.r)),
         "rank_ic": float(apart.x.rank().corr(apart.r.rank())),
-        "sharpe": float(y.mean() / y.std() * np.sqrt(per_year)),
+        "sharpe": float(y.mean() / y.std() * np.sqrt(_per_year([bars[name] for name in legs]))),
         "total_return": float(capital.iloc[-1] - 1),
         "max_drawdown": float((1 - capital / capital.cummax()).max()),
         "turnover": float(traded.fillna(0).sum(axis=1).mean() / len(legs)),
     }
+
+
+def _per_year(frames: list[pd.DataFrame]) -> float:
+    """Different instants a year of these symbols, all of whose bars span the same time without a gap."""
+    grid = pd.concat([frame.time.iloc[1:] for frame in frames]).nunique()
+    span = max(frame.time.iloc[-1] for frame in frames) - min(frame.time.iloc[0] for frame in frames)
+    return float(grid / (span / YEAR))
 
 
 def _apart(group: pd.DataFrame, horizon: int) -> pd.DataFrame:
@@ -101,9 +106,14 @@ def _leg(group: pd.DataFrame, frame: pd.DataFrame, length: int, horizon: int, be
 
 
 def _contribution(met: pd.DataFrame) -> dict[str, float]:
-    """Profit of the consensus with a deployment, less without it, over the bars that it shares with others."""
+    """Profit of the consensus with a deployment, less without it, over the bars that it shares with others.
+
+    The others at a bar are those that were entered no later.
+    """
     voices = met.assign(weight=met.confidence, said=met.confidence * met.x, speaks=met.confidence > 0)
-    bars = voices.groupby(["symbol", "event_time"])[["weight", "said", "speaks"]].transform("sum")
+    close = ["symbol", "event_time", "began"]
+    summed = voices.groupby(close)[["weight", "said", "speaks"]].sum().groupby(level=[0, 1]).cumsum()
+    bars = voices[close].join(summed, on=close)
     shared = bars.speaks > voices.speaks
     everyone = (bars.said / bars.weight)[shared]
     without = ((bars.said - voices.said) / (bars.weight - voices.weight))[shared]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,13 +13,15 @@ import pytest
 from sqlalchemy import text
 
 from mp_kit.client.scores import statements_of, told_of
-from mp_kit.contracts import DeploymentRequest, LeaderboardEntry, ModelRegistration, Stage
+from mp_kit.contracts import DeploymentRequest, LeaderboardEntry, ModelRegistration, Stage, Timeframe
+from mp_kit.errors import BarsError
+from mp_kit.market.pricing import ECB_PRICED_AFTER
 from mp_kit.scoring.card import score
 from mp_kit.scoring.outcomes import Market
 from mp_kit.server.house import House
 from mp_kit.server.services import deployments, models, publication, scores, vendors
 from mp_kit.server.services.publication import RoundOrder
-from mp_kit.server.services.scores import Judge
+from mp_kit.server.services.scores import Judge, Scored
 from mp_kit.server.store.engine import Tx
 
 HOURS = 2_400
@@ -64,11 +68,21 @@ def _write_bars(path: Path, seed: int) -> None:
     path.write_text("\n".join(lines))
 
 
-def place(tx: Tx, house: House, vendor: str, name: str = "live") -> Placed:
-    """A vendor with one model in pilot, deployed."""
+BACKDATED = (
+    "ALTER TABLE model_stage_history DISABLE TRIGGER model_stage_history_grows",
+    "UPDATE model_stage_history SET at = :start WHERE version_id = :version",
+    "ALTER TABLE model_stage_history ENABLE TRIGGER model_stage_history_grows",
+)
+
+
+def place(tx: Tx, house: House, vendor: str, name: str = "live", *, stage: Stage = Stage.PILOT) -> Placed:
+    """A vendor with one model in pilot since before the bars, deployed."""
     vendor_id = vendors.create(tx, house.tokens, vendor, actor="test").vendor_id
     made = models.register(tx, vendor_id, ModelRegistration(name="m", task="signal", version="1"))
-    models.change_stage(tx, vendor_id, made.model_id, made.version_id, Stage.PILOT, actor="test", reason=None)
+    if stage is not Stage.SHADOW:
+        models.change_stage(tx, vendor_id, made.model_id, made.version_id, stage, actor="test", reason=None)
+    for statement in BACKDATED:
+        tx.execute(text(statement), {"start": START, "version": made.version_id} if ":start" in statement else {})
     order = DeploymentRequest(name=name, provider="byoc", model_id=made.model_id)
     there = deployments.create(tx, house.tokens, vendor_id, order, actor="test")
     return Placed(vendor_id, made.model_id, made.version_id, there.deployment_id)
@@ -118,6 +132,7 @@ def test_server_and_laptop_agree_to_the_last_bit(house: House, judge: Judge):
         who = place(tx, house, "exact")
         push(tx, who, 11)
         push(tx, who, 12, version="2")  # another version says something else about the same bars: it came second
+        push(tx, who, 13, range(-60, 5))  # older than the round: the server never reads it
     market = run(house, judge)
     kept = board(house, who)
     with house.db.begin() as tx:
@@ -150,6 +165,71 @@ def test_leaderboard_catalogue_and_tries(house: House, judge: Judge):
     with house.db.begin() as tx:
         sharpe = next(entry.last_oos_sharpe for entry in models.catalog(tx) if entry.id == one.model)
     assert kept.card.sharpe.value == sharpe
+
+
+def test_a_shadow_moves_nobody_elses_standing(house: House, judge: Judge):
+    """The consensus does not hear it: the others' standing is as without it; it is told what it would have added."""
+    with house.db.begin() as tx:
+        heard = [place(tx, house, f"heard{number}") for number in range(2)]
+        for seed, who in enumerate(heard, 51):
+            push(tx, who, seed)
+    run(house, judge)
+    before = [board(house, who).standing for who in heard]
+    with house.db.begin() as tx:
+        shadow = place(tx, house, "unheard", stage=Stage.SHADOW)
+        push(tx, shadow, 53)
+    run(house, judge)
+    assert before == [board(house, who).standing for who in heard]
+    with house.db.begin() as tx:
+        own = scores.leaderboard(tx, vendor_id=shadow.vendor)
+    assert own[0].standing.contribution.value is not None
+
+
+def fixings(house: House) -> Judge:
+    """The ECB's round, published once."""
+    order = RoundOrder(source="ecb", symbols=["EURUSD"], leakage="flag", make_current=False)
+    done = publication.run(house.db.begin, house.store, house.signer, order, actor="test")
+    with house.db.begin() as tx:
+        return next(one for one in scores.judges(tx) if one.round_id == done.round_id)
+
+
+@pytest.mark.parametrize("last", ["1d", "1h"])
+def test_a_versions_sharpe_is_not_that_of_the_timeframe_scored_last(house: House, judge: Judge, last: str):
+    """A handful of daily signals beside hundreds of hourly ones: the hourly number stays, in the catalogue too."""
+    daily = fixings(house)
+    with house.db.begin() as tx:
+        who = place(tx, house, f"both{last}")
+        push(tx, who, 41)
+        days = text(INSERT.text.replace("'1h'", "'1d'"))
+        facts = {"batch": 42, "confidence": 0.5, "late": False, "symbol": "EURUSD", "version": "1", "decision": "BUY"}
+        facts |= {"deployment": who.deployment, "vendor": who.vendor}
+        told = [{"event_time": START + timedelta(days=day), "row": day} for day in range(1, 5)]
+        tx.execute(days, [facts | one | {"received_at": one["event_time"]} for one in told])
+    for one in [judge, daily] if last == "1d" else [daily, judge]:
+        run(house, one)
+    with house.db.begin() as tx:
+        both = {one.card.basis.timeframe: one for one in scores.leaderboard(tx) if one.deployment_id == who.deployment}
+        shown = next(entry for entry in models.catalog(tx) if entry.id == who.model)
+    assert {"1h": True, "1d": False} == {frame: one.enough_data for frame, one in both.items()}
+    assert both[Timeframe.H1].card.sharpe == shown.sharpe
+    assert both[Timeframe.H1].card.sharpe.value == shown.last_oos_sharpe
+
+
+def test_fixings_are_scored_at_their_own_hour(house: House, judge: Judge):
+    """The ECB's round says when its closes were prices, and the market believes it; of older ones it knows."""
+    daily = fixings(house)
+    assert (ECB_PRICED_AFTER, None) == (daily.manifest.priced_after, judge.manifest.priced_after)
+    old = Judge(daily.round_id, daily.manifest.model_copy(update={"priced_after": None}))
+    assert [ECB_PRICED_AFTER] * 2 == [scores.market_of(house.store, one).priced_after for one in (daily, old)]
+    assert 3_600 == scores.market_of(house.store, judge).priced_after
+
+
+def test_files_that_close_before_their_bars_end(house: House, tmp_path: Path):
+    """The operator says so when publishing; an instant outside of the bar is refused before anything is built."""
+    _write_bars(tmp_path / "EURUSD.csv", 7)
+    order = RoundOrder(source=str(tmp_path), leakage="flag", make_current=False, priced_after=3_601)
+    with pytest.raises(BarsError, match="no price 3601 s"):
+        publication.run(house.db.begin, house.store, house.signer, order, actor="test")
 
 
 def test_not_enough_data(house: House, judge: Judge):
@@ -187,6 +267,33 @@ def test_scoring_again_replaces(house: House, judge: Judge):
     with house.db.begin() as tx:
         twice = "SELECT count(*) FROM model_scores GROUP BY round_id, deployment_id HAVING count(*) > 1"
         assert [] == tx.execute(text(twice)).all()
+
+
+def test_two_runs_do_not_deadlock(house: House, judge: Judge):
+    """Each keeps the same deployments, one in the other order: the second waits for the first, and both are done."""
+    with house.db.begin() as tx:
+        for number in range(2):
+            push(tx, place(tx, house, f"twice{number}"), 61 + number, range(2_300, 2_390))
+    market = scores.market_of(house.store, judge)
+    with house.db.begin() as tx:
+        found = scores.compute(market, scores.statements(tx, market))
+    stored: list[int] = []
+
+    def keep(scored: Mapping[str, Scored]) -> None:
+        with house.db.begin() as tx:
+            stored.append(scores.keep(tx, judge, market, scored))
+
+    backwards = threading.Thread(target=keep, args=(dict(reversed(found.items())),))
+    with house.db.begin() as tx:
+        scores.keep(tx, judge, market, found)
+        backwards.start()
+        backwards.join(2)
+        assert not stored
+        free = "SELECT pg_try_advisory_xact_lock(hashtextextended('mp.scores', 0))"
+        with house.db.begin() as other:
+            assert other.execute(text(free)).scalar_one() is False
+    backwards.join(30)
+    assert [len(found)] == stored
 
 
 def test_nothing_said_is_no_score(house: House, judge: Judge):

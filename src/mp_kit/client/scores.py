@@ -219,6 +219,7 @@ class Scores(Desk):
         import pyarrow.compute as pc
 
         from mp_kit.market.bars import column, times_of
+        from mp_kit.market.pricing import priced_after
         from mp_kit.scoring.outcomes import Market, join_runs
 
         pieces = defaultdict(list)
@@ -229,7 +230,7 @@ class Scores(Desk):
                 part = table.filter(pc.equal(table.column("symbol"), symbol))
                 pieces[symbol].append((times_of(part), column(part, "close")))
         series = {symbol: join_runs(parts) for symbol, parts in pieces.items()}
-        return Market(manifest.timeframe, manifest.horizon, series)
+        return Market(manifest.timeframe, manifest.horizon, series, priced_after(manifest))
 
 
 class Board(Rows[LeaderboardEntry]):
@@ -330,9 +331,10 @@ def statements_of(told: Sequence[Told]) -> Statements:
         "batch": [one.place[0] for one in told],
         "row": [one.place[1] if one.signal_id else index for index, one in enumerate(told)],
     }
+    columns: dict[str, Any] = {name: np.asarray(values, np.int64) for name, values in integers.items()}
     return Statements(
         names,
-        **{name: np.asarray(values, np.int64) for name, values in integers.items()},
+        **columns,
         late=np.asarray([one.late for one in told], np.bool_),
         confidence=np.asarray([one.confidence for one in told], np.float64),
     )

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from mp_kit.contracts.common import Identifier, Instant, Model, Name, Sha256, Symbol, Timeframe
 
-MANIFEST_SCHEMA_VERSION = "1.1.0"
-"""Version of the manifest's own layout; 1.1 has digests of column chunks and footers, so that parts can be proved."""
+MANIFEST_SCHEMA_VERSION = "1.2.0"
+"""Version of the manifest's own layout; 1.1 has digests of column chunks and footers, so that parts can be proved; 1.2
+says when a bar's close was a price."""
 
 
 class FileRole(StrEnum):
@@ -75,6 +76,11 @@ class Manifest(Model):
     horizon: int = Field(gt=0, description="Bars ahead that a label looks.")
     embargo: int = Field(ge=0, description="Bars between the last label of train and the first row of validation.")
     created_at: Instant
+    priced_after: int | None = Field(
+        None,
+        gt=0,
+        description="Seconds from a bar's open to the instant of its close, the earliest in a year; null: its length.",
+    )
     source: dict[str, Any] = Field(description="Kind, place, licence and attribution of the bars.")
     splits: dict[str, Any] = Field(default_factory=dict, description="Instants at which the roles begin and end.")
     features: list[dict[str, Any]] = Field(default_factory=list, description="Name, formula, window, warm-up, source.")

@@ -33,7 +33,7 @@ class ScoreBasis(Model):
     timeframe: Timeframe
     horizon: int = Field(gt=0, description="Bars that a signal is held.")
     bars_per_year: float | None = Field(
-        default=None, description="Of this market, counted in the round; annualises the Sharpe ratio."
+        default=None, description="Of the scored symbols, counted in the round; annualises the Sharpe ratio."
     )
     cost: float = Field(ge=0, description="Cost of trading one unit of capital, as a share.")
     signals: int = Field(description="First statements about a bar that were not late.")

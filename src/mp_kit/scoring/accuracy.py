@@ -60,7 +60,8 @@ def hit_rate(directions: Ints, returns: Floats, independent: int | None = None) 
     Args:
         directions: +1, 0, -1, shape (n,).
         returns: Shape (n,).
-        independent: Calls whose horizons do not overlap; all of them by default.
+        independent: Instants of calls whose horizons do not overlap, all symbols of one counted once
+            (``correlation.instants``); all calls by default.
     """
     calls = directions != 0
     count = int(np.count_nonzero(calls))

@@ -9,13 +9,14 @@ import numpy as np
 from mp_kit.contracts.scores import Measured, ReliabilityBin, ScoreBasis, ScoreCard
 from mp_kit.scoring import accuracy, correlation, numerai, performance
 from mp_kit.scoring.bootstrap import interval_of_mean
-from mp_kit.scoring.numbers import Floats, mean
+from mp_kit.scoring.numbers import Floats, Ints, mean
 from mp_kit.scoring.outcomes import Market, Outcomes, Portfolio, Statements, join, portfolio
 
 __all__ = ["FEWEST_SIGNALS", "card_of", "enough", "score"]
 
 FEWEST_SIGNALS = 100
-"""Independent calls below which a leaderboard gives no rank: the interval of a hit rate is 20 points wide there."""
+"""Independent calls below which a leaderboard gives no rank: the interval of a hit rate is 20 points wide there. Calls
+about several symbols at one instant are one."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -37,15 +38,17 @@ def card_of(market: Market, met: Outcomes, *, cost: float = 0.0, tries: int | No
     followed = portfolio(market, met, cost=cost)
     earned, pairs, track = followed.returns, met.separate, performance.Track(followed.returns)
     positions, separate = met.positions[pairs], met.returns[pairs]
+    calls, n = _instants(met, np.flatnonzero(met.direction)), _instants(met, pairs)
+    basis = _basis(market, met, followed, cost)
     no_tries = Measured(n=earned.size, reason="nobody counted the tries")
     return ScoreCard(
-        basis=_basis(market, met, followed, cost),
-        hit_rate=accuracy.hit_rate(met.direction, met.returns, int(np.count_nonzero(met.direction[pairs]))),
-        coverage=accuracy.coverage(met.direction, pairs.size),
-        ic=correlation.ic(positions, separate),
-        rank_ic=correlation.rank_ic(positions, separate),
-        corr=_corr(positions, separate),
-        sharpe=_sharpe(track, market.bars_per_year),
+        basis=basis,
+        hit_rate=accuracy.hit_rate(met.direction, met.returns, calls),
+        coverage=accuracy.coverage(met.direction, n),
+        ic=correlation.ic(positions, separate, n),
+        rank_ic=correlation.rank_ic(positions, separate, n),
+        corr=_corr(positions, separate, n),
+        sharpe=_sharpe(track, basis.bars_per_year),
         psr=performance.probabilistic_sharpe(track),
         dsr=no_tries if tries is None else performance.deflated_sharpe(track, tries),
         tries=tries,
@@ -65,29 +68,33 @@ def enough(card: ScoreCard) -> str | None:
 
 
 def _basis(market: Market, met: Outcomes, followed: Portfolio, cost: float) -> ScoreBasis:
+    symbols = [met.names[number] for number in np.unique(met.symbol).tolist()]
     return ScoreBasis(
         timeframe=market.timeframe,
         horizon=market.horizon,
-        bars_per_year=market.bars_per_year,
+        bars_per_year=market.bars_per_year(symbols),
         cost=cost,
         signals=met.signals,
         scored=met.returns.size,
         left_out=met.left_out,
         bars=followed.returns.size,
-        symbols=[met.names[number] for number in np.unique(met.symbol).tolist()],
+        symbols=symbols,
         first=_instant(int(met.began.min())) if met.began.size else None,
         last=_instant(int(met.ended.max())) if met.ended.size else None,
     )
 
 
 def _sharpe(track: performance.Track, per_year: float | None) -> Measured:
-    if per_year is None:
-        return Measured(reason="the round's bars span no time")
+    if per_year is None:  # of no symbol at all: nothing was scored
+        return Measured(n=track.bars, reason=f"not enough data: {track.bars} of {performance.FEWEST_BARS} bars")
     return performance.sharpe(track, per_year)
 
 
-def _corr(positions: Floats, returns: Floats) -> Measured:
-    n = positions.size
+def _instants(met: Outcomes, places: Ints) -> int:
+    return correlation.instants(met.began[places], met.ended[places])
+
+
+def _corr(positions: Floats, returns: Floats, n: int) -> Measured:
     if n < correlation.FEWEST_PAIRS:
         return Measured(n=n, reason=f"not enough data: {n} of {correlation.FEWEST_PAIRS} pairs that do not overlap")
     value = numerai.corr(positions, returns, target_pow15=False)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -32,6 +33,7 @@ __all__ = [
     "pearson",
     "pearson_of_ranks",
     "total",
+    "union",
 ]
 
 Floats = NDArray[np.float64]
@@ -85,6 +87,14 @@ def finite(values: Floats, what: str) -> Floats:
 def total(values: Floats) -> float:
     """The sum, exactly rounded."""
     return math.fsum(values.tolist())
+
+
+def union(columns: Sequence[Ints]) -> Ints:
+    """All values of ascending columns; mostly they are the same, and a merge sort is a pass then."""
+    if not columns or all(np.array_equal(columns[0], other) for other in columns[1:]):
+        return columns[0] if columns else np.zeros(0, np.int64)
+    ordered = np.sort(np.concatenate(columns), kind="stable")
+    return ordered[np.r_[True, ordered[1:] > ordered[:-1]]]
 
 
 def mean(values: Floats) -> float | None:

@@ -67,16 +67,18 @@ def fnc(predictions: Floats, features: Floats, targets: Floats) -> float | None:
     return corr(left / deviation, targets) if deviation > FLAT * float(np.max(np.abs(ranks))) else None
 
 
-def mmc(predictions: Floats, meta_model: Floats, targets: Floats) -> float | None:
+def mmc(predictions: Floats, meta_model: Floats, targets: Floats, *, buckets: bool = False) -> float | None:
     """Contribution to a meta-model: ``t' p_/ n`` with ``p_ = g(p) - g(m) (g(m)' g(p)) / (g(m)' g(m))``.
 
-    Targets within 0 to 1 are Numerai's buckets and count four times; then they are centred. It is a covariance, in
-    units of the target.
+    Targets are centred; Numerai's buckets, which lie within 0 to 1, count four times before. numerai-tools guesses from
+    the values whether they are buckets, and takes a run of returns without a loss for some: here it is said. It is a
+    covariance, in units of the target.
 
     Args:
         predictions: Shape (n,).
         meta_model: Shape (n,).
         targets: Shape (n,).
+        buckets: Whether targets are Numerai's buckets; returns are not.
 
     Returns:
         None where predictions or the meta-model stand still.
@@ -87,7 +89,7 @@ def mmc(predictions: Floats, meta_model: Floats, targets: Floats) -> float | Non
         return None
     mine, theirs = gaussian_ranks(predictions), gaussian_ranks(meta_model)
     left = mine - theirs * (total(theirs * mine) / total(theirs * theirs))
-    scaled = targets * _BUCKETS if bool(np.all((targets >= 0) & (targets <= 1))) else targets
+    scaled = targets * _BUCKETS if buckets else targets
     return total((scaled - total(scaled) / scaled.size) * left) / targets.size
 
 

@@ -2,24 +2,27 @@
 
 1. A signal speaks of the bar that opens at its ``event_time``. It is entered at that bar's close, or at the first
    close at or after the moment when it was stored, if that is later: no outcome begins before the signal was stored.
+   A close's instant is when it was a price (``Market.priced_after``), not when its bar's stamp ends.
 2. It is held for the round's horizon: its return is ``close[entry + horizon] / close[entry] - 1``.
 3. Only the first statement of a deployment about a bar counts, whichever version of its model made it.
-4. Late signals never count, and neither does one whose horizon leaves a run of consecutive bars.
+4. Late signals never count, and neither does one whose horizon leaves a run of consecutive bars. What was said about
+   bars before the market's first is not even counted among what is left out.
 5. Nothing depends on the order in which signals or symbols come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from mp_kit.contracts.common import Timeframe
 from mp_kit.errors import InvalidInputError
 from mp_kit.scoring.correlation import apart
-from mp_kit.scoring.numbers import Booleans, Floats, Ints, finite
+from mp_kit.scoring.numbers import Booleans, Floats, Ints, finite, union
 from mp_kit.scoring.performance import bars_per_year
 
 __all__ = ["Market", "Outcomes", "Portfolio", "Series", "Statements", "join", "join_runs", "portfolio"]
@@ -50,22 +53,35 @@ class Market:
         timeframe: Of the bars.
         horizon: Bars that a signal is held.
         series: Symbol to bars.
+        priced_after: Seconds from a bar's open to the instant of its close; None: the bar's length.
     """
 
     timeframe: Timeframe
     horizon: int
     series: Mapping[str, Series]
+    priced_after: int | None = None
 
     @property
-    def length(self) -> int:
-        """A bar's length in microseconds."""
-        return self.timeframe.seconds * _MICRO
+    def until_close(self) -> int:
+        """Microseconds from a bar's open to the instant of its close."""
+        return (self.timeframe.seconds if self.priced_after is None else self.priced_after) * _MICRO
+
+    @property
+    def begins(self) -> int | None:
+        """Open of the first bar of any symbol; None without bars."""
+        return min((int(one.times[0]) for one in self.series.values() if one.times.size), default=None)
+
+    def bars_per_year(self, names: Collection[str]) -> float | None:
+        """Bars in a year on the grid that a portfolio of these symbols walks; other symbols do not matter."""
+        key = frozenset(names)
+        if key not in self._per_year:
+            self._per_year[key] = bars_per_year([part for name in sorted(key) for part in _parts(self.series[name])])
+        return self._per_year[key]
 
     @cached_property
-    def bars_per_year(self) -> float | None:
-        """Bars in a year, counted over all symbols."""
-        runs = [self.series[name] for name in sorted(self.series)]
-        return bars_per_year([part for one in runs for part in _parts(one)])
+    def _per_year(self) -> dict[frozenset[str], float | None]:
+        """What was counted before: deployments mostly speak of the same symbols."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,8 @@ class Statements:
         confidence: 0 to 1.
         batch: Number of the batch, to order what was stored at the same moment.
         row: Place in the batch.
+        counts: Whether it was heard by the consensus (its version in pilot or prod); None where that is not known, and
+            then all count. It matters to what others are set against, not to one's own score.
     """
 
     names: Sequence[str]
@@ -93,14 +111,21 @@ class Statements:
     confidence: Floats
     batch: Ints
     row: Ints
+    counts: Booleans | None = None
 
     def take(self, places: Ints | slice) -> Statements:
         """Some of them."""
         columns = {name: getattr(self, name)[places] for name in _COLUMNS}
-        return Statements(self.names, **columns)
+        return Statements(self.names, **columns, counts=None if self.counts is None else self.counts[places])
 
 
 _COLUMNS = ("symbol", "event_time", "received_at", "late", "direction", "confidence", "batch", "row")
+_KINDS = {
+    **dict.fromkeys(("symbol", "event_time", "entry", "began", "ended", "direction"), np.int64),
+    **dict.fromkeys(("confidence", "returns"), np.float64),
+    **dict.fromkeys(("separate", "counts"), np.bool_),
+}
+"""Columns of outcomes."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +142,7 @@ class Outcomes:
         direction: +1, -1, 0.
         confidence: 0 to 1.
         returns: Of the horizon.
+        counts: Whether the consensus heard it; true where that is not known.
         separate: Places of signals whose horizons do not overlap, symbol by symbol.
         signals: First statements that were not late.
         left_out: Reason to count.
@@ -131,6 +157,7 @@ class Outcomes:
     direction: Ints
     confidence: Floats
     returns: Floats
+    counts: Booleans
     separate: Ints
     signals: int
     left_out: dict[str, int]
@@ -191,6 +218,8 @@ def join(market: Market, told: Statements) -> Outcomes:
         InvalidInputError: A confidence is no number.
     """
     finite(told.confidence, "confidence")
+    if market.begins is not None:
+        told = told.take(np.flatnonzero(told.event_time >= market.begins))
     left = {"late": int(np.count_nonzero(told.late))}
     on_time = told.take(np.flatnonzero(~told.late))
     first = on_time.take(_first(on_time))
@@ -198,22 +227,12 @@ def join(market: Market, told: Statements) -> Outcomes:
     left |= {"no_bar": 0, "open": 0}
     names = tuple(sorted(told.names))
     parts = [_meet(market, first, number, name, left) for number, name in enumerate(names)]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 9
-    symbol, event_time, entry, began, ended, direction = (column.astype(np.int64) for column in columns[:6])
-    return Outcomes(
-        names=names,
-        symbol=symbol,
-        event_time=event_time,
-        entry=entry,
-        began=began,
-        ended=ended,
-        direction=direction,
-        confidence=columns[6],
-        returns=columns[7],
-        separate=np.flatnonzero(columns[8]),
-        signals=first.event_time.size,
-        left_out=left,
-    )
+    columns: dict[str, Any] = {
+        name: np.concatenate([part[name] for part in parts] or [np.zeros(0)]).astype(kind)
+        for name, kind in _KINDS.items()
+    }
+    columns["separate"] = np.flatnonzero(columns["separate"])
+    return Outcomes(names=names, signals=first.event_time.size, left_out=left, **columns)
 
 
 def portfolio(market: Market, met: Outcomes, *, cost: float = 0.0) -> Portfolio:
@@ -236,7 +255,7 @@ def portfolio(market: Market, met: Outcomes, *, cost: float = 0.0) -> Portfolio:
         return Portfolio(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
     span = int(met.began.min()), int(met.ended.max())
     legs = [_leg(market, met, number, span) for number in used.tolist()]
-    times = _union([leg.times for leg in legs])
+    times = union([leg.times for leg in legs])
     returns, traded = np.zeros(times.size), np.zeros(times.size)
     for leg in legs:
         places = np.searchsorted(times, leg.times)
@@ -252,14 +271,6 @@ def _check(opens: Ints, prices: Floats) -> None:
         raise InvalidInputError("Every bar needs a close above 0.", hint="Take bars from a round's files.")
 
 
-def _union(columns: list[Ints]) -> Ints:
-    """All instants of ascending columns; mostly they are the same, and a merge sort is a pass then."""
-    if all(np.array_equal(columns[0], other) for other in columns[1:]):
-        return columns[0]
-    ordered = np.sort(np.concatenate(columns), kind="stable")
-    return ordered[np.r_[True, ordered[1:] > ordered[:-1]]]
-
-
 def _parts(series: Series) -> list[Ints]:
     return np.split(series.times, np.flatnonzero(series.runs[1:] != series.runs[:-1]) + 1)
 
@@ -273,10 +284,8 @@ def _first(told: Statements) -> Ints:
     return order[fresh]
 
 
-def _meet(
-    market: Market, first: Statements, number: int, name: str, left: dict[str, int]
-) -> tuple[Ints, Ints, Ints, Ints, Ints, Ints, Floats, Floats, Booleans]:
-    """One symbol's outcomes, ordered by entry and bar; adds to the counts of what is left out."""
+def _meet(market: Market, first: Statements, number: int, name: str, left: dict[str, int]) -> dict[str, Any]:
+    """One symbol's outcomes by column, ordered by entry and bar; adds to the counts of what is left out."""
     mine = first.take(np.flatnonzero(first.symbol == list(first.names).index(name)))
     series = market.series.get(name) or join_runs([])
     bar = np.searchsorted(series.times, mine.event_time)
@@ -284,7 +293,7 @@ def _meet(
     known[known] = series.times[bar[known]] == mine.event_time[known]
     left["no_bar"] += int(np.count_nonzero(~known))
     mine, bar = mine.take(np.flatnonzero(known)), bar[known]
-    entry = np.maximum(bar, np.searchsorted(series.times, mine.received_at - market.length))
+    entry = np.maximum(bar, np.searchsorted(series.times, mine.received_at - market.until_close))
     leaves = entry + market.horizon
     whole = leaves < series.times.size
     whole[whole] = series.runs[bar[whole]] == series.runs[leaves[whole]]
@@ -294,16 +303,24 @@ def _meet(
     mine, entry, leaves = mine.take(kept), entry[kept], leaves[kept]
     separate = np.zeros(entry.size, np.bool_)
     separate[apart(entry, market.horizon)] = True
-    began, ended = series.times[entry] + market.length, series.times[leaves] + market.length
-    returns = series.closes[leaves] / series.closes[entry] - 1.0
-    symbol = np.full(entry.size, number, np.int64)
-    return symbol, mine.event_time, entry, began, ended, mine.direction, mine.confidence, returns, separate
+    return {
+        "symbol": np.full(entry.size, number, np.int64),
+        "event_time": mine.event_time,
+        "entry": entry,
+        "began": series.times[entry] + market.until_close,
+        "ended": series.times[leaves] + market.until_close,
+        "direction": mine.direction,
+        "confidence": mine.confidence,
+        "returns": series.closes[leaves] / series.closes[entry] - 1.0,
+        "separate": separate,
+        "counts": np.ones(entry.size, np.bool_) if mine.counts is None else mine.counts,
+    }
 
 
 def _leg(market: Market, met: Outcomes, number: int, span: tuple[int, int]) -> Portfolio:
     """One symbol's part; ``traded`` of the last bar has the way back to nothing in it."""
     series, mine = market.series[met.names[number]], met.symbol == number
-    low, high = (int(np.searchsorted(series.times, instant - market.length)) for instant in span)
+    low, high = (int(np.searchsorted(series.times, instant - market.until_close)) for instant in span)
     high = min(high, series.times.size - 1)
     told = np.zeros(high - low)
     told[met.entry[mine] - low] = met.positions[mine]
@@ -316,4 +333,6 @@ def _leg(market: Market, met: Outcomes, number: int, span: tuple[int, int]) -> P
         traded[-1] += abs(held[-1])
     earned = held * (series.closes[low + 1 : high + 1] / series.closes[low:high] - 1.0)
     within = series.runs[low + 1 : high + 1] == series.runs[low:high]
+    # What is sold at a run's last close is booked on its last bar: the next one leads over the gap and is not walked.
+    traded[:-1] += np.where(within[1:], 0.0, traded[1:])
     return Portfolio(series.times[low + 1 : high + 1][within], earned[within], traded[within])

@@ -15,7 +15,7 @@ import numpy as np
 
 from mp_kit.contracts.scores import Measured
 from mp_kit.errors import InvalidInputError
-from mp_kit.scoring.numbers import NORMAL, Z95, Floats, Ints, Moments, finite, mean, moments
+from mp_kit.scoring.numbers import NORMAL, Z95, Floats, Ints, Moments, finite, mean, moments, union
 
 __all__ = [
     "EULER_GAMMA",
@@ -68,7 +68,9 @@ def bars_per_year(runs: Sequence[Ints]) -> float | None:
     """Bars in a year of this market: intervals over the time that they span.
 
     ``sum (n_i - 1) / sum (t_last,i - t_first,i)`` over runs of consecutive bars, in years of 365.25 days. Hourly
-    currencies give about 6,200 (24 x 5 x 52 less holidays), shares traded round the clock 8,766.
+    currencies give about 6,200 (24 x 5 x 52 less holidays), shares traded round the clock 8,766. Where runs lie side by
+    side, as those of several symbols do, an instant that they share is one bar and the time that they share passes
+    once: this is the grid of a portfolio of them.
 
     Args:
         runs: Opens of consecutive bars in microseconds, ascending.
@@ -76,9 +78,12 @@ def bars_per_year(runs: Sequence[Ints]) -> float | None:
     Returns:
         None where no run has two bars.
     """
-    intervals = sum(times.size - 1 for times in runs if times.size > 1)
-    span = sum(int(times[-1] - times[0]) for times in runs if times.size > 1)
-    return intervals / (span / 1e6 / YEAR_SECONDS) if span > 0 else None
+    long = [times for times in runs if times.size > 1]
+    span, reached = 0, min((int(times[0]) for times in long), default=0)
+    for first, last in sorted((int(times[0]), int(times[-1])) for times in long):
+        span += max(0, last - max(first, reached))
+        reached = max(reached, last)
+    return union([times[1:] for times in long]).size / (span / 1e6 / YEAR_SECONDS) if span > 0 else None
 
 
 def sharpe(returns: Floats | Track, per_year: float) -> Measured:

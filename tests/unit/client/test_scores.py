@@ -12,6 +12,8 @@ import pytest
 
 from mp_kit.client.marketplace import Marketplace
 from mp_kit.errors import InvalidInputError
+from mp_kit.signing import canonical_bytes
+from mp_kit.testing import FakeMarketplace
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -46,6 +48,16 @@ def test_every_form_gives_the_same_card(market: Marketplace, form: str):
     wanted = market.scores.score(rows(), progress=False)
     assert wanted.basis.scored > 50
     assert wanted == market.scores.score(FORMS[form](rows()), progress=False)
+
+
+def test_a_rounds_closes_are_where_it_says(market: Marketplace, fake: FakeMarketplace):
+    """A round whose bars close half way through: what was stored after that is entered at the next close."""
+    stored = [row | {"received_at": row["event_time"] + timedelta(minutes=31)} for row in rows(20)]
+    before = market.scores.score(stored, progress=False)
+    fake.shelf.manifest = fake.shelf.manifest.model_copy(update={"priced_after": 1_800})
+    fake.shelf.manifest_bytes = canonical_bytes(fake.shelf.manifest.model_dump(mode="json"))
+    after = market.scores.score(stored, progress=False)
+    assert (START + timedelta(hours=1), START + timedelta(hours=1.5)) == (before.basis.first, after.basis.first)
 
 
 def test_card_shows_itself(market: Marketplace):

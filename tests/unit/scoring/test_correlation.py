@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -70,6 +71,18 @@ def test_apart_takes_as_many_as_fit(entries: list[int], horizon: int):
     taken = ordered[correlation.apart(ordered, horizon)]
     assert np.all(np.diff(taken) >= horizon)
     assert all(np.any((taken <= entry) & (entry < taken + horizon)) for entry in ordered)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=9))
+def test_instants_are_as_many_as_fit(spans: list[tuple[int, int]]):
+    """The most of all choices, by trying them all."""
+    began, ended = (np.array([span[0] + at * span[1] for span in spans], dtype=np.int64) for at in (0, 1))
+    most = 0
+    for chosen in product([False, True], repeat=len(spans)):
+        taken = sorted((one, one + length) for (one, length), use in zip(spans, chosen, strict=True) if use)
+        if all(one[1] <= other[0] for one, other in pairwise(taken)):
+            most = max(most, len(taken))
+    assert most == correlation.instants(began, ended)
 
 
 def test_trap_overlap_ic():

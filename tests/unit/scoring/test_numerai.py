@@ -70,7 +70,16 @@ def test_mmc_equals_numerai_tools(seed: int, buckets: bool):
     wanted = theirs.correlation_contribution(
         pd.DataFrame({"p": predictions}), pd.Series(meta, name="m"), pd.Series(targets, name="t")
     )
-    assert wanted["p"] == pytest.approx(numerai.mmc(predictions, meta, targets), abs=1e-12)
+    assert wanted["p"] == pytest.approx(numerai.mmc(predictions, meta, targets, buckets=buckets), abs=1e-12)
+
+
+def test_returns_without_a_loss_are_no_buckets():
+    """One loss that is nearly nothing does not make MMC four times smaller."""
+    predictions, meta, _, targets = era(1, buckets=False)
+    gains = np.abs(targets) / 100
+    loss = np.where(np.arange(gains.size) == 0, -1e-12, gains)
+    close = np.where(np.arange(gains.size) == 0, 0.0, gains)
+    assert numerai.mmc(predictions, meta, close) == pytest.approx(numerai.mmc(predictions, meta, loss), abs=1e-12)
 
 
 def test_mmc_of_the_meta_model_itself_is_nothing():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,43 +12,13 @@ from hypothesis import strategies as st
 
 from bench.plain_scores import reference
 from mp_kit.contracts import Timeframe
+from mp_kit.contracts.scores import ScoreCard
 from mp_kit.errors import InvalidInputError
+from mp_kit.market.pricing import ECB_PRICED_AFTER
 from mp_kit.scoring.card import card_of, enough, score
-from mp_kit.scoring.contribution import against, standings
-from mp_kit.scoring.outcomes import Market, Outcomes, Statements, join, join_runs, portfolio
-
-HOUR = 3_600_000_000
-COLUMNS = ("deployment", "symbol", "event_time", "received_at", "late", "direction", "confidence", "batch", "row")
-
-
-def make_market(closes: Mapping[str, list[float] | np.ndarray], horizon: int = 1) -> Market:
-    series = {
-        name: join_runs([(np.arange(len(prices), dtype=np.int64) * HOUR, np.asarray(prices, dtype=float))])
-        for name, prices in closes.items()
-    }
-    return Market(Timeframe.H1, horizon, series)
-
-
-def say(*rows: dict[str, Any]) -> Statements:
-    """Statements; each is stored a minute before its bar ends unless it says otherwise."""
-    frame = pd.DataFrame([
-        {"symbol": "EURUSD", "late": False, "direction": 1, "confidence": 1.0, "batch": number, "row": 0}
-        | {"received_at": row["event_time"] + HOUR - 60_000_000}
-        | row
-        for number, row in enumerate(rows)
-    ])  # fmt: skip
-    return statements_of(frame)
-
-
-def statements_of(frame: pd.DataFrame) -> Statements:
-    names = sorted(frame.symbol.unique())
-    codes = frame.symbol.map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
-    integers = {
-        name: frame[name].to_numpy(np.int64) for name in ("event_time", "received_at", "direction", "batch", "row")
-    }
-    return Statements(
-        names, codes, late=frame.late.to_numpy(bool), confidence=frame.confidence.to_numpy(float), **integers
-    )
+from mp_kit.scoring.contribution import standings
+from mp_kit.scoring.outcomes import Market, join, join_runs, portfolio
+from tests.support.markets import HOUR, made_up, make_market, say, statements_of
 
 
 def test_close_to_close_golden():
@@ -78,6 +46,40 @@ def test_outcome_begins_after_the_signal_was_stored(name: str):
     assert received <= met.began[0]
 
 
+def peeking_at_fixings(priced_after: int | None) -> ScoreCard:
+    """A vendor that stores its signal at 23:00Z, when it has seen ten hours of what followed the day's fixing."""
+    hours = np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.001, 1_000 * 24))).reshape(-1, 24)
+    fixing, seen = hours[:, 13], hours[:, 22]
+    days = np.arange(1_000, dtype=np.int64) * 24 * HOUR
+    market = Market(Timeframe.D1, 1, {"EURUSD": join_runs([(days, fixing)])}, priced_after)
+    told = [
+        {"event_time": int(day), "received_at": int(day) + 23 * HOUR, "direction": 1 if up else -1}
+        for day, up in zip(days, seen > fixing, strict=True)
+    ]
+    return score(market, say(*told), tries=1)
+
+
+def test_a_fixing_is_history_at_the_days_end():
+    """A date-stamped bar that closes at noon is entered at the next noon: hours of hindsight earn nothing."""
+    cheated, honest = peeking_at_fixings(None), peeking_at_fixings(ECB_PRICED_AFTER)
+    assert (cheated.hit_rate.low or 0) > 0.6
+    assert (cheated.sharpe.low or 0) > 5
+    assert (honest.hit_rate.low or 0) < 0.5 < (honest.hit_rate.high or 0)
+    assert (honest.sharpe.low or 0) < 0 < (honest.sharpe.high or 0)
+
+
+def test_close_inside_its_bar():
+    """Begun and ended, and the bars that are walked, follow the close's instant; at that instant it still counts."""
+    days = np.arange(5, dtype=np.int64) * 24 * HOUR
+    market = Market(Timeframe.D1, 1, {"EURUSD": join_runs([(days, np.array([1.0, 2.0, 3.0, 6.0, 6.0]))])}, 12 * 3_600)
+    for received, entry in ((36 * HOUR, 1), (36 * HOUR + 1, 2)):
+        met = join(market, say({"event_time": 24 * HOUR, "received_at": received}))
+        began = (entry * 24 + 12) * HOUR
+        assert ([entry], [began], [began + 24 * HOUR]) == (met.entry.tolist(), met.began.tolist(), met.ended.tolist())
+        found = portfolio(market, met, cost=0.01)
+        assert ([(entry + 1) * 24 * HOUR], [2.0]) == (found.times.tolist(), found.traded.tolist())
+
+
 def test_who_counts():
     """Late ones, restatements, unknown bars and open horizons are left out, each under its reason."""
     market = make_market({"EURUSD": np.arange(1.0, 11.0)}, horizon=3)
@@ -92,6 +94,18 @@ def test_who_counts():
     met = join(market, told)
     assert {"late": 1, "restated": 1, "no_bar": 2, "open": 1} == met.left_out
     assert ([1], 4) == (met.direction.tolist(), met.signals)
+
+
+def test_what_is_older_than_the_market_is_not_counted():
+    """The server's copy begins at the round's first bar and a laptop's does not: the same card to the last bit."""
+    bars = np.arange(100, 160, dtype=np.int64) * HOUR
+    prices = np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.01, 60)))
+    market = Market(Timeframe.H1, 1, {"EURUSD": join_runs([(bars, prices)])})
+    told = say(*({"event_time": hour * HOUR, "late": hour % 9 == 0, "direction": 1 - 2 * (hour % 2)} for hour in
+                 [*range(80, 160), *range(90, 110)]))  # fmt: skip
+    card = score(market, told)
+    assert score(market, told.take(np.flatnonzero(told.event_time >= bars[0]))) == card
+    assert 0 == card.basis.left_out["no_bar"]
 
 
 def test_late_statement_does_not_silence_the_one_in_time():
@@ -164,6 +178,16 @@ def test_portfolio_golden():
     assert (held * moved - 0.01 * traded).tolist() == pytest.approx(found.returns.tolist(), abs=1e-16)
 
 
+@pytest.mark.parametrize("bar", [7, 8])
+def test_leaving_at_a_runs_end_costs_as_much_as_anywhere(bar: int):
+    """Two positions, the first sold at its run's last close or before it: in and out twice, four times the cost."""
+    run = np.arange(10, dtype=np.int64) * HOUR
+    series = join_runs([(run, np.ones(10)), (run + 20 * HOUR, np.ones(10))])
+    market = Market(Timeframe.H1, 1, {"EURUSD": series})
+    found = portfolio(market, join(market, say({"event_time": bar * HOUR}, {"event_time": 20 * HOUR})), cost=0.01)
+    assert (4.0, -0.04) == (found.traded.sum(), pytest.approx(found.returns.sum()))
+
+
 def test_trap_overlap_is_no_second_profit():
     """The same rise said at each of 5 overlapping bars is earned once, not five times."""
     rise = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
@@ -194,33 +218,6 @@ def test_confidence_that_is_no_number():
     """Refused: a NaN would poison every sum."""
     with pytest.raises(InvalidInputError, match="confidence"):
         join(make_market({"EURUSD": [1, 2, 3]}), say({"event_time": 0, "confidence": np.nan}))
-
-
-def made_up(
-    seed: int, *, deployments: int = 4, bars: int = 400, count: int = 1_500
-) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Random statements with all faults in them, and random bars."""
-    random = np.random.default_rng(seed)
-    frames = {
-        name: pd.DataFrame({
-            "time": np.arange(bars, dtype=np.int64) * HOUR,
-            "close": np.exp(np.cumsum(random.normal(0, 0.01, bars))),
-        })
-        for name in ("AAA", "BBB", "CCC")
-    }  # fmt: skip
-    event = random.integers(-3, bars + 3, count) * HOUR
-    signals = pd.DataFrame({
-        "deployment": [f"dep_{number}" for number in random.integers(0, deployments, count)],
-        "symbol": random.choice(["AAA", "BBB", "CCC", "DDD"], count, p=[0.4, 0.4, 0.1, 0.1]),
-        "event_time": event,
-        "received_at": event + random.integers(0, 3 * HOUR, count),
-        "late": random.uniform(size=count) < 0.1,
-        "direction": random.integers(-1, 2, count),
-        "confidence": np.round(random.uniform(0, 1, count), 2),
-        "batch": random.integers(0, 50, count),
-        "row": np.arange(count),
-    })  # fmt: skip
-    return signals, frames
 
 
 def cards(signals: pd.DataFrame, market: Market, cost: float) -> dict[str, dict[str, float | None]]:
@@ -267,53 +264,6 @@ def test_swapping_directions_swaps_the_profit(rows: list[tuple[int, int, float]]
     back = portfolio(market, join(market, replace(told, direction=-told.direction)))
     assert there.returns.tolist() == (-back.returns).tolist()
     assert there.traded.tolist() == back.traded.tolist()
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30), st.integers(-1, 1), st.floats(0, 1)), min_size=1))
-def test_consensus_stays_within_its_voices(rows: list[tuple[int, int, int, float]]):
-    """With and without anybody, the consensus lies from -1 to 1, and is nothing where nobody else spoke."""
-    market = make_market({"EURUSD": np.exp(np.random.default_rng(0).normal(0, 0.1, 40))})
-    met: dict[str, Outcomes] = {}
-    for who in {row[0] for row in rows}:
-        told = say(*({"event_time": b * HOUR, "direction": d, "confidence": c} for w, b, d, c in rows if w == who))
-        met[str(who)] = join(market, told)
-    for others in against(met).values():
-        assert np.all(np.abs(others.everyone) <= 1 + 1e-12)
-        assert np.all(np.abs(others.without) <= 1 + 1e-12)
-        assert not others.without[~others.any].any()
-
-
-def test_contribution_golden():
-    """BUY at 1.0 against a SELL at 0.5, into a doubling: with both (1 - 0.25)/1.5 = 0.5; each alone 1 and -0.5."""
-    market = make_market({"EURUSD": [1, 1, 2]})
-    met = {
-        "right": join(market, say({"event_time": HOUR})),
-        "wrong": join(market, say({"event_time": HOUR, "direction": -1, "confidence": 0.5})),
-    }
-    found = standings(met, 1)
-    assert (0.5 - -0.5) * 1.0 == found["right"].contribution.value
-    assert (0.5 - 1.0) * 1.0 == found["wrong"].contribution.value
-    assert found["right"].mmc.value is None
-
-
-def test_alone_has_no_contribution():
-    """Undefined, not the whole profit."""
-    market = make_market({"EURUSD": [1, 1, 2]})
-    found = standings({"one": join(market, say({"event_time": HOUR}))}, 1)
-    assert (None, "nobody else spoke about the same bars") == (
-        found["one"].contribution.value,
-        found["one"].contribution.reason,
-    )
-
-
-def test_copies_add_nothing():
-    """Three equal deployments: each could leave and the consensus would stay."""
-    signals, frames = made_up(1, deployments=1)
-    market = make_market({name: frame.close.to_numpy() for name, frame in frames.items()}, 2)
-    one = join(market, statements_of(signals))
-    for standing in standings({"a": one, "b": one, "c": one}, 2).values():
-        assert 0.0 == pytest.approx(standing.contribution.value, abs=1e-15)
-        assert 0.0 == pytest.approx(standing.mmc.value, abs=1e-12)
 
 
 def test_skill_shows_and_noise_does_not():

@@ -122,6 +122,8 @@ def test_bars_per_year_leaves_gaps_between_runs_out():
     run, day = np.arange(1000, dtype=np.int64) * 86_400_000_000, 86_400_000_000
     assert 365.25 == pytest.approx(performance.bars_per_year([run, run + 5_000 * day]))
     assert performance.bars_per_year([run[:1]]) is None
+    shifted = run + 500 * day  # another symbol's, half of them at the same instants: the same days once
+    assert 365.25 == pytest.approx(performance.bars_per_year([shifted, run, run]))
     assert performance.bars_per_year([]) is None
 
 

@@ -28,6 +28,7 @@ from mp_kit.market.bars import Bars
 from mp_kit.market.build import RoundSpec, SymbolFiles, build_symbol, plan_round, prepare
 from mp_kit.market.indicators import FEATURES
 from mp_kit.market.parquet import Written
+from mp_kit.market.pricing import check_priced_after
 from mp_kit.market.quality import Checked, QualityReport
 from mp_kit.market.sources import FilesSource, Source, Survey, open_source
 from mp_kit.market.splits import Cuts
@@ -72,6 +73,12 @@ class RoundOrder(RoundSpec):
 
     source: str = Field("ecb", min_length=1, description="`ecb`, or a file, folder, glob or URL of OHLCV bars.")
     symbols: list[str] | None = Field(None, description="Only these; all that the source has where left out.")
+    priced_after: int | None = Field(
+        None,
+        gt=0,
+        description="Seconds from a bar's stamp to the instant of its close, the earliest in a year, for files whose "
+        "daily bars close before the date ends; the bar's length where left out.",
+    )
     name: Name | None = Field(None, description="A name for people; made of source and timeframe where left out.")
     description: str = Field("", max_length=2000, description="A sentence for people.")
     make_current: bool = Field(default=True, description="Whether it becomes the current round.")
@@ -147,7 +154,7 @@ def source_of(order: RoundOrder, folder: Path | None = None) -> Source:
     """
     found = folder / _SURVEY if folder is not None else None
     known = Survey(**json.loads(found.read_text())) if found is not None and found.exists() else None
-    return open_source(order.source, symbols=order.symbols, survey=known)
+    return open_source(order.source, symbols=order.symbols, survey=known, priced_after=order.priced_after)
 
 
 def survey(order: RoundOrder, folder: Path) -> list[str]:
@@ -190,7 +197,7 @@ def plan(order: RoundOrder, inspected: Sequence[Inspected]) -> Cuts:
     """Chooses the cuts for all symbols.
 
     Raises:
-        BarsError: No symbol, too few bars, or symbols of different timeframes.
+        BarsError: No symbol, too few bars, symbols of different timeframes, or a price that is outside of its bar.
     """
     frames = sorted({one.timeframe for one in inspected})
     if len(frames) > 1:
@@ -198,6 +205,8 @@ def plan(order: RoundOrder, inspected: Sequence[Inspected]) -> Cuts:
             f"The source's symbols have different timeframes: {', '.join(frames)}.",
             hint="Name the round's timeframe; shorter bars are resampled to it.",
         )
+    if frames:
+        check_priced_after(source_of(order).priced_after, frames[0])
     return plan_round({one.symbol: one.bars().times() for one in inspected}, order)
 
 
@@ -306,7 +315,8 @@ def _draft(order: RoundOrder, inspected: Sequence[Inspected], built: Sequence[Sy
     files = [_file(one.symbol, role, written) for one in built for role, written in sorted(one.files.items())]
     symbols = sorted(one.symbol for one in inspected)
     timeframe = inspected[0].timeframe
-    source = source_of(order).describe()
+    opened = source_of(order)
+    source = opened.describe()
     return Draft(
         manifest={
             "name": order.name or f"{source['kind']} {timeframe}",
@@ -315,6 +325,7 @@ def _draft(order: RoundOrder, inspected: Sequence[Inspected], built: Sequence[Sy
             "symbols": symbols,
             "horizon": order.horizon,
             "embargo": order.embargo,
+            **({} if opened.priced_after is None else {"priced_after": opened.priced_after}),
             "source": {**source, "symbols": symbols},
             "splits": _splits(order, cuts, files),
             "features": [asdict(feature) for feature in FEATURES],

@@ -26,6 +26,7 @@ from mp_kit.contracts.common import Timeframe
 from mp_kit.contracts.rounds import Manifest
 from mp_kit.contracts.scores import LeaderboardEntry, ScoreCard, Standing
 from mp_kit.market.bars import column, times_of
+from mp_kit.market.pricing import priced_after
 from mp_kit.scoring.card import card_of, enough
 from mp_kit.scoring.contribution import standings
 from mp_kit.scoring.outcomes import Market, Outcomes, Statements, join, join_runs
@@ -47,7 +48,8 @@ __all__ = [
     "statements",
 ]
 
-_COLUMNS = ("deployment", "symbol", "event_time", "received_at", "late", "direction", "confidence", "batch", "row")
+_COLUMNS = ("deployment", "symbol", "event_time", "received_at", "late", "direction", "confidence", "batch", "row",
+            "counts")  # fmt: skip
 _TEXTS = ("deployment", "symbol")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -101,15 +103,14 @@ def market_of(store: ObjectStore, judge: Judge) -> Market:
                 table = pq.read_table(io.BytesIO(opened.read()), columns=["timestamp", "close"])
             pieces[file.symbol].append((times_of(table), column(table, "close")))
     series = {symbol: join_runs(parts) for symbol, parts in pieces.items()}
-    return Market(judge.manifest.timeframe, judge.manifest.horizon, series)
+    return Market(judge.manifest.timeframe, judge.manifest.horizon, series, priced_after(judge.manifest))
 
 
 def statements(tx: Tx, market: Market) -> dict[str, Statements]:
     """What every deployment said about the market's bars."""
-    starts = [int(series.times[0]) for series in market.series.values() if series.times.size]
-    if not starts:
+    if market.begins is None:
         return {}
-    since = _EPOCH + timedelta(microseconds=min(starts))
+    since = _EPOCH + timedelta(microseconds=market.begins)
     told = rows.copy_statements(tx, market.timeframe.value, since)
     return _by_deployment(told) if told else {}
 
@@ -145,7 +146,7 @@ def keep(tx: Tx, judge: Judge, market: Market, scored: Mapping[str, Scored], *, 
         by_round = tried.get(vendor, {}) if vendor is not None else {}
         card = card_of(market, one.met, cost=cost, tries=max(1, sum(by_round.values()), speaking[vendor]))
         found.append(_row(judge, name, card, one.standing, by_round))
-    rows.put(tx, judge.round_id, found)
+    rows.put(tx, found)
     return len(found)
 
 
@@ -233,7 +234,10 @@ def _by_deployment(told: bytes) -> dict[str, Statements]:
     deployment, symbol = (table.column(name).combine_chunks() for name in _TEXTS)
     deployments, symbols = (coded.dictionary.to_pylist() for coded in (deployment, symbol))
     columns = {name: table.column(name).to_numpy() for name in _COLUMNS[2:]}
-    columns |= {"symbol": symbol.indices.to_numpy().astype(np.int64), "late": columns["late"] != 0}
+    columns |= {
+        "symbol": symbol.indices.to_numpy().astype(np.int64),
+        **{name: columns[name] != 0 for name in ("late", "counts")},
+    }
     everything = Statements(symbols, **columns)
     codes = deployment.indices.to_numpy()
     order = np.argsort(codes, kind="stable")

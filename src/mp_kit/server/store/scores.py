@@ -34,11 +34,13 @@ def tries(tx: Tx) -> list[Row[Any]]:
     return list(tx.execute(text(named("tries"))))
 
 
-def put(tx: Tx, round_id: str, scores: Sequence[Mapping[str, Any]]) -> None:
-    """Stores a round's scores, and the Sharpe ratios of the versions behind them."""
+def put(tx: Tx, scores: Sequence[Mapping[str, Any]]) -> None:
+    """Stores a round's scores by the order of their key, and the Sharpe ratios of the versions behind them."""
     if scores:
-        tx.execute(text(named("put_scores")), [dict(score) for score in scores])
-        tx.execute(text(named("put_version_sharpe")), {"round_id": round_id})
+        tx.execute(text(named("lock_scores")))
+        ordered = sorted(scores, key=lambda score: (score["round_id"], score["deployment_id"]))
+        tx.execute(text(named("put_scores")), [dict(score) for score in ordered])
+        tx.execute(text(named("put_version_sharpe")))
 
 
 def vendors_of(tx: Tx, deployment_ids: Sequence[str]) -> dict[str, str | None]:

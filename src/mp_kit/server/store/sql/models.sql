@@ -15,6 +15,11 @@ WITH told AS MATERIALIZED (
          array_agg(DISTINCT told.timeframe ORDER BY told.timeframe) AS supported_timeframes
   FROM told JOIN deployments dep ON dep.id = told.deployment_id
   WHERE dep.model_id IS NOT NULL GROUP BY dep.model_id
+), newest AS MATERIALIZED ( -- the newest scored round of every timeframe, as put_version_sharpe ranks them
+  SELECT DISTINCT ON (s.timeframe) s.round_id
+  FROM (SELECT DISTINCT timeframe, round_id FROM model_scores) s
+  JOIN dataset_rounds r ON r.id = s.round_id AND r.retired_at IS NULL
+  ORDER BY s.timeframe, r.created_at DESC, r.id
 )
 SELECT m.id, m.name, m.description, v.name AS vendor, m.task, shown.stage, m.created_at, m.updated_at, m.tags,
        shown.last_oos_sharpe, score.sharpe, score.hit_rate, d.last_heartbeat_at, d.status, coalesce(d.deployment_count, 0) AS deployment_count,
@@ -34,8 +39,11 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
   SELECT ms.card -> 'sharpe' AS sharpe, ms.card -> 'hit_rate' AS hit_rate
   FROM deployments dep JOIN model_scores ms ON ms.deployment_id = dep.id JOIN dataset_rounds r ON r.id = ms.round_id
+  LEFT JOIN newest n ON n.round_id = ms.round_id
   WHERE dep.model_id = m.id AND dep.vendor_id = m.vendor_id
-  ORDER BY r.created_at DESC, ms.bars DESC, dep.created_at, dep.id LIMIT 1
+  ORDER BY n.round_id IS NULL, CASE WHEN n.round_id IS NULL THEN r.created_at END DESC, ms.enough_data DESC,
+           ms.bars DESC, dep.created_at, dep.id
+  LIMIT 1
 ) score ON true
 LEFT JOIN measured s ON s.model_id = m.id
 ORDER BY m.created_at DESC, m.id;

@@ -24,12 +24,25 @@ FROM dataset_rounds WHERE retired_at IS NULL
 ORDER BY convert_from(manifest, 'UTF8')::jsonb ->> 'timeframe', created_at DESC, id;
 
 -- name: copy_statements
--- All that was said about bars of a timeframe since an instant, as CSV.
+-- All that was said about bars of a timeframe since an instant, as CSV; last, whether the consensus hears it: as
+-- bar_voices has it, if its version was in pilot or prod when it was received, or it is the house's own.
 COPY (
-  SELECT deployment_id, symbol, (extract(epoch FROM event_time) * 1000000)::bigint,
-         (extract(epoch FROM received_at) * 1000000)::bigint, late::int,
-         CASE decision WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 ELSE 0 END, confidence, batch_id, row_no
-  FROM signals WHERE timeframe = %(timeframe)s AND event_time >= %(since)s
+  WITH counted AS MATERIALIZED (
+    SELECT version_id, since, until FROM (
+      SELECT version_id, to_stage, at AS since,
+             lead(at, 1, 'infinity'::timestamptz) OVER (PARTITION BY version_id ORDER BY seq) AS until
+      FROM model_stage_history
+    ) stages WHERE to_stage IN ('pilot', 'prod')
+  )
+  SELECT s.deployment_id, s.symbol, (extract(epoch FROM s.event_time) * 1000000)::bigint,
+         (extract(epoch FROM s.received_at) * 1000000)::bigint, s.late::int,
+         CASE s.decision WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 ELSE 0 END, s.confidence, s.batch_id, s.row_no,
+         (s.vendor_id IS NULL OR c.version_id IS NOT NULL)::int
+  FROM signals s LEFT JOIN deployments d ON d.id = s.deployment_id
+  LEFT JOIN model_versions m ON m.model_id = d.model_id AND m.version = s.model_version
+  LEFT JOIN counted c ON c.version_id = coalesce(m.id, d.version_id)
+       AND s.received_at >= c.since AND s.received_at < c.until
+  WHERE s.timeframe = %(timeframe)s AND s.event_time >= %(since)s
 ) TO STDOUT (FORMAT csv);
 
 -- name: tries
@@ -47,6 +60,10 @@ SELECT vendor_id, round_id, sum(tries)::int AS tries FROM (
   WHERE v.run_id IS NULL GROUP BY m.vendor_id, r.id
 ) tried GROUP BY vendor_id, round_id ORDER BY vendor_id, round_id;
 
+-- name: lock_scores
+-- One run stores at a time, until its transaction ends: two would wait for each other's deployments and versions.
+SELECT pg_advisory_xact_lock(hashtextextended('mp.scores', 0));
+
 -- name: put_scores
 -- Stores scores; a round's earlier ones are replaced.
 INSERT INTO model_scores (round_id, deployment_id, timeframe, enough_data, reason, bars, sharpe, dsr, card, standing,
@@ -59,20 +76,25 @@ SET timeframe = excluded.timeframe, enough_data = excluded.enough_data, reason =
     tries_by_round = excluded.tries_by_round, computed_at = now();
 
 -- name: put_version_sharpe
--- A version's Sharpe ratio: of its deployment with most scored bars, not of its luckiest; null without enough data.
+-- A version's Sharpe ratio, out of the newest scored round of every timeframe, whichever was scored last: of its
+-- deployment that has enough data, and of those with most scored bars, not of its luckiest; null without enough data.
+WITH newest AS (
+  SELECT DISTINCT ON (s.timeframe) s.round_id
+  FROM (SELECT DISTINCT timeframe, round_id FROM model_scores) s
+  JOIN dataset_rounds r ON r.id = s.round_id AND r.retired_at IS NULL
+  ORDER BY s.timeframe, r.created_at DESC, r.id
+)
 UPDATE model_versions v SET last_oos_sharpe = chosen.sharpe
 FROM (
   SELECT DISTINCT ON (version_id) version_id, CASE WHEN enough_data THEN sharpe END AS sharpe FROM (
-    SELECT coalesce(d.version_id, shown.id) AS version_id, s.enough_data, s.sharpe, s.bars, d.created_at, d.id,
-           r.created_at AS round_at
-    FROM model_scores s JOIN deployments d ON d.id = s.deployment_id JOIN dataset_rounds r ON r.id = s.round_id
+    SELECT coalesce(d.version_id, shown.id) AS version_id, s.enough_data, s.sharpe, s.bars, d.created_at, d.id
+    FROM newest n JOIN model_scores s ON s.round_id = n.round_id JOIN deployments d ON d.id = s.deployment_id
     LEFT JOIN LATERAL (
       SELECT mv.id FROM model_versions mv WHERE mv.model_id = d.model_id AND mv.stage <> 'retired'
       ORDER BY array_position(ARRAY['prod', 'pilot', 'shadow'], mv.stage), mv.created_at DESC LIMIT 1
     ) shown ON true
-    WHERE s.round_id = :round_id
   ) scored WHERE version_id IS NOT NULL
-  ORDER BY version_id, round_at DESC, bars DESC, created_at, id
+  ORDER BY version_id, enough_data DESC, bars DESC, created_at, id
 ) chosen
 WHERE v.id = chosen.version_id AND v.last_oos_sharpe IS DISTINCT FROM chosen.sharpe;
 
