@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -105,7 +106,9 @@ def history(
         InvalidInputError: There is no such method.
     """
     filters: dict[str, Any] = {"symbol": symbol, "timeframe": timeframe, "since": since, "until": until, "limit": limit}
-    return [to_wire(row) for row in rows.list_bars(tx, filters | _chosen(tx, method))]
+    found = rows.list_bars(tx, filters | _chosen(tx, method))
+    names = rows.vendor_names(tx, {part["vendor_id"] for row in found for part in _attributed(row)})
+    return [_to_wire(row, names) for row in found]
 
 
 def primary(tx: Tx) -> str:
@@ -145,8 +148,15 @@ def choose(tx: Tx, method: str, *, actor: str) -> str:
     return before
 
 
-def to_wire(row: Row[Any]) -> Consensus:
-    """A blended bar as the wire shows it."""
+def _attributed(row: Row[Any]) -> list[dict[str, Any]]:
+    """The contributions of vendors; the house's own name none."""
+    return [part for part in row.contributions.values() if part.get("vendor_id") is not None]
+
+
+def _to_wire(row: Row[Any], names: Mapping[str, str]) -> Consensus:
+    """A blended bar as the wire shows it, with the names that vendors have today: they are stored nowhere else."""
+    for part in _attributed(row):
+        part["vendor"] = names.get(part["vendor_id"])
     return Consensus.model_validate(dict(row._mapping))  # noqa: SLF001 - SQLAlchemy's public way to a row's mapping
 
 

@@ -107,7 +107,7 @@ def _contributions(told: Told, bar: Ints, counts: Booleans, made: BlendedBars) -
 
 def _attributed(row: Row[Any]) -> dict[str, Any]:
     facts = {"decision": row.decision, "confidence": row.confidence, "deployment_id": row.deployment_id}
-    facts |= {"vendor": row.vendor, "vendor_id": row.vendor_id} if row.vendor_id is not None else {}
+    facts |= {"vendor_id": row.vendor_id} if row.vendor_id is not None else {}  # its name is found when it is read
     return facts | ({"late": True} if row.late else {})
 
 

@@ -25,8 +25,7 @@ WITH counted AS MATERIALIZED (
   ) stages WHERE to_stage IN ('pilot', 'prod')
 )
 SELECT DISTINCT ON (s.symbol, s.timeframe, s.event_time, s.deployment_id)
-       s.symbol, s.timeframe, s.event_time, s.deployment_id, s.vendor_id, v.name AS vendor, s.decision, s.confidence,
-       s.late
+       s.symbol, s.timeframe, s.event_time, s.deployment_id, s.vendor_id, s.decision, s.confidence, s.late
 FROM unnest(CAST(:symbols AS text[]), CAST(:timeframes AS text[]), CAST(:event_times AS timestamptz[]))
      AS bar(symbol, timeframe, event_time)
 JOIN signals s ON s.symbol = bar.symbol AND s.timeframe = bar.timeframe AND s.event_time = bar.event_time
@@ -34,7 +33,6 @@ JOIN deployments d ON d.id = s.deployment_id
 LEFT JOIN model_versions m ON m.model_id = d.model_id AND m.version = s.model_version
 LEFT JOIN counted c ON c.version_id = coalesce(m.id, d.version_id)
      AND s.received_at >= c.since AND s.received_at < c.until
-LEFT JOIN marketplace_vendors v ON v.id = s.vendor_id
 WHERE s.vendor_id IS NULL OR c.version_id IS NOT NULL
 ORDER BY s.symbol, s.timeframe, s.event_time, s.deployment_id, s.late, s.received_at DESC, s.batch_id DESC,
          s.row_no DESC;
