@@ -139,12 +139,12 @@ def test_skills_are_those_known_before_the_bar(tx: Tx, house: House):
         say(tx, who, signal(decision=decision), signal(decision=decision, symbol="GBPUSD"))
     asked = []
 
-    def told_of(_: Tx, bar_time: datetime) -> Mapping[str, Record]:
-        asked.append(bar_time)
+    def told_of(_: Tx, bar_time: datetime, timeframe: str) -> Mapping[str, Record]:
+        asked.append((bar_time, timeframe))
         return {str(good.deployment_id): Record(0.56, 5_000), str(plain.deployment_id): Record(0.50, 5_000)}
 
     consensus.refresh(tx, skills=told_of)
-    assert [BAR.replace(hour=0)] == asked
+    assert [(BAR.replace(hour=0), "1h")] == asked
     told = {name: part.weight for name, part in consensus.latest(tx).contributions.items()}
     assert told[good.deployment_id or ""] > 0.7
     assert {0.5} == {part.weight for part in consensus.latest(tx, method="confidence").contributions.values()}
@@ -152,23 +152,47 @@ def test_skills_are_those_known_before_the_bar(tx: Tx, house: House):
 
 def test_measured_skills_know_nothing_of_what_came_later(tx: Tx, house: House):
     """A score counts for bars after its last outcome; the newest such score of a deployment does."""
-    who = make_voice(tx, house, "Scored", PILOT)
+    name = str(make_voice(tx, house, "Scored", PILOT).deployment_id)
+    scored(tx, name, "old", BAR - timedelta(days=9), 0.4)
+    scored(tx, name, "new", BAR, 0.6)
+    scored(tx, name, "none", BAR, None)
+    assert {name: Record(0.6, 700)} == skills.measured(tx, BAR, "1h")
+    assert {name: Record(0.4, 700)} == skills.measured(tx, BAR - timedelta(seconds=1), "1h")
+    assert {} == skills.measured(tx, BAR - timedelta(days=10), "1h")
+
+
+def test_skill_is_of_the_bars_timeframe(tx: Tx, house: House):
+    """A record in days, though newer, weighs nothing in hours; whoever has none in a timeframe is average there."""
+    name = str(make_voice(tx, house, "Scored", PILOT).deployment_id)
+    scored(tx, name, "hours", BAR - timedelta(hours=1), 0.6)
+    scored(tx, name, "days", BAR, 0.4, "1d")
+    found = {timeframe: skills.measured(tx, BAR, timeframe) for timeframe in ("1h", "1d", "5m")}
+    assert {"1h": {name: Record(0.6, 700)}, "1d": {name: Record(0.4, 700)}, "5m": {}} == found
+
+
+@pytest.mark.parametrize("again", ["a", "b"])
+def test_the_newer_round_breaks_a_tie(tx: Tx, house: House, again: str):
+    """Two scores that ended together: which of them was stored last changes nothing."""
+    name = str(make_voice(tx, house, "Scored", PILOT).deployment_id)
+    for round_id, rate in (("a", 0.4), ("b", 0.6)):
+        scored(tx, name, round_id, BAR, rate)
+    tx.execute(text("UPDATE model_scores SET bars = 2 WHERE round_id = :round"), {"round": again})
+    assert {name: Record(0.6, 700)} == skills.measured(tx, BAR, "1h")
+
+
+def scored(tx: Tx, deployment: str, round_id: str, last: datetime, rate: float | None, timeframe: str = "1h") -> None:
+    """A deployment's score against a round of its own."""
     tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', '') ON CONFLICT DO NOTHING"))
-    for round_id, last, rate in (("old", BAR - timedelta(days=9), 0.4), ("new", BAR, 0.6), ("none", BAR, None)):
-        card = {"basis": {"last": last.isoformat()}, "hit_rate": {"value": rate, "n": 700}}
-        tx.execute(text(ROUND), {"id": round_id})
-        given = {"round": round_id, "deployment": who.deployment_id, "card": json.dumps(card)}
-        tx.execute(text(SCORE), given)
-    name = str(who.deployment_id)
-    assert {name: Record(0.6, 700)} == skills.measured(tx, BAR)
-    assert {name: Record(0.4, 700)} == skills.measured(tx, BAR - timedelta(seconds=1))
-    assert {} == skills.measured(tx, BAR - timedelta(days=10))
+    published = BAR + timedelta(days=ord(round_id[0]))  # rounds come in the order of the alphabet
+    tx.execute(text(ROUND), {"id": round_id, "published": published})
+    card = json.dumps({"basis": {"last": last.isoformat()}, "hit_rate": {"value": rate, "n": 700}})
+    tx.execute(text(SCORE), {"round": round_id, "deployment": deployment, "timeframe": timeframe, "card": card})
 
 
 ROUND = """INSERT INTO dataset_rounds (id, name, fingerprint, manifest, manifest_sha256, manifest_key_id,
-           manifest_signature) VALUES (:id, 'r', :id, '', '', 'k', '')"""
+           manifest_signature, created_at) VALUES (:id, 'r', :id, '', '', 'k', '', :published)"""
 SCORE = """INSERT INTO model_scores (round_id, deployment_id, timeframe, enough_data, bars, card)
-           VALUES (:round, :deployment, '1h', true, 1, CAST(:card AS jsonb))"""
+           VALUES (:round, :deployment, :timeframe, true, 1, CAST(:card AS jsonb))"""
 
 
 def test_choosing_a_method_is_audited_once(tx: Tx):

@@ -60,9 +60,9 @@ def unshown(tx: Tx, batches: int) -> tuple[list[Row[Any]], bool]:
     return list(tx.execute(text(named("shown_vendor_consensus")), {"batches": batches})), True
 
 
-def records(tx: Tx, before: datetime) -> list[Row[Any]]:
-    """What scores say of deployments whose outcomes ended before an instant."""
-    return list(tx.execute(text(named("known_records")), {"before": before}))
+def records(tx: Tx, before: datetime, timeframe: str) -> list[Row[Any]]:
+    """What a timeframe's scores say of deployments whose outcomes ended before an instant."""
+    return list(tx.execute(text(named("known_records")), {"before": before, "timeframe": timeframe}))
 
 
 def put(tx: Tx, columns: Mapping[str, Sequence[Any]]) -> None:

@@ -71,12 +71,14 @@ WHERE c.vendor_id IS NULL OR k.version_id IS NOT NULL
 ORDER BY c.event_time, c.symbol, c.timeframe, method, c.late, c.received_at DESC, c.batch_id DESC, c.row_no DESC;
 
 -- name: known_records
--- Each deployment's newest score whose last outcome was over before an instant: its hit rate and the calls behind it.
-SELECT DISTINCT ON (deployment_id) deployment_id, CAST(card -> 'hit_rate' ->> 'value' AS float8) AS hit_rate,
-       CAST(card -> 'hit_rate' ->> 'n' AS int) AS calls
-FROM model_scores
-WHERE card -> 'hit_rate' ->> 'value' IS NOT NULL AND CAST(card -> 'basis' ->> 'last' AS timestamptz) <= :before
-ORDER BY deployment_id, CAST(card -> 'basis' ->> 'last' AS timestamptz) DESC;
+-- Each deployment's newest score of a timeframe whose last outcome was over before an instant: its hit rate and the
+-- calls behind it. Of two that ended together the newer round's, in an order that storing them again does not change.
+SELECT DISTINCT ON (s.deployment_id) s.deployment_id, CAST(s.card -> 'hit_rate' ->> 'value' AS float8) AS hit_rate,
+       CAST(s.card -> 'hit_rate' ->> 'n' AS int) AS calls
+FROM model_scores s JOIN dataset_rounds r ON r.id = s.round_id
+WHERE s.timeframe = :timeframe AND s.card -> 'hit_rate' ->> 'value' IS NOT NULL
+  AND CAST(s.card -> 'basis' ->> 'last' AS timestamptz) <= :before
+ORDER BY s.deployment_id, CAST(s.card -> 'basis' ->> 'last' AS timestamptz) DESC, r.created_at DESC, s.round_id;
 
 -- name: put_bars
 -- Stores blended bars; a bar that the same method blended before is replaced. Sorted by the key.
