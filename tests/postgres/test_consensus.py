@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from mp_kit.contracts import Stage
+from mp_kit.contracts import DeploymentRequest, ModelRegistration, Stage, Task
 from mp_kit.errors import InvalidInputError, NotFoundError
 from mp_kit.scoring.skill import Record
 from mp_kit.server.house import House
-from mp_kit.server.services import consensus, skills
+from mp_kit.server.services import consensus, deployments, models, skills
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Tx
 from tests.support.voices import BAR, make_voice, say, signal
@@ -94,6 +96,73 @@ def promote(tx: Tx, who: Principal) -> None:
         " SELECT id, 9, 'shadow', 'pilot', 'test', :now FROM model_versions WHERE model_id = :model"
     )
     tx.execute(statement, {"now": datetime.now(UTC), "model": who.model_id})
+
+
+def move_a_shadow_in(tx: Tx, sly: Principal, shadow: Principal) -> None:
+    """What turned out to be right is said to have run the version that was in pilot then."""
+    register(tx, sly, "m", "1", shadow)
+
+
+def move_a_voice_out(tx: Tx, sly: Principal, _: Principal) -> None:
+    """What turned out to be wrong is said to have run a version that nobody was to hear."""
+    register(tx, sly, "junk", "1", sly)
+
+
+def name_its_version(tx: Tx, sly: Principal, _: Principal) -> None:
+    """The version that a signal named, and that nobody knew, becomes one in shadow."""
+    register(tx, sly, "m", "1-rc", None)
+    tx.execute(text("UPDATE model_versions SET created_at = clock_timestamp() WHERE version = '1-rc'"))
+
+
+def register(tx: Tx, sly: Principal, name: str, version: str, runs: Principal | None) -> str:
+    """Registers a version of the vendor's, as what a deployment runs from now on."""
+    wanted = {"name": name, "task": Task.SIGNAL, "version": version}
+    wanted |= {"deployment_id": runs.deployment_id} if runs is not None else {}
+    return models.register(tx, str(sly.vendor_id), ModelRegistration(**wanted)).model_id
+
+
+@pytest.mark.parametrize("hindsight", [move_a_shadow_in, move_a_voice_out, name_its_version])
+def test_hindsight_changes_no_bar(tx: Tx, house: House, hindsight: Callable[[Tx, Principal, Principal], None]):
+    """Whose voice counts is settled when it comes: a bar that is blended again later is the same."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0).isoformat()
+    sly = make_voice(tx, house, "Sly", PILOT)
+    register(tx, sly, "m", "1", sly)
+    model = register(tx, sly, "junk", "1", None)
+    wanted = DeploymentRequest(name="shadow", provider="byoc", model_id=model)
+    placed = deployments.create(tx, house.tokens, str(sly.vendor_id), wanted, actor="test").deployment_id
+    shadow = replace(sly, deployment_id=placed, model_id=model)
+    say(tx, make_voice(tx, house, "Other", PILOT), signal(event_time=now, confidence=0.6))
+    say(tx, sly, signal(event_time=now, decision="SELL", model_version="1-rc"))
+    say(tx, shadow, signal(event_time=now, confidence=1.0))
+    consensus.refresh(tx)
+    before = [bar.model_dump(exclude={"computed_at"}) for bar in consensus.history(tx)]
+    assert [2] == [len(bar["contributions"]) for bar in before]
+    hindsight(tx, sly, shadow)
+    say(tx, Principal(kind="operator"), signal(symbol="GBPUSD", event_time=now))
+    tx.execute(text("UPDATE signal_batches SET blended_at = NULL"))  # as if somebody had spoken about the bar again
+    assert 2 == consensus.refresh(tx)
+    assert before == [bar.model_dump(exclude={"computed_at"}) for bar in consensus.history(tx, symbol="EURUSD")]
+
+
+def test_moved_deployment_counts_from_then_on(tx: Tx, house: House):
+    """What it says after it was moved is judged by what it runs then."""
+    who = make_voice(tx, house, "Mover", PILOT)
+    say(tx, who, signal())
+    register(tx, who, "junk", "1", who)
+    say(tx, who, signal(symbol="GBPUSD"))
+    consensus.refresh(tx)
+    assert ["EURUSD"] == [bar.symbol for bar in consensus.history(tx)]
+    ran = tx.execute(text("SELECT seq FROM deployment_versions WHERE deployment_id = :id ORDER BY seq"),
+                     {"id": who.deployment_id})  # fmt: skip
+    assert [1, 2] == list(ran.scalars())
+
+
+@pytest.mark.parametrize("verb", ["UPDATE {} SET since = '2020-01-01'", "DELETE FROM {}", "TRUNCATE {}"])
+def test_what_a_deployment_ran_only_grows(tx: Tx, house: House, verb: str):
+    """Not even the owner of the tables rewrites it."""
+    make_voice(tx, house, "Mover", PILOT)
+    with pytest.raises(DBAPIError, match="can only grow"):
+        tx.execute(text(verb.format("deployment_versions")))
 
 
 def test_unregistered_version_has_no_voice(tx: Tx, house: House):

@@ -1,7 +1,7 @@
 """Consensus: blended per bar by each method, with attribution kept; again whenever signals about the bar are admitted.
 
-1. One deployment is one voice per bar. Versions in shadow have none; a version counts from what the marketplace
-   received while it was in pilot or prod, so that blending a bar again gives the same voices.
+1. One deployment is one voice per bar. Versions in shadow have none; a signal counts if the version that its deployment
+   ran when it was received was in pilot or prod then, so that blending a bar again gives the same voices.
 2. A late voice has no weight beside voices in time. Where all are late they are blended, and the bar is marked late.
 3. Weights use only what was known before the bar.
 4. What vendors' own consensus models say stands beside the marketplace's methods as ``vendor:`` and the model.
