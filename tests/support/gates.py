@@ -74,7 +74,7 @@ def heard(tx: Tx, who: Candidate) -> None:
 
 
 def scored(tx: Tx, who: Candidate, round_id: str = "r", *, enough: bool = True) -> None:
-    """Opens the gate ``scores``, by the row that the flow ``score`` writes; rounds come in the order of their making."""
+    """Opens the gate ``scores``, by the row that the flow ``score`` writes; each round is newer than those before."""
     tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', '') ON CONFLICT DO NOTHING"))
     tx.execute(
         text(
