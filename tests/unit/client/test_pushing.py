@@ -374,3 +374,18 @@ def test_verify_file_that_is_none(on_disk: Marketplace, tmp_path: Path, name: st
         path.write_bytes(content)
     with pytest.raises(Exception, match="proof"):
         on_disk.signals.verify(file=path)
+
+
+BAD_KEYS = {"ключ": "printable ASCII", "k" * 256: "1 to 255", "k" * 254: "254 characters.* in 3 requests 253 are the most"}
+
+
+@pytest.mark.parametrize("key", BAD_KEYS, ids=len)
+def test_a_key_that_is_too_long_is_refused_before_anything_is_kept(
+    on_disk: Marketplace, fake: FakeMarketplace, deployment: DeploymentView, key: str
+):
+    """With the numbers that requests add to it; the longest that fits goes."""
+    with pytest.raises(InvalidInputError, match=BAD_KEYS[key]):
+        on_disk.signals.push(rows(0, 1, 2), deployment, chunk=1, idempotency_key=key)
+    assert ([], {}) == (list(on_disk.signals.pending()), fake.book.signals)
+    done = on_disk.signals.push(rows(0, 1, 2), deployment, chunk=1, idempotency_key="k" * 253)
+    assert (3, 0) == (done.accepted, done.pending)
