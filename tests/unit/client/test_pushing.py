@@ -376,7 +376,11 @@ def test_verify_file_that_is_none(on_disk: Marketplace, tmp_path: Path, name: st
         on_disk.signals.verify(file=path)
 
 
-BAD_KEYS = {"ключ": "printable ASCII", "k" * 256: "1 to 255", "k" * 254: "254 characters.* in 3 requests 253 are the most"}
+BAD_KEYS = {
+    "ключ": "printable ASCII",
+    "k" * 256: "1 to 255",
+    "k" * 254: "254 characters.* in 3 requests 253 are the most",
+}
 
 
 @pytest.mark.parametrize("key", BAD_KEYS, ids=len)
