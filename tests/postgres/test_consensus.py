@@ -15,9 +15,10 @@ from mp_kit.contracts import DeploymentRequest, ModelRegistration, Stage, Task
 from mp_kit.errors import InvalidInputError, NotFoundError
 from mp_kit.scoring.skill import Record
 from mp_kit.server.house import House
-from mp_kit.server.services import consensus, deployments, models, skills
+from mp_kit.server.services import consensus, consensus_board, deployments, models, skills
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Tx
+from tests.support.desks import publish
 from tests.support.voices import BAR, make_voice, say, signal
 
 PILOT = Stage.PILOT
@@ -52,6 +53,18 @@ def test_blends_with_attribution(tx: Tx, house: House):
     assert 0.75**2 - 0.25**2 == pytest.approx(bar.confidence, abs=1e-15)
     part = bar.contributions[two.deployment_id or ""]
     assert (bar.score - 0.75, 0.75 - 1.0, "BUY") == pytest.approx((part.value, part.swing, part.without))
+
+
+def test_invented_symbol_is_not_on_top(tx: Tx, house: House):
+    """What a round has comes first on the board, however new the bars are that one vendor alone speaks of."""
+    voice = make_voice(tx, house, "One", PILOT)
+    later = (BAR + timedelta(hours=1)).isoformat()
+    say(tx, voice, signal(), signal(symbol="ABCXYZ", timestamp=later, event_time=later))
+    consensus.refresh(tx)
+    assert ["ABCXYZ", "EURUSD"] == [one.symbol for one in consensus_board.show(tx).newest]
+    publish(tx, files=[{"symbol": None}, {"symbol": "EURUSD"}])
+    board = consensus_board.show(tx)
+    assert (["EURUSD", "ABCXYZ"], "EURUSD") == ([one.symbol for one in board.newest], board.symbol)
 
 
 def test_methods_stand_side_by_side(tx: Tx, house: House):

@@ -25,16 +25,30 @@ MODEL_FILES = ("model.onnx", "model_card.json")
 HISTORY = [{"step": n, "loss": 1.0 / (n + 1), "accuracy": 0.5 + n / 100} for n in range(8)]
 
 
-def publish(tx: Tx, round_id: str = "rnd_desk", name: str = "Majors, hourly", *, current: bool = False) -> None:
-    """A round that can be ordered; it has no files."""
+def publish(
+    tx: Tx,
+    round_id: str = "rnd_desk",
+    name: str = "Majors, hourly",
+    *,
+    current: bool = False,
+    files: Sequence[dict[str, Any]] = (),
+) -> None:
+    """A round that can be ordered; the store has none of its files."""
     tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('desk', 'x') ON CONFLICT DO NOTHING"))
     tx.execute(
         text(
             "INSERT INTO dataset_rounds (id, name, is_current, fingerprint, manifest, manifest_sha256, manifest_key_id,"
-            " manifest_signature) VALUES (:id, :name, :current, :id, :manifest, :sha, 'desk', 'x')"
+            " manifest_signature, files) VALUES (:id, :name, :current, :id, :manifest, :sha, 'desk', 'x', :files)"
             " ON CONFLICT DO NOTHING"
         ),
-        {"id": round_id, "name": name, "current": current, "sha": "0" * 64, "manifest": b"{}"},
+        {
+            "id": round_id,
+            "name": name,
+            "current": current,
+            "sha": "0" * 64,
+            "manifest": b"{}",
+            "files": json.dumps(list(files)),
+        },
     )
 
 

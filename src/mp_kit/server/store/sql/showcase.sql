@@ -94,8 +94,12 @@ WHERE mv.model_id = :model_id
 ORDER BY h.at DESC, h.version_id, h.seq DESC LIMIT 30;
 
 -- name: newest_bars
--- The newest blended bar of each symbol and timeframe, newest first; walks the index from pair to pair.
-WITH RECURSIVE pair AS (
+-- The newest blended bar of each symbol and timeframe, newest first; walks the index from pair to pair. Symbols of rounds come
+-- before those that vendors alone speak of: nobody puts an invented one on top.
+WITH RECURSIVE offered AS (
+  SELECT DISTINCT file.value ->> 'symbol' AS symbol FROM dataset_rounds r, jsonb_array_elements(r.files) file
+  WHERE r.retired_at IS NULL
+), pair AS (
   (SELECT symbol, timeframe FROM consensus ORDER BY symbol, timeframe LIMIT 1)
   UNION ALL
   SELECT following.symbol, following.timeframe
@@ -112,7 +116,7 @@ FROM pair JOIN LATERAL (
   WHERE c.symbol = pair.symbol AND c.timeframe = pair.timeframe AND c.method IN (:method, :fallback)
   ORDER BY c.event_time DESC, (c.method = :method) DESC LIMIT 1
 ) bar ON true
-ORDER BY bar.event_time DESC, bar.symbol, bar.timeframe
+ORDER BY EXISTS (SELECT FROM offered WHERE offered.symbol = bar.symbol) DESC, bar.event_time DESC, bar.symbol, bar.timeframe
 LIMIT :limit;
 
 -- name: consensus_course
@@ -230,8 +234,17 @@ SELECT (SELECT count(*) FROM models m JOIN marketplace_vendors v ON v.id = m.ven
        ARRAY(SELECT DISTINCT timeframe FROM seen ORDER BY timeframe) AS timeframes;
 
 -- name: catalog_scores
--- The numbers that the catalogue shows of these models, each with its interval.
+-- The numbers that the catalogue shows of these models, each with its interval: out of the newest round of each timeframe, as
+-- last_oos_sharpe is; else out of an older one.
+WITH newest AS (
+  SELECT DISTINCT ON (s.timeframe) s.round_id
+  FROM (SELECT DISTINCT timeframe, round_id FROM model_scores) s
+  JOIN dataset_rounds r ON r.id = s.round_id AND r.retired_at IS NULL
+  ORDER BY s.timeframe, r.created_at DESC, r.id
+)
 SELECT DISTINCT ON (d.model_id) d.model_id, ms.enough_data, ms.card -> 'sharpe' AS sharpe, ms.card -> 'hit_rate' AS hit_rate
 FROM deployments d JOIN model_scores ms ON ms.deployment_id = d.id JOIN dataset_rounds r ON r.id = ms.round_id
+LEFT JOIN newest n ON n.round_id = ms.round_id
 WHERE d.model_id = ANY(:ids)
-ORDER BY d.model_id, r.created_at DESC, ms.bars DESC, d.created_at, d.id;
+ORDER BY d.model_id, n.round_id IS NULL, CASE WHEN n.round_id IS NULL THEN r.created_at END DESC, ms.enough_data DESC, ms.bars DESC,
+         d.created_at, d.id;
