@@ -32,6 +32,7 @@ class Cloud:
         self.blind = False
         self.loses_answers = False
         self.unsure = False
+        self.words = ""
 
     def launch(self, order: LaunchOrder) -> Handle:
         """Starts a job, unless an error is due."""
@@ -58,7 +59,7 @@ class Cloud:
         if self.blind:
             message = "no answer"
             raise ProviderError(message)
-        return {handle.ref: Observed(self.phases[handle.ref]) for handle in handles}
+        return {handle.ref: Observed(self.phases[handle.ref], detail=self.words) for handle in handles}
 
     def terminate(self, handle: Handle) -> None:
         """Ends a job at once."""
@@ -287,3 +288,15 @@ def test_two_supervisors_launch_each_run_once(house: House, vendor: str):
     supervisor.cycle(desk_of(house, cloud))
     assert {ref: count for ref, count in cloud.launches.items() if count != 1} == {}
     assert {f"{run_id}/1" for run_id in ordered} == set(cloud.launches)
+
+
+def test_last_words_that_cannot_be_stored_end_the_run_all_the_same(house: House, vendor: str):
+    """A NUL in a host's log: the run fails with its words, and what was reserved for it is free again."""
+    run_id = order(house, vendor)
+    cloud = Cloud()
+    cycle(house, cloud, run_id)
+    cloud.words = "Killed\x00"
+    cloud.phases = dict.fromkeys(cloud.phases, Phase.GONE)
+    row = cycle(house, cloud, run_id)
+    assert (row.state, "Killed\N{REPLACEMENT CHARACTER}") == ("failed", row.failure.rpartition(": ")[2])
+    assert "trouble" not in history(house, run_id)

@@ -86,6 +86,8 @@ def keep(keeper: Keeper, over: threading.Event) -> None:
                     liveness.flip(tx)
         except DatabaseDownError as error:
             log.warning("the database is away: %s", error)
+        except Exception:  # nobody else would launch, end or renew a server
+            log.exception("the keeper's turn failed; the next one goes on")
         over.wait(_SOON)
 
 
@@ -95,19 +97,34 @@ def turn(keeper: Keeper) -> int:
     with keeper.db.begin() as tx:
         due = rows.claim(tx, lock_token=token, limit=_BATCH, lease=LEASE_SECONDS, places=sorted(keeper.hosts))
     for row in due:
-        try:
-            values, look_in = _step(keeper, row)
-        except DatabaseDownError:
-            raise
-        except MarketplaceError as error:  # of a look or an end: the next one may do better
-            values, look_in = {"seen": row.seen | {"detail": error.message}}, _LATER
-        except Exception:  # one deployment's trouble is not the others'
-            log.exception("deployment %s cannot be looked after", row.deployment_id)
-            values, look_in = {}, _LATER
-        with keeper.db.begin() as tx:
-            _apply(tx, row, values)
-            rows.release(tx, row.deployment_id, token, wanted=row.wanted, look_in=look_in)
+        _look(keeper, row)
     return len(due)
+
+
+def _look(keeper: Keeper, row: Row[Any]) -> None:
+    """Looks at one; whatever goes wrong with it, also in storing what it said, stays with it."""
+    try:
+        _store(keeper, row, *_tried(keeper, row))
+    except DatabaseDownError:
+        raise
+    except Exception:  # one deployment's trouble is not the others'
+        log.exception("deployment %s cannot be looked after", row.deployment_id)
+        _store(keeper, row, {}, _LATER)
+
+
+def _tried(keeper: Keeper, row: Row[Any]) -> Step:
+    try:
+        return _step(keeper, row)
+    except DatabaseDownError:
+        raise
+    except MarketplaceError as error:  # of a look or an end: the next one may do better
+        return {"seen": row.seen | {"detail": error.message}}, _LATER
+
+
+def _store(keeper: Keeper, row: Row[Any], values: Mapping[str, Any], look_in: float) -> None:
+    with keeper.db.begin() as tx:
+        _apply(tx, row, values)
+        rows.release(tx, row.deployment_id, row.lock_token, wanted=row.wanted, look_in=look_in)
 
 
 def _step(keeper: Keeper, row: Row[Any]) -> Step:
