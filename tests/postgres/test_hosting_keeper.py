@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from mp_kit.errors import ProviderError
 from mp_kit.server.house import House
 from mp_kit.server.providers.hosting import HostPhase, HostView
 from mp_kit.server.services import hosting_keeper
-from mp_kit.server.services.hosting_keeper import Keeper, keep
+from mp_kit.server.services.hosting_keeper import MOST_FAILURES, Keeper, keep
 from mp_kit.server.store import hostings as rows
 from tests.support.hosts import everywhere
 from tests.support.stages import Stage, staged
@@ -76,3 +79,53 @@ def test_a_turn_that_fails_is_not_the_last(stage: Stage, monkeypatch: pytest.Mon
     thread.start()
     thread.join(10)
     assert (False, True) == (thread.is_alive(), len(turns) > 1)
+
+
+def test_a_server_that_sleeps_is_as_good_as_one_that_answers(stage: Stage):
+    """An endpoint may sleep between its renewals for years: a refusal at each of them adds up to nothing."""
+    made = stage.deploy(provider="runpod")
+    stage.turn()
+    stage.host.view = HostView(HostPhase.ASLEEP, {"total": 0}, detail="no worker")
+    for _ in range(MOST_FAILURES):
+        age(stage, days=26)
+        stage.host.refuse = [ProviderError("sold out")]
+        stage.turn(5)
+        assert 1 == failures(stage)
+        age(stage, minutes=11)
+        stage.turn()
+        assert ("running", 0) == (stage.state(made), failures(stage))
+
+
+def test_no_place_at_a_renewal_is_waited_out(stage: Stage):
+    """A provider that is sold out for some minutes does not end for good what was well until then."""
+    made = stage.deploy()
+    stage.turn()
+    age(stage, days=26)
+    stage.turn(2)
+    stage.host.refuse = [ProviderError("sold out") for _ in range(MOST_FAILURES)]
+    waits = []
+    for _ in range(MOST_FAILURES - 1):
+        stage.turn()
+        waits.append(wait(stage))
+    assert [15, 60, 300, 900] == waits
+    assert "queued" == stage.state(made)
+    stage.turn()
+    assert ("failed", "sold out") == (stage.state(made), stage.seen(made).failure)
+
+
+def age(stage: Stage, **span: int) -> None:
+    """Has the launch been so long ago."""
+    with stage.house.db.begin() as tx:
+        tx.execute(text("UPDATE hostings SET launched_at = now() - :span"), {"span": timedelta(**span)})
+
+
+def failures(stage: Stage) -> int:
+    with stage.house.db.begin() as tx:
+        return int(tx.execute(text("SELECT failures FROM hostings")).scalar_one())
+
+
+def wait(stage: Stage) -> int:
+    """Seconds to the next look."""
+    with stage.house.db.begin() as tx:
+        seconds = tx.execute(text("SELECT extract(epoch FROM next_look_at - now()) FROM hostings")).scalar_one()
+    return round(seconds)

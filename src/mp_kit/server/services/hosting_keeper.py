@@ -49,6 +49,11 @@ RENEW_AFTER = timedelta(days=25)
 MOST_FAILURES = 5
 PROVEN_AFTER = timedelta(minutes=10)
 _SOON, _STEADY, _LATER = 1.0, 10.0, 30.0
+_NO_PLACE_SECONDS = (15.0, 60.0, 300.0, 900.0)
+"""Between launches that found no place: a provider may be sold out, or away, for minutes, and a server that was well
+until its renewal must outlast that."""
+
+_WELL = frozenset({HostPhase.READY, HostPhase.ASLEEP})  # an endpoint that nobody asks sleeps for days, and is well
 _BATCH = 50
 _TELL_SECONDS = 30.0
 
@@ -148,7 +153,7 @@ def _launch(keeper: Keeper, row: Row[Any]) -> Step:
     try:
         hosted = _host(keeper, row).start(order)
     except ProviderError as error:
-        return _failed(row, error.message)
+        return _failed(row, error.message, _NO_PLACE_SECONDS[min(row.failures, len(_NO_PLACE_SECONDS) - 1)])
     except UnavailableError as error:
         return {"failure": error.message}, _SOON
     except MarketplaceError as error:
@@ -201,7 +206,7 @@ def _watch(keeper: Keeper, row: Row[Any]) -> Step:
     ordered = int(row.spec.get("workers_min", 0)), int(row.spec.get("workers_max", 1))
     if view.limits is not None and view.limits != ordered:
         host.scale(hosted, *ordered)
-    proven = view.phase is HostPhase.READY and now - row.launched_at > PROVEN_AFTER
+    proven = view.phase in _WELL and now - row.launched_at > PROVEN_AFTER
     values: dict[str, Any] = {"seen": _seen(view), "failure": None}
     return values | ({"failures": 0} if proven else {}), _STEADY
 
@@ -236,11 +241,11 @@ def _pause(failures: int) -> float:
     return min(_LATER, 2.0**failures)
 
 
-def _failed(row: Row[Any], why: str) -> Step:
+def _failed(row: Row[Any], why: str, look_in: float | None = None) -> Step:
     failures = row.failures + 1
     state = "failed" if failures >= MOST_FAILURES else "queued"
     values = {"state": state, "failures": failures, "failure": why, "provider_ref": None, "provider_data": {}}
-    return {**values, "seen": {}}, _pause(failures)
+    return {**values, "seen": {}}, _pause(failures) if look_in is None else look_in
 
 
 def _running(hosted: Hosted) -> Mapping[str, Any]:
