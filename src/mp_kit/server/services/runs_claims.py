@@ -182,8 +182,11 @@ def _affordable(deadline: datetime, price: float, usd: float | None, since: date
 
 
 def note(tx: Tx, run: Claimed, kind: str, now: datetime, **detail: Any) -> None:
-    """Adds an event to the history of a run under a claim."""
-    if rows.find_claimed(tx, run.run_id, run.lock_token) is not None:
+    """Adds an event to the history of a run under a claim; what the latest one says already is not said again."""
+    if rows.find_claimed(tx, run.run_id, run.lock_token) is None:
+        return
+    latest = rows.latest_event(tx, run.run_id)
+    if latest is None or (latest.kind, latest.detail) != (kind, detail):
         rows.add_event(tx, run.run_id, kind, at=now, detail=detail)
 
 
