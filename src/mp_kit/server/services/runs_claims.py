@@ -26,6 +26,7 @@ from mp_kit.server.services.runs_files import job_files
 from mp_kit.server.services.runs_moves import facts_of, handle_of, move
 from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, RunFacts, State, Step
 from mp_kit.server.storage import ObjectStore
+from mp_kit.server.store import ledger
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.vault import Vault
@@ -149,8 +150,8 @@ def record_handle(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> None:
 
     The ledger has it in any case. The hours of the budget shrink to what its money buys at this price.
     """
-    row = rows.find(tx, run.run_id, lock=True)
     since = enter(tx, run, handle, now)
+    row = rows.find(tx, run.run_id, lock=True)
     if row is None or row.attempt != run.attempt or row.provider_ref is not None or State(row.state) in FINAL:
         return
     data = {**row.provider_data, "handle": dict(handle.data), "launched_at": since.isoformat()}
@@ -171,9 +172,17 @@ def record_handle(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> None:
 
 
 def enter(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> datetime:
-    """Enters a machine into the ledger, as from the beginning of its launch, which is returned; repeatable."""
+    """Enters a machine into the ledger, as from the beginning of its launch, which is returned; repeatable.
+
+    One that comes after its run's end is ended there at once, for nobody else would: the sweep ends the machine, and
+    its bill has the last word.
+    """
+    row = rows.find(tx, run.run_id, lock=True)
     since = run.facts.launching_since or now
     money.started(tx, run.provider, handle, run_id=run.run_id, attempt=run.attempt, since=since)
+    if row is not None and State(row.state) in FINAL:
+        ledger.close_machines(tx, run.run_id, now)
+        ledger.settle_costs(tx, [run.run_id], now)
     return since
 
 
