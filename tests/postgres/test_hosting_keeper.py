@@ -12,10 +12,11 @@ from sqlalchemy import text
 
 from mp_kit.errors import ProviderError
 from mp_kit.server.house import House
-from mp_kit.server.providers.hosting import HostPhase, HostView
+from mp_kit.server.providers.hosting import Hosted, HostOrder, HostPhase, HostView
 from mp_kit.server.services import hosting_keeper
 from mp_kit.server.services.hosting_keeper import MOST_FAILURES, Keeper, keep
 from mp_kit.server.store import hostings as rows
+from mp_kit.server.store.engine import Tx
 from tests.support.hosts import everywhere
 from tests.support.stages import Stage, staged
 
@@ -111,6 +112,41 @@ def test_no_place_at_a_renewal_is_waited_out(stage: Stage):
     assert "queued" == stage.state(made)
     stage.turn()
     assert ("failed", "sold out") == (stage.state(made), stage.seen(made).failure)
+
+
+def test_who_has_lost_its_claim_mints_no_token(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    """The other keeper's launch has one; a second would live for thirty days, and belong to no server."""
+    made = stage.deploy()
+    claim = rows.claim
+
+    def stolen(tx: Tx, **how: Any) -> list[Any]:
+        found = claim(tx, **how)
+        tx.execute(text("UPDATE hostings SET lock_token = 'of another keeper'"))
+        return found
+
+    monkeypatch.setattr(rows, "claim", stolen)
+    stage.turn()
+    assert [] == stage.host.orders
+    with stage.house.db.begin() as tx:
+        minted = "SELECT count(*) FROM deployment_tokens WHERE deployment_id = :id AND scope ->> 'label' = 'hosted'"
+        assert 0 == tx.execute(text(minted), {"id": made}).scalar_one()
+
+
+def test_each_is_claimed_when_its_turn_comes(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    """A launch may take minutes: those behind it are another keeper's to take, and no lease of theirs runs out."""
+    for _ in range(3):
+        stage.deploy()
+    start, claimed = stage.host.start, []
+
+    def counting(order: HostOrder) -> Hosted:
+        with stage.house.db.begin() as tx:
+            held = tx.execute(text("SELECT count(*) FROM hostings WHERE locked_until > now()"))
+            claimed.append(held.scalar_one())
+        return start(order)
+
+    monkeypatch.setattr(stage.host, "start", counting)
+    stage.turn()
+    assert [1, 1, 1] == claimed
 
 
 def age(stage: Stage, **span: int) -> None:

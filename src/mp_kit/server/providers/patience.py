@@ -1,4 +1,4 @@
-"""One deadline for all of a request by httpx, whose own limits are per read: a byte now and then meets them for ever."""
+"""One deadline for all of a request by httpx, whose own limits are per read: a byte now and then meets them always."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ _NO_PLACE_SECONDS = (15.0, 60.0, 300.0, 900.0)
 until its renewal must outlast that."""
 
 _WELL = frozenset({HostPhase.READY, HostPhase.ASLEEP})  # an endpoint that nobody asks sleeps for days, and is well
-_BATCH = 50
+_MOST_LOOKS = 50
 _TELL_SECONDS = 30.0
 
 
@@ -97,13 +97,18 @@ def keep(keeper: Keeper, over: threading.Event) -> None:
 
 
 def turn(keeper: Keeper) -> int:
-    """Looks once at each hosting that is due; returns how many there were."""
-    token = secrets.token_hex(8)
-    with keeper.db.begin() as tx:
-        due = rows.claim(tx, lock_token=token, limit=_BATCH, lease=LEASE_SECONDS, places=sorted(keeper.hosts))
-    for row in due:
-        _look(keeper, row)
-    return len(due)
+    """Looks once at each hosting that is due; returns how many there were.
+
+    Each is claimed when its turn comes: the looks before it may take longer than a lease.
+    """
+    for looked_at in range(_MOST_LOOKS):
+        token = secrets.token_hex(8)
+        with keeper.db.begin() as tx:
+            due = rows.claim(tx, lock_token=token, limit=1, lease=LEASE_SECONDS, places=sorted(keeper.hosts))
+        if not due:
+            return looked_at
+        _look(keeper, due[0])
+    return _MOST_LOOKS
 
 
 def _look(keeper: Keeper, row: Row[Any]) -> None:
@@ -146,10 +151,10 @@ def _launch(keeper: Keeper, row: Row[Any]) -> Step:
     if row.wanted != "running":
         return {"state": _rest(row)}, _STEADY
     with keeper.db.begin() as tx:
-        order = _order(tx, keeper, row)
-        counted = {"state": "launching", "attempt": order.attempt, "launched_at": stored_now(tx)}
+        counted = {"state": "launching", "attempt": row.attempt + 1, "launched_at": stored_now(tx)}
         if not rows.change(tx, row.deployment_id, counted, lock_token=row.lock_token):
-            return {}, _STEADY  # the claim was lost: somebody else is at it
+            return {}, _STEADY  # the claim was lost: somebody else is at it, and mints the token
+        order = _order(tx, keeper, row)
     try:
         hosted = _host(keeper, row).start(order)
     except ProviderError as error:
