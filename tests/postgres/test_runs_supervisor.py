@@ -311,6 +311,41 @@ def test_key_that_is_gone_is_noted_once(house: House, vendor: str, answered: boo
     assert "cancelled" == cycle(house, cloud, run_id, 3).state
 
 
+@pytest.mark.parametrize("error", [ProviderError("no place"), InvalidInputError("no such image")])
+def test_cancel_that_overtakes_a_refused_launch_ends_it_at_once(house: House, vendor: str, error: Exception):
+    """Nothing was started, so that neither a lease nor a search has to be waited out."""
+    run_id = order(house, vendor)
+    cloud = Cloud()
+
+    def launch(_: LaunchOrder) -> Handle:
+        cancel(house, vendor, run_id)
+        raise error
+
+    cloud.launch = launch  # type: ignore[method-assign]
+    row = cycle(house, cloud, run_id)
+    assert ("cancelled", None) == (row.state, row.lock_token)
+    assert ["created", "a", "m", "not_started", "n"] == history(house, run_id)
+
+
+def test_cancel_of_a_refused_launch_with_a_machine_looks_for_it(house: House, vendor: str):
+    """It cost too much and was told to end; the run ends once it is gone."""
+    run_id = order(house, vendor)
+    cloud = Cloud()
+
+    def launch(wanted: LaunchOrder) -> Handle:
+        ref = f"{run_id}/1"
+        cloud.phases[ref] = Phase.RUNNING
+        wanted.on_made(Handle(ref, vendor, price_per_hour=99.0))
+        cancel(house, vendor, run_id)
+        raise ProviderError("too dear")
+
+    cloud.launch = launch  # type: ignore[method-assign]
+    row = cycle(house, cloud, run_id)
+    assert ("cancelling", None) == (row.state, row.lock_token)
+    assert "cancelled" == cycle(house, cloud, run_id, 4).state
+    assert Phase.GONE is cloud.phases[f"{run_id}/1"]
+
+
 def test_two_supervisors_launch_each_run_once(house: House, vendor: str):
     """Twenty runs, two supervisors at once: one launch each."""
     cloud = Cloud()

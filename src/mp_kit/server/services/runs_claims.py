@@ -31,7 +31,18 @@ from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.vault import Vault
 
-__all__ = ["Claimed", "apply", "claim", "enter", "launch_order", "note", "record_handle", "release", "release_all"]
+__all__ = [
+    "Claimed",
+    "apply",
+    "claim",
+    "enter",
+    "has_machine",
+    "launch_order",
+    "note",
+    "record_handle",
+    "release",
+    "release_all",
+]
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +195,11 @@ def enter(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> datetime:
         ledger.close_machines(tx, run.run_id, now)
         ledger.settle_costs(tx, [run.run_id], now)
     return since
+
+
+def has_machine(tx: Tx, run: Claimed) -> bool:
+    """Whether this attempt has a machine in the ledger."""
+    return any(machine.attempt == run.attempt for machine in ledger.of_run(tx, run.run_id))
 
 
 def _affordable(deadline: datetime, price: float, usd: float | None, since: datetime) -> datetime:

@@ -165,19 +165,36 @@ def _refused(desk: Desk, run: Claimed, error: MarketplaceError) -> float | None:
     if isinstance(error, UnavailableError):
         _note(desk, run, "launch_unknown", error)
         return _UNSURE_SECONDS
-    _apply(desk, run, Step(letter="d", failure=f"It could not be launched: {error}"))
+    _give_up(desk, run, error)
     return None
 
 
 def _put_back(desk: Desk, run: Claimed, error: MarketplaceError) -> None:
     """Queues a run again for a later attempt; the last attempt's refusal is final."""
     if run.attempt >= MAX_ATTEMPTS:
-        _apply(desk, run, Step(letter="d", failure=f"It could not be launched: {error}"))
-        return
-    after = _apply(desk, run, Step(letter="c"))
-    if after:
+        _give_up(desk, run, error)
+    elif after := _apply(desk, run, Step(letter="c")):
         _note(desk, after, "refused", error)
         _release(desk, after, _BACKOFF_SECONDS[min(run.attempt, len(_BACKOFF_SECONDS)) - 1])
+    else:
+        _overtaken(desk, run, error)
+
+
+def _give_up(desk: Desk, run: Claimed, error: MarketplaceError) -> None:
+    if _apply(desk, run, Step(letter="d", failure=f"It could not be launched: {error}")) is None:
+        _overtaken(desk, run, error)
+
+
+def _overtaken(desk: Desk, run: Claimed, error: MarketplaceError) -> None:
+    """The vendor cancelled it while its launch was refused: nothing was started, and nothing has to be waited for.
+
+    A machine that was made all the same, and ended at once because it costs too much, is looked for like any other.
+    """
+    with desk.db.begin() as tx:
+        claims.note(tx, run, "not_started", now(), error=str(error))
+        if not claims.has_machine(tx, run):
+            claims.apply(tx, run.run_id, run.lock_token, Step(letter="n"), now())
+        claims.release(tx, run, 0.0)
 
 
 def _find(desk: Desk, provider: Provider, run: Claimed) -> float | None:
