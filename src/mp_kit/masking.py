@@ -1,13 +1,14 @@
 """Masks what looks like a secret: our tokens, JWTs, signatures of presigned URLs, passwords in URLs.
 
-What is replaced keeps its prefix, so that a reader sees which kind of secret stood there.
+1. What is replaced keeps its prefix, so that a reader sees which kind of secret stood there.
+2. Of a text from outside, what no database and no JSON takes is replaced where it comes in (:func:`storable`).
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["mask"]
+__all__ = ["mask", "storable"]
 
 _HIDDEN = r"\1***"
 _RULES = (
@@ -21,6 +22,8 @@ _RULES = (
     re.compile(r"(?i)(\b[a-z][a-z0-9+.\-]*://[^\s/:@]*:)[^\s/@]+(?=@)"),
 )
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
 
 def mask(text: str) -> str:
     """Replaces the tail of whatever looks like a secret by ``***``.
@@ -31,3 +34,12 @@ def mask(text: str) -> str:
     for rule in _RULES:
         text = rule.sub(_HIDDEN, text)
     return text
+
+
+def storable(text: str) -> str:
+    """Puts a replacement character for each NUL and each half of a surrogate pair: Postgres takes neither.
+
+    Args:
+        text: A text of somebody else's: a line of a log, a refusal.
+    """
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,8 @@ from mp_kit.errors import ProviderError, UnavailableError
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Handle, LaunchOrder
 from mp_kit.server.services import runs, strays, supervisor, vendors
+from mp_kit.server.services import runs_claims as claims
+from mp_kit.server.services.runs_states import Step
 from mp_kit.server.store import ledger
 from mp_kit.server.store import runs as rows
 
@@ -109,3 +111,22 @@ def test_machine_that_only_its_job_has_seen_is_in_the_ledger(house: House, run_i
         runs.finish(tx, run_id, outcome, store=house.store, now=now)
     assert "succeeded" == cycle(house, account, run_id).state
     assert ([ref], Decimal("0.0123")) == billed(house, account, run_id)
+
+
+def test_a_launch_that_lands_after_its_run_costs_and_stays_not_open(house: House, vendor: str, run_id: str):
+    """Another supervisor had found nothing and cancelled the run; what it is billed in the end comes with the bill."""
+    now = datetime.now(UTC)
+    with house.db.begin() as tx:
+        rows.wake(tx, run_id)
+        (run,) = (one for one in claims.claim(tx, providers={"runpod"}) if one.run_id == run_id)
+        launched = claims.apply(tx, run_id, run.lock_token, Step(letter="a"), now - timedelta(hours=1))
+        runs.cancel(tx, vendor, run_id, now=now)
+        claims.apply(tx, run_id, run.lock_token, Step(letter="n"), now)
+    assert launched is not None
+    with house.db.begin() as tx:
+        claims.record_handle(tx, launched, Handle("late", vendor, 3.0), now)
+        [machine] = ledger.of_run(tx, run_id)
+        row = rows.find(tx, run_id)
+    assert row is not None
+    assert (now, "cancelled", 3.0) == (machine.until, row.state, float(row.cost_usd))
+    assert (["late"], Decimal("0.0123")) == billed(house, Account(price=None), run_id)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from mp_kit.contracts.training import RunHeartbeat, TrainingRequest
-from mp_kit.errors import InvalidInputError, ProviderError, UnavailableError
+from mp_kit.errors import CredentialError, InvalidInputError, ProviderError, UnavailableError
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Handle, LaunchOrder, Observed, Phase
 from mp_kit.server.services import runs, supervisor, vendors
@@ -32,6 +32,8 @@ class Cloud:
         self.blind = False
         self.loses_answers = False
         self.unsure = False
+        self.words = ""
+        self.locked: Exception | None = None
 
     def launch(self, order: LaunchOrder) -> Handle:
         """Starts a job, unless an error is due."""
@@ -47,6 +49,8 @@ class Cloud:
 
     def find(self, run_id: str, attempt: int, vendor_id: str, since: datetime) -> Handle | None:  # noqa: ARG002 - the protocol names it
         """What was started for an attempt."""
+        if self.locked:
+            raise self.locked
         if self.unsure:
             message = "not yet"
             raise UnavailableError(message)
@@ -58,10 +62,12 @@ class Cloud:
         if self.blind:
             message = "no answer"
             raise ProviderError(message)
-        return {handle.ref: Observed(self.phases[handle.ref]) for handle in handles}
+        return {handle.ref: Observed(self.phases[handle.ref], detail=self.words) for handle in handles}
 
     def terminate(self, handle: Handle) -> None:
         """Ends a job at once."""
+        if self.locked:
+            raise self.locked
         self.phases[handle.ref] = Phase.GONE
 
 
@@ -273,6 +279,71 @@ def finish_off(house: House, vendor_id: str, cloud: Cloud, *run_ids: str) -> Non
         look_again(house, run_id, provider_data={}, lock_token=None, locked_until=None)
         cancel(house, vendor_id, run_id)
         assert cycle(house, cloud, run_id, 3).state == "cancelled"
+
+
+def test_last_words_that_cannot_be_stored_end_the_run_all_the_same(house: House, vendor: str):
+    """A NUL in a host's log: the run fails with its words, and what was reserved for it is free again."""
+    run_id = order(house, vendor)
+    cloud = Cloud()
+    cycle(house, cloud, run_id)
+    cloud.words = "Killed\x00"
+    cloud.phases = dict.fromkeys(cloud.phases, Phase.GONE)
+    row = cycle(house, cloud, run_id)
+    assert (row.state, "Killed\N{REPLACEMENT CHARACTER}") == ("failed", row.failure.rpartition(": ")[2])
+    assert "trouble" not in history(house, run_id)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_key_that_is_gone_is_noted_once(house: House, vendor: str, answered: bool):
+    """Nobody can end what runs then: it is asked for each minute, told once, and goes on when the key is back."""
+    run_id = order(house, vendor)
+    cloud = Cloud()
+    cloud.loses_answers = not answered
+    cycle(house, cloud, run_id)
+    cancel(house, vendor, run_id)
+    cloud.locked = CredentialError("no account is connected")
+    row = cycle(house, cloud, run_id, 4)
+    assert ("cancelling", None) == (row.state, row.lock_token)
+    assert 50 < (row.next_look_at - datetime.now(UTC)).total_seconds() <= 60
+    kind = "not_terminated" if answered else "launch_unknown"
+    assert ["m", kind] == history(house, run_id)[-2:]
+    cloud.locked = None
+    assert "cancelled" == cycle(house, cloud, run_id, 3).state
+
+
+@pytest.mark.parametrize("error", [ProviderError("no place"), InvalidInputError("no such image")])
+def test_cancel_that_overtakes_a_refused_launch_ends_it_at_once(house: House, vendor: str, error: Exception):
+    """Nothing was started, so that neither a lease nor a search has to be waited out."""
+    run_id = order(house, vendor)
+    cloud = Cloud()
+
+    def launch(_: LaunchOrder) -> Handle:
+        cancel(house, vendor, run_id)
+        raise error
+
+    cloud.launch = launch  # type: ignore[method-assign]
+    row = cycle(house, cloud, run_id)
+    assert ("cancelled", None) == (row.state, row.lock_token)
+    assert ["created", "a", "m", "not_started", "n"] == history(house, run_id)
+
+
+def test_cancel_of_a_refused_launch_with_a_machine_looks_for_it(house: House, vendor: str):
+    """It cost too much and was told to end; the run ends once it is gone."""
+    run_id = order(house, vendor)
+    cloud = Cloud()
+
+    def launch(wanted: LaunchOrder) -> Handle:
+        ref = f"{run_id}/1"
+        cloud.phases[ref] = Phase.RUNNING
+        wanted.on_made(Handle(ref, vendor, price_per_hour=99.0))
+        cancel(house, vendor, run_id)
+        raise ProviderError("too dear")
+
+    cloud.launch = launch  # type: ignore[method-assign]
+    row = cycle(house, cloud, run_id)
+    assert ("cancelling", None) == (row.state, row.lock_token)
+    assert "cancelled" == cycle(house, cloud, run_id, 4).state
+    assert Phase.GONE is cloud.phases[f"{run_id}/1"]
 
 
 def test_two_supervisors_launch_each_run_once(house: House, vendor: str):

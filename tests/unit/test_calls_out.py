@@ -15,6 +15,7 @@ MAY = {
     "providers/outbound.py": "asks vendors' URLs, at checked addresses alone",
     "providers/github.py": "the operator's GitHub",
     "providers/mail.py": "the operator's mail server",
+    "providers/patience.py": "calls nobody: shuts the sockets of requests that take too long",
     "providers/probes.py": "the operator's addresses of RunPod, Hugging Face, Weights & Biases",
     "providers/runpod.py": "as runpod_api.py",
     "providers/runpod_api.py": "the operator's address of RunPod",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+from pathlib import Path
 
 import pytest
 
 from mp_kit.server.redaction import RedactionFilter, redact, remember
+from mp_kit.server.spawning import tail
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ2ZW4ifQ.c2lnbmF0dXJl"
 
@@ -90,3 +92,10 @@ def test_most_recent_values_are_kept():
     remember(*(f"a value of the test {number:05d}" for number in range(5_000)))
     assert "a***" == redact("aa value of the test 04999")
     assert "a value of the test 00000" == redact("a value of the test 00000")
+
+
+def test_the_end_of_a_log_can_be_stored(tmp_path: Path):
+    """A process may print any byte."""
+    log = tmp_path / "wrapper.log"
+    log.write_bytes(b"one\ntwo \x00 \xff\n")
+    assert "two \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER}" == tail(log, 1)

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from mp_kit.masking import storable
+
 __all__ = ["LOG_CAP_BYTES", "after_fork", "open_log", "tail"]
 
 LOG_CAP_BYTES = 16 * 1024 * 1024
@@ -67,10 +69,12 @@ def tail(path: Path, lines: int = 20) -> str:
         lines: How many lines at most.
 
     Returns:
-        The lines, joined; at most 16 KiB are read, so a log of any size is cheap.
+        The lines, joined; at most 16 KiB are read, so a log of any size is cheap. What cannot be
+        stored is replaced.
     """
     if not path.exists():
         return ""
     with path.open("rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - 16384))
-        return "\n".join(deque(log.read().decode(errors="replace").splitlines(), maxlen=lines))
+        said = storable(log.read().decode(errors="replace"))
+    return "\n".join(deque(said.splitlines(), maxlen=lines))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from pydantic import SecretStr
-from runpods import KEY, Pair
+from runpods import KEY, VENDORS, Pair
 
 from mp_kit.contracts import ConnectionName, ConnectionStatus
+from mp_kit.errors import UnavailableError
 from mp_kit.server.providers.probes import Probes
 
 NOWHERE = "http://127.0.0.1:9"
@@ -26,6 +27,22 @@ def test_nobody_there_is_unreachable(name: ConnectionName, url: str):
     """Whatever keeps a request from leaving says nothing about the key."""
     found = Probes(url, url, url).ask(name, SecretStr("a key of the test"))
     assert (ConnectionStatus.UNREACHABLE, True) == (found.status, found.detail.startswith(name.service))
+
+
+def test_what_a_key_shows(runpod: Pair):
+    """A pod of its own account and none of another's; None for a key that RunPod does not take."""
+    handle = runpod.provider.launch(runpod.order())
+    probes = Probes(runpod.fake.url, NOWHERE, NOWHERE)
+    keys = (SecretStr(key) for key in (KEY, VENDORS["vnd_b"], "rp-key-of-nobody-at-all"))
+    things = ["serverless/none", f"pods/{handle.ref}"]
+    assert [True, False, None] == [probes.shows(key, things) for key in keys]
+
+
+@pytest.mark.parametrize("url", [NOWHERE, "http://[::1"])
+def test_nobody_there_shows_nothing(url: str):
+    """That says nothing of the key."""
+    with pytest.raises(UnavailableError):
+        Probes(url, url, url).shows(SecretStr("a key of the test"), ["pods/x"])
 
 
 def test_repr_shows_addresses_alone():

@@ -11,6 +11,8 @@ from runpods import Pair, key_of, openapi, pair, provider_of
 
 from mp_kit.errors import CredentialError, NotFoundError, ProviderError
 from mp_kit.server.providers.base import Handle, Phase
+from mp_kit.server.providers.runpod_failures import scrub
+from mp_kit.server.providers.runpod_logs import Snapshot
 from mp_kit.testing.fake_runpod import Fault
 
 
@@ -227,6 +229,15 @@ def test_logs_end_by_themselves(runpod: Pair, fault: Fault, lines: int):
     runpod.fake.say(handle.ref, "epoch 2")
     runpod.fake.faults.next("logs", fault)
     assert lines == len(runpod.provider.logs(handle, seconds=0.3))
+
+
+def test_lines_that_cannot_be_stored_are_mended():
+    """A job may print any byte: its lines reach histories, pages and JSON."""
+    mended = "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c"
+    snapshot = Snapshot(1)
+    snapshot.take([b'data: {"line": "a\\u0000b\\ud800c"}\n\n', b"data: a\x00\n\n"])
+    assert [mended, "a\N{REPLACEMENT CHARACTER}"] == [event.text for event in snapshot.events]
+    assert mended == scrub("a\x00b\ud800c", [])
 
 
 def test_logs_of_nothing(runpod: Pair):

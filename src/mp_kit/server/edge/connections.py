@@ -31,15 +31,15 @@ def get_one(house: TheHouse, who: Caller, name: FromPath[str]) -> Success[Connec
 @put(_ONE, guards=[allow("vendor")], before_request=require_json, sync_to_thread=True, tags=["connections"])
 def set_one(house: TheHouse, who: Caller, name: FromPath[str], data: JSONBody[ConnectionWrite]) -> Success[Connection]:
     """Stores a credential in place of an earlier one; it never comes out again."""
-    with house.db.begin() as tx:
-        return ok(connections.put(tx, house.vault, who.vendor_id or "", name, data.value, actor=who.name))
+    begin, vault, vendor_id = house.db.begin, house.vault, who.vendor_id or ""
+    return ok(connections.replace(begin, vault, house.probes, vendor_id, name, data.value, actor=who.name))
 
 
 @delete(_ONE, guards=[allow("vendor")], status_code=200, sync_to_thread=True, tags=["connections"])
 def remove_one(house: TheHouse, who: Caller, name: FromPath[str]) -> Success[Connection]:
     """Forgets a credential; the answer says what it was."""
     with house.db.begin() as tx:
-        return ok(connections.remove(tx, who.vendor_id or "", name, actor=who.name))
+        return ok(connections.forget(tx, house.vault, who.vendor_id or "", name, actor=who.name))
 
 
 @post(f"{_ONE}/test", guards=[allow("vendor")], status_code=200, sync_to_thread=True, tags=["connections"])

@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from mp_kit.contracts.training import RunOutcome
+from mp_kit.masking import storable
 
 __all__ = ["Found", "Handle", "LaunchOrder", "Observed", "Offer", "Phase", "Provider"]
 
@@ -120,13 +121,16 @@ class Observed:
         phase: Its phase.
         exit_code: The main process's exit code, where the provider knows it.
         outcome: What the job wrote down about itself, where the provider can read it.
-        detail: A sentence for the run's history.
+        detail: A sentence for the run's history; what cannot be stored is replaced, whoever said it.
     """
 
     phase: Phase
     exit_code: int | None = None
     outcome: RunOutcome | None = None
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", storable(self.detail))
 
 
 class Provider(Protocol):

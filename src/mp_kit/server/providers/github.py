@@ -13,11 +13,9 @@ from __future__ import annotations
 import json
 import logging
 import re
-import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -27,6 +25,7 @@ import httpx
 
 from mp_kit.errors import ForbiddenError, RateLimitedError, UnavailableError
 from mp_kit.server.providers.identity import Identity
+from mp_kit.server.providers.patience import within
 from mp_kit.version import __version__
 
 __all__ = ["CALLBACK", "GitHub", "name_of"]
@@ -146,7 +145,7 @@ class GitHub:
         }
         timeout = httpx.Timeout(self.seconds, connect=_CONNECT_SECONDS)
         with (
-            _watch(self.seconds) as trace,
+            within(self.seconds) as trace,
             httpx.Client(timeout=timeout, follow_redirects=False, verify=_system_tls()) as client,
             client.stream(method, url, headers=headers, extensions={"trace": trace}, **how) as response,
         ):
@@ -168,49 +167,3 @@ class GitHub:
     def _odd(self, what: str) -> UnavailableError:
         log.warning("%s answered with %s", self.name, what)
         return UnavailableError("GitHub answers, but not as it should.", retry_after=30)
-
-
-class _Watch:
-    """Closes a request's socket at the deadline; a trace of httpx tells it which socket that is."""
-
-    def __init__(self) -> None:
-        self._socket: socket.socket | None = None
-        self._late = False
-        self._lock = threading.Lock()
-
-    def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        """Sees a connection come, and become another object by TLS."""
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            held = info["return_value"].get_extra_info("socket")
-            with self._lock:
-                self._socket = held
-                late = self._late
-            if late:
-                _shut(held)
-
-    def end(self) -> None:
-        """The deadline."""
-        with self._lock:
-            self._late, held = True, self._socket
-        if held is not None:
-            _shut(held)
-
-
-@contextmanager
-def _watch(seconds: float) -> Iterator[_Watch]:
-    watch = _Watch()
-    timer = threading.Timer(seconds, watch.end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield watch
-    finally:
-        timer.cancel()
-
-
-def _shut(held: socket.socket) -> None:
-    try:
-        # Not SSLSocket's own, which takes the TLS object from under the thread that reads.
-        socket.socket.shutdown(held, socket.SHUT_RDWR)
-    except OSError:
-        return  # it is closed already

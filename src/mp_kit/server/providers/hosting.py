@@ -17,6 +17,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 
+from mp_kit.masking import storable
 from mp_kit.server.providers.addresses import AddressGuard
 
 __all__ = ["Door", "FoundServer", "Host", "HostOrder", "HostPhase", "HostView", "Hosted", "Hosts", "Place"]
@@ -95,7 +96,7 @@ class HostView:
         phase: Its phase.
         workers: Workers by state, ``total`` among them.
         limits: Fewest and most workers as the provider has them now; None where it has none.
-        detail: A sentence for the vendor.
+        detail: A sentence for the vendor; what cannot be stored is replaced, whoever said it.
         price_per_hour: US dollars as charged now; None where that is not told.
         is_beyond_repair: It costs, and only another launch mends it.
     """
@@ -106,6 +107,9 @@ class HostView:
     detail: str = ""
     price_per_hour: Decimal | None = None
     is_beyond_repair: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", storable(self.detail))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Asking a service elsewhere whether it takes a key.
+"""Asking a service elsewhere whether it takes a key, and RunPod what a key shows.
 
 1. The key travels in the Authorization header of one request to the configured address, and follows no redirect.
 2. Only an answer that says so makes a key ``ok`` or ``refused``; whatever else happens is ``unreachable``.
@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr
 
 from mp_kit.contracts import ConnectionName, ConnectionStatus
-from mp_kit.errors import RateLimitedError
+from mp_kit.errors import RateLimitedError, UnavailableError
 from mp_kit.version import __version__
 
 __all__ = ["Probes", "Verdict"]
@@ -30,7 +31,10 @@ _WHOLE_SECONDS = 15.0
 _MOST_BYTES = 256 * 1024
 _AT_ONCE = 2
 _LONGEST_NAME = 64
+_MOST_THINGS = 10
+_LATER = "Try again later."
 _OK = 200
+_NOT_FOUND = 404
 _REFUSING = frozenset({401, 403})
 
 
@@ -74,10 +78,46 @@ class Probes:
         Raises:
             RateLimitedError: Others are being asked already: a slow service must not hold all of the edge's threads.
         """
+        with self._place():
+            return _judged(name, lambda: self._request(name, value.get_secret_value()))
+
+    def shows(self, value: SecretStr, things: Sequence[str]) -> bool | None:
+        """Whether RunPod shows a key any of some things, by their paths; None where it takes the key for none of them.
+
+        Args:
+            value: The key.
+            things: Such as ``pods/ID``; the first few are asked about.
+
+        Raises:
+            RateLimitedError: Others are being asked already.
+            UnavailableError: RunPod does not answer.
+        """
+        with self._place():
+            end, seen = time.monotonic() + _WHOLE_SECONDS, set()
+            for thing in things[:_MOST_THINGS]:
+                seen.add(self._look(value.get_secret_value(), thing))
+                if _OK in seen:
+                    return True
+                if time.monotonic() > end:
+                    raise UnavailableError("RunPod does not answer in time.", hint=_LATER)
+        return None if seen <= _REFUSING else False
+
+    def _look(self, key: str, thing: str) -> int:
+        url = f"{self.runpod_url.rstrip('/')}/{quote(thing)}"
+        try:
+            status = _status("GET", url, headers={"Authorization": f"Bearer {key}"})
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise UnavailableError(f"RunPod did not answer ({type(error).__name__}).", hint=_LATER) from error
+        if status not in {_OK, _NOT_FOUND, *_REFUSING}:
+            raise UnavailableError(f"RunPod answered with status {status}.", hint=_LATER)
+        return status
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
         if not self._places.acquire(blocking=False):
             raise RateLimitedError("Other connections are being tested right now.", retry_after=2)
         try:
-            return _judged(name, lambda: self._request(name, value.get_secret_value()))
+            yield
         finally:
             self._places.release()
 

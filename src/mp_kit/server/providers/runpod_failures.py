@@ -28,6 +28,7 @@ from mp_kit.errors import (
     TooLargeError,
     UnavailableError,
 )
+from mp_kit.masking import storable
 from mp_kit.server.providers.runpod_wire import decode, money
 from mp_kit.server.redaction import redact
 
@@ -116,11 +117,11 @@ def _sentence(problem: Mapping[str, Any]) -> str:
 
 
 def scrub(text: str, secrets: Collection[str]) -> str:
-    """Shortens a text from outside and takes secrets out of it."""
+    """Shortens a text from outside, and takes out of it secrets and what cannot be stored."""
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
-    text = " ".join(redact(text).split())
+    text = " ".join(redact(storable(text)).split())
     return text if len(text) <= _QUOTED_CHARS else f"{text[:_QUOTED_CHARS]}…"
 
 

@@ -20,6 +20,7 @@ import httpx
 from mp_kit.errors import MarketplaceError
 from mp_kit.server.providers.base import Observed, Phase
 from mp_kit.server.providers.hosting import Hosted, HostPhase, HostView
+from mp_kit.server.providers.patience import within
 from mp_kit.server.providers.runpod_api import USER_AGENT, Account, RunPodApi
 from mp_kit.server.providers.runpod_watch import last_words
 from mp_kit.server.providers.runpod_wire import Pod, instant
@@ -73,7 +74,7 @@ class Health:
     ) -> None:
         self._api, self._clock, self._log_seconds = api, clock, log_seconds
         self._charts: dict[str, _Chart] = {}
-        headers = {"User-Agent": USER_AGENT}
+        headers = {"User-Agent": USER_AGENT, "Connection": "close"}  # the deadline needs to see each connection come
         self._door = httpx.Client(transport=door, timeout=_DOOR_SECONDS, headers=headers, follow_redirects=False)
 
     def close(self) -> None:
@@ -171,7 +172,10 @@ class Health:
 
     def _answers(self, address: str) -> bool:
         try:
-            with self._door.stream("GET", f"{address}/ready") as answer:  # the body is the vendor's: not read
+            with (
+                within(_DOOR_SECONDS) as trace,
+                self._door.stream("GET", f"{address}/ready", extensions={"trace": trace}) as answer,
+            ):  # the body is the vendor's: not read
                 return answer.status_code == _OK
         except httpx.HTTPError:
             return False

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterable
 
+from mp_kit.masking import storable
 from mp_kit.server.providers.runpod_wire import LogEvent
 
 __all__ = ["Snapshot"]
@@ -66,5 +67,5 @@ def _event(event_id: str, data: str) -> LogEvent:
     except ValueError:
         told = None
     if not isinstance(told, dict) or "line" not in told:
-        return LogEvent(event_id, "", data)
-    return LogEvent(event_id, str(told.get("source", "")), str(told["line"]), str(told.get("ts", "")))
+        return LogEvent(event_id, "", storable(data))
+    return LogEvent(event_id, str(told.get("source", "")), storable(str(told["line"])), str(told.get("ts", "")))

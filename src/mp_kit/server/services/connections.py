@@ -2,7 +2,8 @@
 
 1. A credential goes in and does not come out: what is read is name, last four characters, status.
 2. It is opened for its own vendor alone; the vault refuses it anywhere else.
-3. No transaction is open while a service is asked, and what it said counts only for the key that it was asked about.
+3. RunPod's is neither removed nor set to another account's while something lives there.
+4. No transaction is open while a service is asked, and what it said counts only for the key that it was asked about.
 """
 
 from __future__ import annotations
@@ -15,21 +16,53 @@ from pydantic import SecretStr
 from sqlalchemy import Row
 
 from mp_kit.contracts import Connection, ConnectionName, TrainingSpec, check_credential
-from mp_kit.errors import ConflictError, CredentialError, NotFoundError
+from mp_kit.errors import ConflictError, CredentialError, IntegrityError, NotFoundError
 from mp_kit.server.providers.probes import Probes
-from mp_kit.server.services import audit
+from mp_kit.server.services import audit, connection_use
 from mp_kit.server.store import connections as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.vault import Vault
 
-__all__ = ["get", "job_env", "list_of", "put", "remove", "secret", "test"]
+__all__ = ["forget", "get", "job_env", "list_of", "put", "remove", "replace", "secret", "test"]
 
 Begin = Callable[[], AbstractContextManager[Tx]]
 _SHOWN = 4
 
 
+def replace(
+    begin: Begin, vault: Vault, probes: Probes, vendor_id: str, name: str, value: SecretStr, *, actor: str
+) -> Connection:
+    """Stores a credential as its vendor wishes, unless machines that it pays for would be out of everybody's reach.
+
+    Args:
+        begin: Opens a transaction; none is open while RunPod is asked.
+        vault: Seals it.
+        probes: Ask RunPod, where something lives on the account, what the keys show.
+        vendor_id: Whose.
+        name: One of runpod, huggingface, wandb.
+        value: The key.
+        actor: Who sets it, for the audit log.
+
+    Raises:
+        ConflictError: It is not of the RunPod account on which something lives.
+        UnavailableError: RunPod does not answer, and something lives there.
+        RateLimitedError: Too many are asking at once.
+        MarketplaceError: As :func:`put`.
+    """
+    known = _known(name)
+    clean = SecretStr(check_credential(known, value.get_secret_value()))
+    with begin() as tx:
+        there = connection_use.living(tx, vendor_id) if known is ConnectionName.RUNPOD else []
+        if not there:
+            return put(tx, vault, vendor_id, name, clean, actor=actor)
+        former = _opened(tx, vault, vendor_id, known)
+    connection_use.require_same_account(probes, there, former, clean)
+    with begin() as tx:
+        return put(tx, vault, vendor_id, name, clean, actor=actor)
+
+
 def put(tx: Tx, vault: Vault, vendor_id: str, name: str, value: SecretStr, *, actor: str) -> Connection:
-    """Stores a credential in place of an earlier one; it is unchecked then.
+    """Stores a credential in place of an earlier one, whatever that one is needed for; it is unchecked then.
 
     Args:
         tx: One transaction.
@@ -64,7 +97,7 @@ def get(tx: Tx, vendor_id: str, name: str) -> Connection:
 
 
 def remove(tx: Tx, vendor_id: str, name: str, *, actor: str) -> Connection:
-    """Forgets a credential and says what it was; NotFoundError when it is not set.
+    """Forgets a credential, whatever it is needed for, and says what it was; NotFoundError when it is not set.
 
     It needs no key, so that what can no longer be opened can be removed.
     """
@@ -74,6 +107,26 @@ def remove(tx: Tx, vendor_id: str, name: str, *, actor: str) -> Connection:
         raise _absent(known)
     audit.record(tx, actor, "connection.remove", _subject(vendor_id, known))
     return _shown(row)
+
+
+def forget(tx: Tx, vault: Vault, vendor_id: str, name: str, *, actor: str) -> Connection:
+    """Removes a credential as its vendor wishes, unless machines that it pays for would be out of everybody's reach.
+
+    Args:
+        tx: One transaction.
+        vault: Tells whether the key is still good for anything: what no longer opens may always go.
+        vendor_id: Whose.
+        name: Which.
+        actor: Who removes it, for the audit log.
+
+    Raises:
+        NotFoundError: It is not set.
+        ConflictError: It is RunPod's, and a run is open or a server wanted there.
+    """
+    known = _known(name)
+    if known is ConnectionName.RUNPOD and _opened(tx, vault, vendor_id, known) is not None:
+        connection_use.require_unused(tx, vendor_id)
+    return remove(tx, vendor_id, name, actor=actor)
 
 
 def secret(tx: Tx, vault: Vault, vendor_id: str, name: str, *, purpose: str = "This") -> SecretStr:
@@ -159,6 +212,13 @@ def test(begin: Begin, vault: Vault, probes: Probes, vendor_id: str, name: str, 
             raise ConflictError(f"The {known.value} connection was changed during its test.", hint="Test it again.")
         audit.record(tx, actor, "connection.test", _subject(vendor_id, known), status=verdict.status.value)
     return _shown(after).model_copy(update={"detail": verdict.detail})
+
+
+def _opened(tx: Tx, vault: Vault, vendor_id: str, name: ConnectionName) -> SecretStr | None:
+    try:
+        return secret(tx, vault, vendor_id, name)
+    except (CredentialError, IntegrityError):
+        return None
 
 
 def _known(name: str) -> ConnectionName:

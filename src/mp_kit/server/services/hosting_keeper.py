@@ -49,7 +49,12 @@ RENEW_AFTER = timedelta(days=25)
 MOST_FAILURES = 5
 PROVEN_AFTER = timedelta(minutes=10)
 _SOON, _STEADY, _LATER = 1.0, 10.0, 30.0
-_BATCH = 50
+_NO_PLACE_SECONDS = (15.0, 60.0, 300.0, 900.0)
+"""Between launches that found no place: a provider may be sold out, or away, for minutes, and a server that was well
+until its renewal must outlast that."""
+
+_WELL = frozenset({HostPhase.READY, HostPhase.ASLEEP})  # an endpoint that nobody asks sleeps for days, and is well
+_MOST_LOOKS = 50
 _TELL_SECONDS = 30.0
 
 
@@ -86,28 +91,50 @@ def keep(keeper: Keeper, over: threading.Event) -> None:
                     liveness.flip(tx)
         except DatabaseDownError as error:
             log.warning("the database is away: %s", error)
+        except Exception:  # nobody else would launch, end or renew a server
+            log.exception("the keeper's turn failed; the next one goes on")
         over.wait(_SOON)
 
 
 def turn(keeper: Keeper) -> int:
-    """Looks once at each hosting that is due; returns how many there were."""
-    token = secrets.token_hex(8)
-    with keeper.db.begin() as tx:
-        due = rows.claim(tx, lock_token=token, limit=_BATCH, lease=LEASE_SECONDS, places=sorted(keeper.hosts))
-    for row in due:
-        try:
-            values, look_in = _step(keeper, row)
-        except DatabaseDownError:
-            raise
-        except MarketplaceError as error:  # of a look or an end: the next one may do better
-            values, look_in = {"seen": row.seen | {"detail": error.message}}, _LATER
-        except Exception:  # one deployment's trouble is not the others'
-            log.exception("deployment %s cannot be looked after", row.deployment_id)
-            values, look_in = {}, _LATER
+    """Looks once at each hosting that is due; returns how many there were.
+
+    Each is claimed when its turn comes: the looks before it may take longer than a lease.
+    """
+    for looked_at in range(_MOST_LOOKS):
+        token = secrets.token_hex(8)
         with keeper.db.begin() as tx:
-            _apply(tx, row, values)
-            rows.release(tx, row.deployment_id, token, wanted=row.wanted, look_in=look_in)
-    return len(due)
+            due = rows.claim(tx, lock_token=token, limit=1, lease=LEASE_SECONDS, places=sorted(keeper.hosts))
+        if not due:
+            return looked_at
+        _look(keeper, due[0])
+    return _MOST_LOOKS
+
+
+def _look(keeper: Keeper, row: Row[Any]) -> None:
+    """Looks at one; whatever goes wrong with it, also in storing what it said, stays with it."""
+    try:
+        _store(keeper, row, *_tried(keeper, row))
+    except DatabaseDownError:
+        raise
+    except Exception:  # one deployment's trouble is not the others'
+        log.exception("deployment %s cannot be looked after", row.deployment_id)
+        _store(keeper, row, {}, _LATER)
+
+
+def _tried(keeper: Keeper, row: Row[Any]) -> Step:
+    try:
+        return _step(keeper, row)
+    except DatabaseDownError:
+        raise
+    except MarketplaceError as error:  # of a look or an end: the next one may do better
+        return {"seen": row.seen | {"detail": error.message}}, _LATER
+
+
+def _store(keeper: Keeper, row: Row[Any], values: Mapping[str, Any], look_in: float) -> None:
+    with keeper.db.begin() as tx:
+        _apply(tx, row, values)
+        rows.release(tx, row.deployment_id, row.lock_token, wanted=row.wanted, look_in=look_in)
 
 
 def _step(keeper: Keeper, row: Row[Any]) -> Step:
@@ -124,14 +151,14 @@ def _launch(keeper: Keeper, row: Row[Any]) -> Step:
     if row.wanted != "running":
         return {"state": _rest(row)}, _STEADY
     with keeper.db.begin() as tx:
-        order = _order(tx, keeper, row)
-        counted = {"state": "launching", "attempt": order.attempt, "launched_at": stored_now(tx)}
+        counted = {"state": "launching", "attempt": row.attempt + 1, "launched_at": stored_now(tx)}
         if not rows.change(tx, row.deployment_id, counted, lock_token=row.lock_token):
-            return {}, _STEADY  # the claim was lost: somebody else is at it
+            return {}, _STEADY  # the claim was lost: somebody else is at it, and mints the token
+        order = _order(tx, keeper, row)
     try:
         hosted = _host(keeper, row).start(order)
     except ProviderError as error:
-        return _failed(row, error.message)
+        return _failed(row, error.message, _NO_PLACE_SECONDS[min(row.failures, len(_NO_PLACE_SECONDS) - 1)])
     except UnavailableError as error:
         return {"failure": error.message}, _SOON
     except MarketplaceError as error:
@@ -184,7 +211,7 @@ def _watch(keeper: Keeper, row: Row[Any]) -> Step:
     ordered = int(row.spec.get("workers_min", 0)), int(row.spec.get("workers_max", 1))
     if view.limits is not None and view.limits != ordered:
         host.scale(hosted, *ordered)
-    proven = view.phase is HostPhase.READY and now - row.launched_at > PROVEN_AFTER
+    proven = view.phase in _WELL and now - row.launched_at > PROVEN_AFTER
     values: dict[str, Any] = {"seen": _seen(view), "failure": None}
     return values | ({"failures": 0} if proven else {}), _STEADY
 
@@ -219,11 +246,11 @@ def _pause(failures: int) -> float:
     return min(_LATER, 2.0**failures)
 
 
-def _failed(row: Row[Any], why: str) -> Step:
+def _failed(row: Row[Any], why: str, look_in: float | None = None) -> Step:
     failures = row.failures + 1
     state = "failed" if failures >= MOST_FAILURES else "queued"
     values = {"state": state, "failures": failures, "failure": why, "provider_ref": None, "provider_data": {}}
-    return {**values, "seen": {}}, _pause(failures)
+    return {**values, "seen": {}}, _pause(failures) if look_in is None else look_in
 
 
 def _running(hosted: Hosted) -> Mapping[str, Any]:

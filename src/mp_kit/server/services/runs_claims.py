@@ -26,11 +26,23 @@ from mp_kit.server.services.runs_files import job_files
 from mp_kit.server.services.runs_moves import facts_of, handle_of, move
 from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, RunFacts, State, Step
 from mp_kit.server.storage import ObjectStore
+from mp_kit.server.store import ledger
 from mp_kit.server.store import runs as rows
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.vault import Vault
 
-__all__ = ["Claimed", "apply", "claim", "enter", "launch_order", "note", "record_handle", "release", "release_all"]
+__all__ = [
+    "Claimed",
+    "apply",
+    "claim",
+    "enter",
+    "has_machine",
+    "launch_order",
+    "note",
+    "record_handle",
+    "release",
+    "release_all",
+]
 
 log = logging.getLogger(__name__)
 
@@ -149,8 +161,8 @@ def record_handle(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> None:
 
     The ledger has it in any case. The hours of the budget shrink to what its money buys at this price.
     """
-    row = rows.find(tx, run.run_id, lock=True)
     since = enter(tx, run, handle, now)
+    row = rows.find(tx, run.run_id, lock=True)
     if row is None or row.attempt != run.attempt or row.provider_ref is not None or State(row.state) in FINAL:
         return
     data = {**row.provider_data, "handle": dict(handle.data), "launched_at": since.isoformat()}
@@ -171,10 +183,23 @@ def record_handle(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> None:
 
 
 def enter(tx: Tx, run: Claimed, handle: Handle, now: datetime) -> datetime:
-    """Enters a machine into the ledger, as from the beginning of its launch, which is returned; repeatable."""
+    """Enters a machine into the ledger, as from the beginning of its launch, which is returned; repeatable.
+
+    One that comes after its run's end is ended there at once, for nobody else would: the sweep ends the machine, and
+    its bill has the last word.
+    """
+    row = rows.find(tx, run.run_id, lock=True)
     since = run.facts.launching_since or now
     money.started(tx, run.provider, handle, run_id=run.run_id, attempt=run.attempt, since=since)
+    if row is not None and State(row.state) in FINAL:
+        ledger.close_machines(tx, run.run_id, now)
+        ledger.settle_costs(tx, [run.run_id], now)
     return since
+
+
+def has_machine(tx: Tx, run: Claimed) -> bool:
+    """Whether this attempt has a machine in the ledger."""
+    return any(machine.attempt == run.attempt for machine in ledger.of_run(tx, run.run_id))
 
 
 def _affordable(deadline: datetime, price: float, usd: float | None, since: datetime) -> datetime:
@@ -182,8 +207,11 @@ def _affordable(deadline: datetime, price: float, usd: float | None, since: date
 
 
 def note(tx: Tx, run: Claimed, kind: str, now: datetime, **detail: Any) -> None:
-    """Adds an event to the history of a run under a claim."""
-    if rows.find_claimed(tx, run.run_id, run.lock_token) is not None:
+    """Adds an event to the history of a run under a claim; what the latest one says already is not said again."""
+    if rows.find_claimed(tx, run.run_id, run.lock_token) is None:
+        return
+    latest = rows.latest_event(tx, run.run_id)
+    if latest is None or (latest.kind, latest.detail) != (kind, detail):
         rows.add_event(tx, run.run_id, kind, at=now, detail=detail)
 
 

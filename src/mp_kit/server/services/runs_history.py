@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = {
     "refused": "The provider has no machine for it now; another attempt follows.",
     "launch_unknown": "The provider's answer was lost; it is being looked for.",
     "not_terminated": "The provider did not take the order to end it; it is asked again.",
+    "not_started": "Its launch was refused, and nothing had been started.",
     "environment": "Its environment was handed out to its vendor.",
     "outcome": "The job told its outcome while it was being ended.",
     "trouble": "The marketplace could not look at it; it tries again.",

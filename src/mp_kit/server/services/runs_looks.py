@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 5
 _TROUBLE_SECONDS = 30.0
 _UNSURE_SECONDS = 5.0
+_REFUSED_SECONDS = 60.0
 _BACKOFF_SECONDS = (5.0, 15.0, 30.0, 60.0)
 _PACE_SECONDS = {"runpod": 5.0}
 """A provider with a rate limit is not looked at more often than this; a job's own reports wake its run at once."""
@@ -118,18 +119,23 @@ def _act(desk: Desk, run: Claimed, step: Step) -> float | None:
     if step.act is Act.FIND:
         return _find(desk, provider, run)
     if step.act is Act.TERMINATE and run.handle:
-        _terminate(desk, provider, run)
+        return _terminate(desk, provider, run, run.handle, paced(run, step.look_in))
     return paced(run, step.look_in)
 
 
-def _terminate(desk: Desk, provider: Provider, run: Claimed) -> None:
-    """Asks for the end; a provider that does not take the wish is asked again at the next look."""
-    if run.handle is None:
-        return
+def _terminate(desk: Desk, provider: Provider, run: Claimed, handle: Handle, look_in: float) -> float:
+    """Asks for the end; a provider that does not take the wish is asked again at the next look.
+
+    One that refuses whoever asks (the account's key is gone) is asked more rarely, until its vendor connects it again.
+    """
     try:
-        provider.terminate(run.handle)
+        provider.terminate(handle)
     except UnavailableError as error:
         _note(desk, run, "not_terminated", error)
+    except MarketplaceError as error:
+        _note(desk, run, "not_terminated", error)
+        return _REFUSED_SECONDS
+    return look_in
 
 
 def _launch(desk: Desk, provider: Provider, run: Claimed) -> float | None:
@@ -159,19 +165,36 @@ def _refused(desk: Desk, run: Claimed, error: MarketplaceError) -> float | None:
     if isinstance(error, UnavailableError):
         _note(desk, run, "launch_unknown", error)
         return _UNSURE_SECONDS
-    _apply(desk, run, Step(letter="d", failure=f"It could not be launched: {error}"))
+    _give_up(desk, run, error)
     return None
 
 
 def _put_back(desk: Desk, run: Claimed, error: MarketplaceError) -> None:
     """Queues a run again for a later attempt; the last attempt's refusal is final."""
     if run.attempt >= MAX_ATTEMPTS:
-        _apply(desk, run, Step(letter="d", failure=f"It could not be launched: {error}"))
-        return
-    after = _apply(desk, run, Step(letter="c"))
-    if after:
+        _give_up(desk, run, error)
+    elif after := _apply(desk, run, Step(letter="c")):
         _note(desk, after, "refused", error)
         _release(desk, after, _BACKOFF_SECONDS[min(run.attempt, len(_BACKOFF_SECONDS)) - 1])
+    else:
+        _overtaken(desk, run, error)
+
+
+def _give_up(desk: Desk, run: Claimed, error: MarketplaceError) -> None:
+    if _apply(desk, run, Step(letter="d", failure=f"It could not be launched: {error}")) is None:
+        _overtaken(desk, run, error)
+
+
+def _overtaken(desk: Desk, run: Claimed, error: MarketplaceError) -> None:
+    """The vendor cancelled it while its launch was refused: nothing was started, and nothing has to be waited for.
+
+    A machine that was made all the same, and ended at once because it costs too much, is looked for like any other.
+    """
+    with desk.db.begin() as tx:
+        claims.note(tx, run, "not_started", now(), error=str(error))
+        if not claims.has_machine(tx, run):
+            claims.apply(tx, run.run_id, run.lock_token, Step(letter="n"), now())
+        claims.release(tx, run, 0.0)
 
 
 def _find(desk: Desk, provider: Provider, run: Claimed) -> float | None:
@@ -180,6 +203,9 @@ def _find(desk: Desk, provider: Provider, run: Claimed) -> float | None:
         handle = provider.find(run.run_id, run.attempt, run.vendor_id, run.facts.launching_since or now())
     except UnavailableError:
         return _UNSURE_SECONDS
+    except MarketplaceError as error:
+        _note(desk, run, "launch_unknown", error)
+        return _REFUSED_SECONDS
     if handle is not None:
         with desk.db.begin() as tx:
             claims.record_handle(tx, run, handle, now())

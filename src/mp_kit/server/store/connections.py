@@ -11,6 +11,7 @@ from sqlalchemy import Row, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mp_kit.server.store.engine import Tx
+from mp_kit.server.store.queries import named
 from mp_kit.server.store.tables import vendor_connections, vendor_data_keys
 
 _NOW = text("now()")
@@ -79,3 +80,8 @@ def set_status(tx: Tx, vendor_id: str, name: str, ciphertext: str, status: str) 
         .returning(table)
     )
     return tx.execute(statement).one_or_none()
+
+
+def in_use_at_runpod(tx: Tx, vendor_id: str) -> list[Row[Any]]:
+    """What a vendor's open runs and wanted servers have, or are about to have, on its RunPod account."""
+    return list(tx.execute(text(named("in_use_at_runpod")), {"vendor_id": vendor_id}))

@@ -125,6 +125,13 @@ def list_events(tx: Tx, run_id: str) -> list[Row[Any]]:
     return list(tx.execute(select(run_events).where(run_events.c.run_id == run_id).order_by(run_events.c.seq)))
 
 
+def latest_event(tx: Tx, run_id: str) -> Row[Any] | None:
+    """The newest entry of a run's history."""
+    events = run_events
+    statement = select(events).where(events.c.run_id == run_id).order_by(events.c.seq.desc()).limit(1)
+    return tx.execute(statement).one_or_none()
+
+
 def next_log_number(tx: Tx, run_id: str) -> int:
     """The number that the next log line gets."""
     return int(tx.execute(text(named("next_log_number")), {"run_id": run_id}).scalar_one())

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from pydantic import SecretStr
 
 from mp_kit.contracts import ConnectionName, ConnectionStatus
-from mp_kit.errors import InvalidInputError
+from mp_kit.errors import ConflictError, InvalidInputError
 from mp_kit.server.console.pages import page, redirect
 from mp_kit.server.console.visits import TheForm, TheHouse, TheVisit, Visit, signed_in, vendor_of
 from mp_kit.server.house import House
@@ -31,10 +31,9 @@ def show(house: TheHouse, visit: TheVisit) -> Response[bytes]:
 def put(house: TheHouse, visit: TheVisit, form: TheForm, name: FromPath[str]) -> Response[bytes]:
     """Stores a key in place of an earlier one; a wrong one is not shown again."""
     try:
-        with house.db.begin() as tx:
-            value = SecretStr(form.get("value", ""))
-            connections.put(tx, house.vault, vendor_of(visit), name, value, actor=visit.actor)
-    except InvalidInputError as error:
+        vendor_id, value = vendor_of(visit), SecretStr(form.get("value", ""))
+        connections.replace(house.db.begin, house.vault, house.probes, vendor_id, name, value, actor=visit.actor)
+    except (InvalidInputError, ConflictError) as error:
         return _page(house, visit, errors={name: error.message}, status=error.http)
     return redirect(visit, CONNECTIONS, say=f"{ConnectionName(name).service} is connected. Test it now.")
 
@@ -51,8 +50,11 @@ def test(house: TheHouse, visit: TheVisit, name: FromPath[str]) -> Response[byte
 @post(f"{CONNECTIONS}/{{name:str}}/remove", **_OPTIONS)
 def remove(house: TheHouse, visit: TheVisit, name: FromPath[str]) -> Response[bytes]:
     """Forgets a key."""
-    with house.db.begin() as tx:
-        connections.remove(tx, vendor_of(visit), name, actor=visit.actor)
+    try:
+        with house.db.begin() as tx:
+            connections.forget(tx, house.vault, vendor_of(visit), name, actor=visit.actor)
+    except ConflictError as error:
+        return _page(house, visit, problem=error.message, status=error.http)
     return redirect(visit, CONNECTIONS, say=f"The key of {ConnectionName(name).service} is forgotten.")
 
 
