@@ -1,0 +1,1 @@
+ALTER TABLE signal_drops ADD COLUMN looked_at TIMESTAMP WITH TIME ZONE;
