@@ -25,6 +25,7 @@ from mp_kit.server.store import ledger
 from mp_kit.server.store import runs as rows
 
 NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
 
 
 class Account:
@@ -160,16 +161,51 @@ def test_later_attempt_gets_what_is_left(house: House, vendor: str):
 
 
 def test_bills_replace_estimates(house: House, vendor: str):
-    """The run's cost is the provider's figure as soon as it has one; asking again changes nothing."""
+    """From a day after its end on the run's cost is the provider's figure; asking again changes nothing."""
     run = started(house, order(house, vendor), "pod-bill", 2.0, at=NOW - timedelta(hours=1))
     assert ended(house, run, NOW).cost_usd == Decimal("2.0000")
     account = Account(bills={"pod-bill": Decimal("1.9375")})
-    assert strays.reconcile(house.db, {"runpod": account}, now=NOW) == 1
-    strays.reconcile(house.db, {"runpod": account}, now=NOW)
+    assert strays.reconcile(house.db, {"runpod": account}, now=NOW + DAY) == 1
+    strays.reconcile(house.db, {"runpod": account}, now=NOW + DAY)
     with house.db.begin() as tx:
         row = rows.find(tx, run.run_id)
     assert row is not None
     assert row.cost_usd == Decimal("1.9375")
+
+
+def test_bill_of_the_first_hours_frees_no_budget(house: House, vendor: str):
+    """Bills come by hours that are over: what a machine's last hour cost is spent, though no bill says so yet."""
+    ended_at = NOW - timedelta(minutes=30)
+    run = started(house, order(house, vendor, usd=12), "pod-part", 3.0, at=ended_at - timedelta(hours=1.5))
+    with house.db.begin() as tx:
+        ledger.close_machines(tx, run.run_id, ended_at)
+    strays.reconcile(house.db, {"runpod": Account(bills={"pod-part": Decimal("3.00")})}, now=NOW)
+    with house.db.begin() as tx:
+        left = money.left(tx, run.run_id, max_hours=24, max_cost_usd=12, now=NOW)
+    assert (left.usd, left.spent_usd) == (7.5, 4.5)
+    strays.reconcile(house.db, {"runpod": Account(bills={"pod-part": Decimal("4.40")})}, now=NOW + DAY)
+    with house.db.begin() as tx:
+        assert ledger.cost(tx, run.run_id, NOW + DAY) == Decimal("4.40")
+
+
+def test_bill_of_the_first_minutes_frees_no_ceiling(house: House, vendor: str):
+    """An order that fits beside a partial bill alone is refused."""
+    set_ceiling(house, vendor, "10")
+    run = started(house, order(house, vendor, usd=5), "pod-cents", 4.5, at=NOW - timedelta(hours=1))
+    assert ended(house, run, NOW).cost_usd == Decimal("4.5000")
+    strays.reconcile(house.db, {"runpod": Account(bills={"pod-cents": Decimal("0.05")})}, now=NOW)
+    with pytest.raises(BudgetError, match=r"\$10.50 would be spent"):
+        order(house, vendor, usd=6)
+    order(house, vendor, usd=5)
+
+
+def test_bill_above_the_estimate_counts_at_once(house: House, vendor: str):
+    """What is billed is spent, whatever it will be in the end."""
+    run = started(house, order(house, vendor), "pod-more", 2.0, at=NOW - timedelta(hours=1))
+    ended(house, run, NOW)
+    strays.reconcile(house.db, {"runpod": Account(bills={"pod-more": Decimal("2.25")})}, now=NOW)
+    with house.db.begin() as tx:
+        assert rows.find(tx, run.run_id).cost_usd == Decimal("2.2500")
 
 
 def test_silent_biller_leaves_the_estimate(house: House, vendor: str):
@@ -218,7 +254,7 @@ def test_sweep_enters_what_it_ended_into_the_ledger(house: House, vendor: str):
         assert {each.ref for each in ledger.of_run(tx, run.run_id)} == {"pod-first", "pod-second"}
     assert row is not None
     assert row.cost_usd == Decimal("2.0000")
-    strays.reconcile(house.db, {"runpod": account}, now=NOW)
+    strays.reconcile(house.db, {"runpod": account}, now=NOW + DAY)
     with house.db.begin() as tx:
         assert ledger.cost(tx, run.run_id, NOW) == Decimal("1.75")
 

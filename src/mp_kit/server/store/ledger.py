@@ -34,7 +34,7 @@ def close_machine(tx: Tx, provider: str, ref: str, at: datetime) -> None:
 
 
 def cost(tx: Tx, run_id: str, at: datetime) -> Decimal:
-    """What a run's machines have cost until an instant, in US dollars: their bills, else price times hours."""
+    """What a run's machines have cost until an instant, in US dollars: by bills once those are whole."""
     found: Decimal = tx.execute(text(named("cost_of_run")), {"run_id": run_id, "at": at}).scalar_one()
     return found
 

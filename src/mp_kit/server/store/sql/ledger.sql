@@ -1,6 +1,9 @@
 -- name: cost_of_run
--- What a run's machines have cost: the bill where there is one, else price times hours.
-SELECT coalesce(sum(coalesce(billed_usd, price_per_hour * extract(epoch FROM coalesce(until, :at) - since) / 3600)), 0)
+-- What a run's machines have cost: a bill that was asked for a day after the end, or later, is the cost. An earlier one may
+-- lack hours that are not closed yet, so that until then it counts only where it is above price times hours.
+SELECT coalesce(sum(
+  CASE WHEN billed_at >= until + interval '1 day' THEN billed_usd
+       ELSE greatest(billed_usd, price_per_hour * extract(epoch FROM coalesce(until, :at) - since) / 3600) END), 0)
 FROM run_machines WHERE run_id = :run_id;
 
 -- name: hours_of_run
@@ -17,11 +20,13 @@ WHERE m.provider = :provider AND m.ref = bill.ref
 RETURNING m.run_id;
 
 -- name: settle_costs
--- A run costs what its machines cost.
+-- A run costs what its machines cost, as in cost_of_run.
 UPDATE training_runs r
 SET cost_usd = machines.usd
 FROM (
-  SELECT run_id, sum(coalesce(billed_usd, price_per_hour * extract(epoch FROM coalesce(until, :at) - since) / 3600)) AS usd
+  SELECT run_id, sum(
+    CASE WHEN billed_at >= until + interval '1 day' THEN billed_usd
+         ELSE greatest(billed_usd, price_per_hour * extract(epoch FROM coalesce(until, :at) - since) / 3600) END) AS usd
   FROM run_machines WHERE run_id = ANY(:run_ids) GROUP BY run_id
 ) AS machines
 WHERE r.id = machines.run_id;
