@@ -259,6 +259,21 @@ def test_sweep_enters_what_it_ended_into_the_ledger(house: House, vendor: str):
         assert ledger.cost(tx, run.run_id, NOW) == Decimal("1.75")
 
 
+def test_stranger_charges_nobody_elses_run(house: House, vendor: str):
+    """A pod that bears the name of another vendor's run is ended, and costs that run nothing."""
+    run = started(house, order(house, vendor), "pod-mine", 2.0, at=NOW - timedelta(hours=1))
+    ended(house, run, NOW)
+    with house.db.begin() as tx:
+        stranger = vendors.create(tx, house.tokens, "a stranger", actor="test").vendor_id
+    account = Account(machine(stranger, run.run_id, "pod-forged"), bills={"pod-forged": Decimal(99)})
+    report = strays.sweep(house.db, {"runpod": account}, [("runpod", stranger)], now=NOW)
+    assert (["pod-forged"], [True]) == (account.ended, [stray.ended for stray in report.strays])
+    strays.reconcile(house.db, {"runpod": account}, now=NOW + DAY)
+    with house.db.begin() as tx:
+        assert ["pod-mine"] == [each.ref for each in ledger.of_run(tx, run.run_id)]
+        assert rows.find(tx, run.run_id).cost_usd == Decimal("2.0000")
+
+
 def test_sweep_goes_on_past_an_account_that_does_not_answer(house: House, vendor: str):
     """What could not be looked at is named."""
     account = Account()

@@ -3,7 +3,8 @@
 1. It needs the database and the vendor's key, nothing else: no flow, no edge, no supervisor.
 2. Only machines that bear this marketplace's name are looked at; a vendor's own are never touched.
 3. A machine younger than two minutes is left alone: its launch may be under way.
-4. Whatever was ended is entered into its run's ledger, so that its bill is not lost.
+4. Whatever was ended is entered into its run's ledger, so that its bill is not lost; on another vendor's account it is
+   none of that run's, whatever its name says.
 """
 
 from __future__ import annotations
@@ -187,7 +188,8 @@ def _end(db: Database, provider: Provider, machine: Found, stray: Stray, now: da
 
 
 def _enter(tx: Tx, machine: Found, stray: Stray, now: datetime) -> None:
-    if not ledger.facts_of(tx, [machine.run_id]):
+    run = ledger.facts_of(tx, [machine.run_id]).get(machine.run_id)
+    if run is None or run.vendor_id != stray.vendor_id:  # who names a pod after another's run does not charge that run
         return
     money.started(
         tx, stray.provider, machine.handle, run_id=machine.run_id, attempt=machine.attempt, since=machine.created_at
