@@ -219,6 +219,21 @@ def test_silent_biller_leaves_the_estimate(house: House, vendor: str):
     assert strays.reconcile(house.db, {"runpod": account}, now=NOW) == 1
 
 
+def test_bills_that_never_come_hold_up_no_other(house: House, vendor: str, monkeypatch: pytest.MonkeyPatch):
+    """As many as are asked about at once are left unanswered; the next pass asks about those behind them."""
+    monkeypatch.setattr(strays, "_BILLS", 2)
+    at = NOW - timedelta(hours=1)
+    with house.db.begin() as tx:
+        tx.execute(text("UPDATE run_machines SET billed_at = until + interval '2 days'"))  # those of the other tests
+        other = vendors.create(tx, house.tokens, "with a silent account", actor="test").vendor_id
+    for n in range(3):
+        ended(house, started(house, order(house, other), f"pod-mute-{n}", 2.0, at=at), NOW - timedelta(minutes=1))
+    ended(house, started(house, order(house, vendor), "pod-heard", 2.0, at=at), NOW)
+    account = Account(bills={"pod-heard": Decimal(1)})
+    passes = [strays.reconcile(house.db, {"runpod": account}, now=NOW + n * timedelta(minutes=5)) for n in range(2)]
+    assert [0, 1] == passes
+
+
 def test_sweep_ends_strays_and_nothing_else(house: House, vendor: str):
     """A machine of an ended run, one of no run, one of a former attempt; the run's own machine stays."""
     alive = started(house, order(house, vendor), "pod-alive", 2.0)

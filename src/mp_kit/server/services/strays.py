@@ -207,7 +207,7 @@ def reconcile(db: Database, providers: Mapping[str, Provider], *, now: datetime)
         now: An aware instant.
     """
     with db.begin() as tx:
-        waiting = ledger.unbilled(tx, ended_after=now - timedelta(days=BILLED_DAYS), limit=_BILLS)
+        waiting = ledger.ask_for_bills(tx, ended_after=now - timedelta(days=BILLED_DAYS), limit=_BILLS, at=now)
     accounts: dict[tuple[str, str], list[Row[Any]]] = {}
     for row in waiting:
         accounts.setdefault((row.provider, row.vendor_id), []).append(row)

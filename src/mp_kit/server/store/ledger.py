@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select, text, update
+from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mp_kit.server.store.engine import Tx
@@ -45,12 +45,10 @@ def hours(tx: Tx, run_id: str, at: datetime) -> float:
     return found
 
 
-def unbilled(tx: Tx, *, ended_after: datetime, limit: int) -> list[Row[Any]]:
-    """Ended machines whose bill is not final, the longest unasked first."""
-    columns = run_machines.c
-    waits = or_(columns.billed_at.is_(None), columns.billed_at < columns.until + text("interval '1 day'"))
-    statement = select(run_machines).where(columns.until > ended_after, waits)
-    return list(tx.execute(statement.order_by(columns.billed_at.asc().nulls_first(), columns.until).limit(limit)))
+def ask_for_bills(tx: Tx, *, ended_after: datetime, limit: int, at: datetime) -> list[Row[Any]]:
+    """Ended machines whose bill is not final, the longest unasked first; from now on they are asked about."""
+    values = {"ended_after": ended_after, "limit": limit, "at": at}
+    return list(tx.execute(text(named("ask_for_bills")), values))
 
 
 def bill(tx: Tx, provider: str, amounts: Mapping[str, Decimal], at: datetime) -> list[str]:

@@ -11,6 +11,18 @@ FROM run_machines WHERE run_id = :run_id;
 SELECT coalesce(sum(extract(epoch FROM coalesce(until, :at) - since) / 3600), 0)::float8
 FROM run_machines WHERE run_id = :run_id;
 
+-- name: ask_for_bills
+-- Ended machines whose bill is not final, those that were not asked about for longest first, noted as asked about now: what
+-- an account leaves unanswered goes behind what waits on the others.
+UPDATE run_machines m SET asked_at = :at
+FROM (
+  SELECT provider, ref FROM run_machines
+  WHERE until > :ended_after AND (billed_at IS NULL OR billed_at < until + interval '1 day')
+  ORDER BY asked_at NULLS FIRST, until, ref LIMIT :limit
+) AS due
+WHERE m.provider = due.provider AND m.ref = due.ref
+RETURNING m.*;
+
 -- name: store_bills
 -- Notes what the provider charged for its machines.
 UPDATE run_machines m

@@ -1,4 +1,4 @@
-"""When a drop was last looked at: what waits takes turns.
+"""When a drop was last looked at, and a machine's bill last asked for: what waits takes turns.
 
 Revision ID: 0021
 Revises: 0019
@@ -23,3 +23,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("ALTER TABLE signal_drops DROP COLUMN looked_at")
+    op.execute("ALTER TABLE run_machines DROP COLUMN asked_at")
