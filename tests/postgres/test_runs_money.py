@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -17,7 +18,7 @@ from mp_kit.contracts.training import TrainingRequest
 from mp_kit.errors import BudgetError, ProviderError
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Found, Handle
-from mp_kit.server.services import money, runs, strays, vendors
+from mp_kit.server.services import connections, money, runs, strays, vendors
 from mp_kit.server.services import runs_claims as claims
 from mp_kit.server.services.runs_claims import Claimed
 from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, State, Step
@@ -287,6 +288,29 @@ def test_stranger_charges_nobody_elses_run(house: House, vendor: str):
     with house.db.begin() as tx:
         assert ["pod-mine"] == [each.ref for each in ledger.of_run(tx, run.run_id)]
         assert rows.find(tx, run.run_id).cost_usd == Decimal("2.0000")
+
+
+def test_account_without_a_key_is_looked_at_while_something_is_open(house: House, vendor: str):
+    """Whoever has taken the connection away, or was erased, turns no sweep red for ever."""
+
+    def is_looked_at() -> bool:
+        with house.db.begin() as tx:
+            return ("runpod", vendor) in strays.accounts_of(tx, {"runpod"})
+
+    run = started(house, order(house, vendor), "pod-keyless", 2.0)
+    assert is_looked_at()
+    ended(house, run, NOW)
+    assert not is_looked_at()
+    with house.db.begin() as tx:
+        tx.execute(text("UPDATE run_machines SET until = NULL WHERE ref = 'pod-keyless'"))
+    assert is_looked_at()
+    with house.db.begin() as tx:
+        ledger.close_machines(tx, run.run_id, NOW)
+        connections.put(tx, house.vault, vendor, "runpod", SecretStr("rpa_0123456789abcdefghij"), actor="test")
+    assert is_looked_at()
+    with house.db.begin() as tx:
+        connections.remove(tx, vendor, "runpod", actor="test")
+    assert not is_looked_at()
 
 
 def test_sweep_goes_on_past_an_account_that_does_not_answer(house: House, vendor: str):

@@ -93,8 +93,11 @@ class SweepReport:
 
 
 def accounts_of(tx: Tx, providers: Collection[str]) -> list[tuple[str, str]]:
-    """Where machines of ours may be: each provider with the vendors that ever ran anything there."""
-    return ledger.accounts(tx, sorted(providers))
+    """Where machines of ours may be: each provider with the vendors that ever ran anything there.
+
+    A vendor who has taken the connection away, or was erased, is left out as soon as nothing of it is open there.
+    """
+    return ledger.accounts(tx, sorted(providers), sorted(money.CHARGING))
 
 
 def sweep(

@@ -95,8 +95,7 @@ def facts_of(tx: Tx, run_ids: Sequence[str]) -> dict[str, Row[Any]]:
     return {row.id: row for row in tx.execute(select(*chosen).where(columns.id.in_(run_ids)))}
 
 
-def accounts(tx: Tx, providers: Sequence[str]) -> list[tuple[str, str]]:
-    """Provider and vendor of every run there was on these providers."""
-    columns = training_runs.c
-    statement = select(columns.provider, columns.vendor_id).where(columns.provider.in_(providers)).distinct()
-    return [(row.provider, row.vendor_id) for row in tx.execute(statement.order_by(*statement.selected_columns))]
+def accounts(tx: Tx, providers: Sequence[str], charging: Sequence[str]) -> list[tuple[str, str]]:
+    """Provider and vendor wherever a machine may be; ``charging`` are the providers where a key is needed to look."""
+    values = {"providers": list(providers), "charging": list(charging)}
+    return [(row.provider, row.vendor_id) for row in tx.execute(text(named("accounts_of_runs")), values)]

@@ -50,3 +50,15 @@ SELECT coalesce(sum(
        ELSE greatest(reserved_usd, coalesce(cost_usd, 0)) END), 0)
 FROM training_runs
 WHERE vendor_id = :vendor_id AND (finished_at IS NULL OR finished_at >= :since);
+
+-- name: accounts_of_runs
+-- Provider and vendor wherever a machine of ours may be: who ever ran something there. Where machines are on the vendor's own
+-- account and its connection is gone, only as long as a run or a machine is open, because then somebody must hear of it.
+SELECT DISTINCT r.provider, r.vendor_id FROM training_runs r
+WHERE r.provider = ANY(:providers) AND (
+  r.provider <> ALL(:charging)
+  OR r.state NOT IN ('succeeded', 'failed', 'cancelled')
+  OR EXISTS (SELECT FROM vendor_connections c WHERE c.vendor_id = r.vendor_id AND c.name = r.provider)
+  OR EXISTS (SELECT FROM run_machines m
+             WHERE m.vendor_id = r.vendor_id AND m.provider = r.provider AND m.until IS NULL))
+ORDER BY 1, 2;
