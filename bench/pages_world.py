@@ -91,7 +91,7 @@ STATEMENTS = (
                CASE WHEN h < 30 THEN
                  (SELECT jsonb_object_agg('model ' || n, jsonb_build_object(
                            'decision', (ARRAY['BUY','SELL','HOLD'])[1 + n % 3], 'weight', 8.0 / :models,
-                           'confidence', 0.6, 'vendor', 'Vendor ' || (1 + n % :vendors),
+                           'confidence', 0.6, 'vendor_id', 'ven_' || (1 + n % :vendors),
                            'value', 0.001 * (n % 7 - 3), 'deployment_id', 'dep_' || n, 'without', 'BUY'))
                   FROM generate_series(s.place, :models, 8) n)
                ELSE '{}' END

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from mp_kit.contracts import Stage
+from mp_kit.contracts import DeploymentRequest, ModelRegistration, Stage, Task
 from mp_kit.errors import InvalidInputError, NotFoundError
 from mp_kit.scoring.skill import Record
 from mp_kit.server.house import House
-from mp_kit.server.services import consensus, skills
+from mp_kit.server.services import consensus, deployments, models, skills
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Tx
 from tests.support.voices import BAR, make_voice, say, signal
@@ -96,6 +98,73 @@ def promote(tx: Tx, who: Principal) -> None:
     tx.execute(statement, {"now": datetime.now(UTC), "model": who.model_id})
 
 
+def move_a_shadow_in(tx: Tx, sly: Principal, shadow: Principal) -> None:
+    """What turned out to be right is said to have run the version that was in pilot then."""
+    register(tx, sly, "m", "1", shadow)
+
+
+def move_a_voice_out(tx: Tx, sly: Principal, _: Principal) -> None:
+    """What turned out to be wrong is said to have run a version that nobody was to hear."""
+    register(tx, sly, "junk", "1", sly)
+
+
+def name_its_version(tx: Tx, sly: Principal, _: Principal) -> None:
+    """The version that a signal named, and that nobody knew, becomes one in shadow."""
+    register(tx, sly, "m", "1-rc", None)
+    tx.execute(text("UPDATE model_versions SET created_at = clock_timestamp() WHERE version = '1-rc'"))
+
+
+def register(tx: Tx, sly: Principal, name: str, version: str, runs: Principal | None) -> str:
+    """Registers a version of the vendor's, as what a deployment runs from now on."""
+    wanted = {"name": name, "task": Task.SIGNAL, "version": version}
+    wanted |= {"deployment_id": runs.deployment_id} if runs is not None else {}
+    return models.register(tx, str(sly.vendor_id), ModelRegistration(**wanted)).model_id
+
+
+@pytest.mark.parametrize("hindsight", [move_a_shadow_in, move_a_voice_out, name_its_version])
+def test_hindsight_changes_no_bar(tx: Tx, house: House, hindsight: Callable[[Tx, Principal, Principal], None]):
+    """Whose voice counts is settled when it comes: a bar that is blended again later is the same."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0).isoformat()
+    sly = make_voice(tx, house, "Sly", PILOT)
+    register(tx, sly, "m", "1", sly)
+    model = register(tx, sly, "junk", "1", None)
+    wanted = DeploymentRequest(name="shadow", provider="byoc", model_id=model)
+    placed = deployments.create(tx, house.tokens, str(sly.vendor_id), wanted, actor="test").deployment_id
+    shadow = replace(sly, deployment_id=placed, model_id=model)
+    say(tx, make_voice(tx, house, "Other", PILOT), signal(event_time=now, confidence=0.6))
+    say(tx, sly, signal(event_time=now, decision="SELL", model_version="1-rc"))
+    say(tx, shadow, signal(event_time=now, confidence=1.0))
+    consensus.refresh(tx)
+    before = [bar.model_dump(exclude={"computed_at"}) for bar in consensus.history(tx)]
+    assert [2] == [len(bar["contributions"]) for bar in before]
+    hindsight(tx, sly, shadow)
+    say(tx, Principal(kind="operator"), signal(symbol="GBPUSD", event_time=now))
+    tx.execute(text("UPDATE signal_batches SET blended_at = NULL"))  # as if somebody had spoken about the bar again
+    assert 2 == consensus.refresh(tx)
+    assert before == [bar.model_dump(exclude={"computed_at"}) for bar in consensus.history(tx, symbol="EURUSD")]
+
+
+def test_moved_deployment_counts_from_then_on(tx: Tx, house: House):
+    """What it says after it was moved is judged by what it runs then."""
+    who = make_voice(tx, house, "Mover", PILOT)
+    say(tx, who, signal())
+    register(tx, who, "junk", "1", who)
+    say(tx, who, signal(symbol="GBPUSD"))
+    consensus.refresh(tx)
+    assert ["EURUSD"] == [bar.symbol for bar in consensus.history(tx)]
+    ran = tx.execute(text("SELECT seq FROM deployment_versions WHERE deployment_id = :id ORDER BY seq"),
+                     {"id": who.deployment_id})  # fmt: skip
+    assert [1, 2] == list(ran.scalars())
+
+
+@pytest.mark.parametrize("verb", ["UPDATE {} SET since = '2020-01-01'", "DELETE FROM {}", "TRUNCATE {}"])
+def test_what_a_deployment_ran_only_grows(tx: Tx, house: House, verb: str):
+    """Not even the owner of the tables rewrites it."""
+    make_voice(tx, house, "Mover", PILOT)
+    with pytest.raises(DBAPIError, match="can only grow"):
+        tx.execute(text(verb.format("deployment_versions")))
+
+
 def test_unregistered_version_has_no_voice(tx: Tx, house: House):
     """A deployment that runs no known version is in nobody's stage; the house's own signals count."""
     someone = make_voice(tx, house, "Someone", PILOT)
@@ -139,12 +208,12 @@ def test_skills_are_those_known_before_the_bar(tx: Tx, house: House):
         say(tx, who, signal(decision=decision), signal(decision=decision, symbol="GBPUSD"))
     asked = []
 
-    def told_of(_: Tx, bar_time: datetime) -> Mapping[str, Record]:
-        asked.append(bar_time)
+    def told_of(_: Tx, bar_time: datetime, timeframe: str) -> Mapping[str, Record]:
+        asked.append((bar_time, timeframe))
         return {str(good.deployment_id): Record(0.56, 5_000), str(plain.deployment_id): Record(0.50, 5_000)}
 
     consensus.refresh(tx, skills=told_of)
-    assert [BAR.replace(hour=0)] == asked
+    assert [(BAR.replace(hour=0), "1h")] == asked
     told = {name: part.weight for name, part in consensus.latest(tx).contributions.items()}
     assert told[good.deployment_id or ""] > 0.7
     assert {0.5} == {part.weight for part in consensus.latest(tx, method="confidence").contributions.values()}
@@ -152,23 +221,47 @@ def test_skills_are_those_known_before_the_bar(tx: Tx, house: House):
 
 def test_measured_skills_know_nothing_of_what_came_later(tx: Tx, house: House):
     """A score counts for bars after its last outcome; the newest such score of a deployment does."""
-    who = make_voice(tx, house, "Scored", PILOT)
+    name = str(make_voice(tx, house, "Scored", PILOT).deployment_id)
+    scored(tx, name, "old", BAR - timedelta(days=9), 0.4)
+    scored(tx, name, "new", BAR, 0.6)
+    scored(tx, name, "none", BAR, None)
+    assert {name: Record(0.6, 700)} == skills.measured(tx, BAR, "1h")
+    assert {name: Record(0.4, 700)} == skills.measured(tx, BAR - timedelta(seconds=1), "1h")
+    assert {} == skills.measured(tx, BAR - timedelta(days=10), "1h")
+
+
+def test_skill_is_of_the_bars_timeframe(tx: Tx, house: House):
+    """A record in days, though newer, weighs nothing in hours; whoever has none in a timeframe is average there."""
+    name = str(make_voice(tx, house, "Scored", PILOT).deployment_id)
+    scored(tx, name, "hours", BAR - timedelta(hours=1), 0.6)
+    scored(tx, name, "days", BAR, 0.4, "1d")
+    found = {timeframe: skills.measured(tx, BAR, timeframe) for timeframe in ("1h", "1d", "5m")}
+    assert {"1h": {name: Record(0.6, 700)}, "1d": {name: Record(0.4, 700)}, "5m": {}} == found
+
+
+@pytest.mark.parametrize("again", ["a", "b"])
+def test_the_newer_round_breaks_a_tie(tx: Tx, house: House, again: str):
+    """Two scores that ended together: which of them was stored last changes nothing."""
+    name = str(make_voice(tx, house, "Scored", PILOT).deployment_id)
+    for round_id, rate in (("a", 0.4), ("b", 0.6)):
+        scored(tx, name, round_id, BAR, rate)
+    tx.execute(text("UPDATE model_scores SET bars = 2 WHERE round_id = :round"), {"round": again})
+    assert {name: Record(0.6, 700)} == skills.measured(tx, BAR, "1h")
+
+
+def scored(tx: Tx, deployment: str, round_id: str, last: datetime, rate: float | None, timeframe: str = "1h") -> None:
+    """A deployment's score against a round of its own."""
     tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', '') ON CONFLICT DO NOTHING"))
-    for round_id, last, rate in (("old", BAR - timedelta(days=9), 0.4), ("new", BAR, 0.6), ("none", BAR, None)):
-        card = {"basis": {"last": last.isoformat()}, "hit_rate": {"value": rate, "n": 700}}
-        tx.execute(text(ROUND), {"id": round_id})
-        given = {"round": round_id, "deployment": who.deployment_id, "card": json.dumps(card)}
-        tx.execute(text(SCORE), given)
-    name = str(who.deployment_id)
-    assert {name: Record(0.6, 700)} == skills.measured(tx, BAR)
-    assert {name: Record(0.4, 700)} == skills.measured(tx, BAR - timedelta(seconds=1))
-    assert {} == skills.measured(tx, BAR - timedelta(days=10))
+    published = BAR + timedelta(days=ord(round_id[0]))  # rounds come in the order of the alphabet
+    tx.execute(text(ROUND), {"id": round_id, "published": published})
+    card = json.dumps({"basis": {"last": last.isoformat()}, "hit_rate": {"value": rate, "n": 700}})
+    tx.execute(text(SCORE), {"round": round_id, "deployment": deployment, "timeframe": timeframe, "card": card})
 
 
 ROUND = """INSERT INTO dataset_rounds (id, name, fingerprint, manifest, manifest_sha256, manifest_key_id,
-           manifest_signature) VALUES (:id, 'r', :id, '', '', 'k', '')"""
+           manifest_signature, created_at) VALUES (:id, 'r', :id, '', '', 'k', '', :published)"""
 SCORE = """INSERT INTO model_scores (round_id, deployment_id, timeframe, enough_data, bars, card)
-           VALUES (:round, :deployment, '1h', true, 1, CAST(:card AS jsonb))"""
+           VALUES (:round, :deployment, :timeframe, true, 1, CAST(:card AS jsonb))"""
 
 
 def test_choosing_a_method_is_audited_once(tx: Tx):

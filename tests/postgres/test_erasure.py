@@ -16,7 +16,7 @@ from sqlalchemy import text
 from mp_kit.cli.app import main
 from mp_kit.errors import ConflictError, NotFoundError
 from mp_kit.server.house import House
-from mp_kit.server.services import audit, chain_checks, connections, reports, vendors
+from mp_kit.server.services import audit, chain_checks, connections, consensus, reports, vendors
 from mp_kit.server.services.reports import Audience
 from mp_kit.server.store import belongings, tables
 from mp_kit.server.store.engine import Database
@@ -36,6 +36,7 @@ def filled(
     monkeypatch.setenv("MP_DATABASE_URL", house.settings.database_url)
     monkeypatch.setenv("MP_HOME", str(house.settings.home))
     with house.db.begin() as tx:
+        consensus.refresh(tx)
         other = vendors.create(tx, house.tokens, "Somebody Else", actor="test").vendor_id
         connections.put(tx, house.vault, other, "wandb", SecretStr("w" * 40), actor="test")
         given = {"v": ids.vendor, "d": ids.who.deployment_id, "m": ids.who.model_id, "r": ids.run}
@@ -82,6 +83,7 @@ INSERT INTO dataset_grants (id, round_id, vendor_id, grantee, expires_at) SELECT
   LLP', now() FROM dataset_rounds LIMIT 1;
 INSERT INTO signal_drops (deployment_id, name, size_bytes, sha256, object_key, announced_at) VALUES (:d,
   'zyx-drop', 1, 'x', 'staged/inbox/zyx', now());
+UPDATE consensus SET contributions = jsonb_set(contributions, ARRAY[:d, 'vendor'], '"Zyx Quants LLP"');
 UPDATE signal_batches SET idempotency_key = 'zyx:' || id, answer = convert_to('zyx', 'UTF8') WHERE
   deployment_id = :d
 """.strip().split(";\n")
@@ -143,6 +145,8 @@ def test_nothing_personal_stays(filled: SimpleNamespace, capsys: pytest.CaptureF
         assert ["Somebody Else", f"erased {filled.vendor}"] == names
         stages = tx.execute(text("SELECT DISTINCT stage FROM model_versions")).scalars().all()
         assert ["retired"] == stages
+        voices = [bar.contributions[filled.who.deployment_id] for bar in consensus.history(tx)]
+        assert [("BUY", f"erased {filled.vendor}")] * 6 == [(voice.decision, voice.vendor) for voice in voices]
     keys = {info.key for info in house.store.walk()}
     assert (set(), {filled.innocent}) == (keys & {filled.artifact, filled.public}, keys & {filled.innocent})
     assert not any(key.startswith((f"runs/{filled.run}/", f"reports/x/{filled.report}")) for key in keys)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from mp_kit.contracts import Stage, StoreResult, Task
+from mp_kit.contracts import ModelRegistration, Stage, StoreResult, Task
 from mp_kit.errors import AttributionError, ForbiddenError, InvalidInputError
 from mp_kit.server.house import House
-from mp_kit.server.services import consensus, vendor_consensus
+from mp_kit.server.services import consensus, models, vendor_consensus
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Tx
 from tests.support.voices import make_voice, say, signal
@@ -142,6 +142,22 @@ def test_shadow_is_not_shown(tx: Tx, house: House, stages: tuple[Stage, ...]):
     while consensus.refresh(tx):
         pass
     assert [] == consensus.history(tx, method=f"vendor:{who.model_id}")
+
+
+def test_moving_its_deployment_shows_nothing_of_before(tx: Tx, house: House):
+    """What was said in shadow stays unseen, though its deployment runs a version in pilot now; and the other way."""
+    heard = make_voice(tx, house, "Heard", Stage.PILOT, task=Task.CONSENSUS)
+    hidden = make_voice(tx, house, "Hidden", task=Task.CONSENSUS)
+    for who in (heard, hidden):
+        store(tx, who, row())
+    for who, name, stage in ((heard, "shadow", Stage.SHADOW), (hidden, "pilot", Stage.PILOT)):
+        given = {"name": name, "task": Task.CONSENSUS, "version": "1", "deployment_id": who.deployment_id}
+        made = models.register(tx, str(who.vendor_id), ModelRegistration(**given))
+        if stage is Stage.PILOT:
+            models.change_stage(tx, str(who.vendor_id), made.model_id, "1", stage, actor="test", reason=None)
+    consensus.refresh(tx)
+    shown = [consensus.history(tx, method=f"vendor:{who.model_id}") for who in (heard, hidden)]
+    assert [1, 0] == [len(bars) for bars in shown]
 
 
 def test_newest_statement_holds(tx: Tx, who: Principal):

@@ -1,7 +1,7 @@
 """Consensus: blended per bar by each method, with attribution kept; again whenever signals about the bar are admitted.
 
-1. One deployment is one voice per bar. Versions in shadow have none; a version counts from what the marketplace
-   received while it was in pilot or prod, so that blending a bar again gives the same voices.
+1. One deployment is one voice per bar. Versions in shadow have none; a signal counts if the version that its deployment
+   ran when it was received was in pilot or prod then, so that blending a bar again gives the same voices.
 2. A late voice has no weight beside voices in time. Where all are late they are blended, and the bar is marked late.
 3. Weights use only what was known before the bar.
 4. What vendors' own consensus models say stands beside the marketplace's methods as ``vendor:`` and the model.
@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -105,7 +106,9 @@ def history(
         InvalidInputError: There is no such method.
     """
     filters: dict[str, Any] = {"symbol": symbol, "timeframe": timeframe, "since": since, "until": until, "limit": limit}
-    return [to_wire(row) for row in rows.list_bars(tx, filters | _chosen(tx, method))]
+    found = rows.list_bars(tx, filters | _chosen(tx, method))
+    names = rows.vendor_names(tx, {part["vendor_id"] for row in found for part in _attributed(row)})
+    return [_to_wire(row, names) for row in found]
 
 
 def primary(tx: Tx) -> str:
@@ -145,8 +148,15 @@ def choose(tx: Tx, method: str, *, actor: str) -> str:
     return before
 
 
-def to_wire(row: Row[Any]) -> Consensus:
-    """A blended bar as the wire shows it."""
+def _attributed(row: Row[Any]) -> list[dict[str, Any]]:
+    """The contributions of vendors; the house's own name none."""
+    return [part for part in row.contributions.values() if part.get("vendor_id") is not None]
+
+
+def _to_wire(row: Row[Any], names: Mapping[str, str]) -> Consensus:
+    """A blended bar as the wire shows it, with the names that vendors have today: they are stored nowhere else."""
+    for part in _attributed(row):
+        part["vendor"] = names.get(part["vendor_id"])
     return Consensus.model_validate(dict(row._mapping))  # noqa: SLF001 - SQLAlchemy's public way to a row's mapping
 
 

@@ -88,7 +88,7 @@ def _weighed(bar: Ints, late: Booleans) -> Booleans:
 
 def _skills(tx: Tx, told: Told, skills: Skills) -> Floats:
     weights = by_day(tx, skills)
-    return np.asarray([weights(row.event_time).get(row.deployment_id, 1.0) for row in told], np.float64)
+    return np.asarray([weights(row.event_time, row.timeframe).get(row.deployment_id, 1.0) for row in told], np.float64)
 
 
 def _contributions(told: Told, bar: Ints, counts: Booleans, made: BlendedBars) -> list[str]:
@@ -107,7 +107,7 @@ def _contributions(told: Told, bar: Ints, counts: Booleans, made: BlendedBars) -
 
 def _attributed(row: Row[Any]) -> dict[str, Any]:
     facts = {"decision": row.decision, "confidence": row.confidence, "deployment_id": row.deployment_id}
-    facts |= {"vendor": row.vendor, "vendor_id": row.vendor_id} if row.vendor_id is not None else {}
+    facts |= {"vendor_id": row.vendor_id} if row.vendor_id is not None else {}  # its name is found when it is read
     return facts | ({"late": True} if row.late else {})
 
 

@@ -38,7 +38,7 @@ _GONE = (
 
 _CHANGED = (
     "erase_vendor", "erase_models", "erase_versions", "erase_stage_reasons", "erase_validations", "erase_approvals",
-    "erase_deployments", "erase_runs", "erase_grants", "erase_batches", "erase_consensus_batches",
+    "erase_deployments", "erase_runs", "erase_grants", "erase_batches", "erase_consensus_batches", "erase_consensus",
 )  # fmt: skip
 _NAMING = frozenset({"login", "account", "subject", "name", "accounts"})
 _WORDS = frozenset({"status", "kind", "provider", "from_stage", "to_stage", "digest", "events", "permissions"})

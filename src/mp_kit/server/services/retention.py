@@ -99,6 +99,7 @@ KEPT: Mapping[str, str] = {
     "consensus": "what was said to the market",
     "consensus_settings": "one row",
     "dataset_rounds": "signed; runs and scores stand on them",
+    "deployment_versions": "can only grow",
     "deployments": "signals are attributed to them",
     "hostings": "one row a deployment",
     "marketplace_vendors": "until erased, then its id",

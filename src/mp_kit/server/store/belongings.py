@@ -24,6 +24,7 @@ _RUNS = "run_id IN (SELECT id FROM training_runs WHERE vendor_id = :vendor)"
 _BY_WAY: Mapping[str, str] = {
     "marketplace_vendors": "id = :vendor",
     "deployment_heartbeats": _DEPLOYMENTS,
+    "deployment_versions": _DEPLOYMENTS,
     "model_scores": _DEPLOYMENTS,
     "signal_batches": _DEPLOYMENTS,
     "signal_chains": _DEPLOYMENTS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mp_kit.server.store.engine import Tx, driver
 from mp_kit.server.store.queries import named
-from mp_kit.server.store.tables import consensus_settings, vendor_consensus_batches
+from mp_kit.server.store.tables import consensus_settings, marketplace_vendors, vendor_consensus_batches
 
 
 class Stored(NamedTuple):
@@ -60,9 +60,9 @@ def unshown(tx: Tx, batches: int) -> tuple[list[Row[Any]], bool]:
     return list(tx.execute(text(named("shown_vendor_consensus")), {"batches": batches})), True
 
 
-def records(tx: Tx, before: datetime) -> list[Row[Any]]:
-    """What scores say of deployments whose outcomes ended before an instant."""
-    return list(tx.execute(text(named("known_records")), {"before": before}))
+def records(tx: Tx, before: datetime, timeframe: str) -> list[Row[Any]]:
+    """What a timeframe's scores say of deployments whose outcomes ended before an instant."""
+    return list(tx.execute(text(named("known_records")), {"before": before, "timeframe": timeframe}))
 
 
 def put(tx: Tx, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -74,6 +74,13 @@ def put(tx: Tx, columns: Mapping[str, Sequence[Any]]) -> None:
 def list_bars(tx: Tx, filters: Mapping[str, Any]) -> list[Row[Any]]:
     """Blended bars of a method, newest first."""
     return list(tx.execute(text(named("list_bars")), dict(filters)))
+
+
+def vendor_names(tx: Tx, ids: Collection[str]) -> dict[str, str]:
+    """What these vendors are called."""
+    columns = marketplace_vendors.c
+    found = tx.execute(select(columns.id, columns.name).where(columns.id.in_(ids))) if ids else ()
+    return {row.id: row.name for row in found}
 
 
 def methods(tx: Tx) -> list[Row[Any]]:

@@ -81,3 +81,11 @@ WHERE deployment_id IN (SELECT id FROM deployments WHERE vendor_id = :vendor);
 -- Likewise.
 UPDATE vendor_consensus_batches SET idempotency_key = NULL, answer = NULL
 WHERE deployment_id IN (SELECT id FROM deployments WHERE vendor_id = :vendor);
+
+-- name: erase_consensus
+-- The vendor's name in bars that were blended before names were left to those who read them; its id stays.
+UPDATE consensus c SET contributions = (
+  SELECT jsonb_object_agg(part.key, CASE WHEN part.value ->> 'vendor_id' = :vendor THEN part.value - 'vendor'
+                                         ELSE part.value END) FROM jsonb_each(c.contributions) part)
+WHERE EXISTS (SELECT FROM jsonb_each(c.contributions) part
+              WHERE part.value ->> 'vendor_id' = :vendor AND part.value ? 'vendor');

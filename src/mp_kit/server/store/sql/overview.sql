@@ -18,7 +18,8 @@ WHERE r.created_at >= :since ORDER BY r.created_at DESC, r.id LIMIT 200;
 -- name: overview_consensus
 -- Consensus of the primary method computed since an instant, in the bars' order.
 SELECT c.event_time, c.symbol, c.timeframe, c.decision, c.confidence, c.score, c.signals,
-       (SELECT string_agg(DISTINCT part.value ->> 'vendor', ', ') FROM jsonb_each(c.contributions) part) AS vendors
+       (SELECT string_agg(DISTINCT v.name, ', ') FROM jsonb_each(c.contributions) part
+        JOIN marketplace_vendors v ON v.id = part.value ->> 'vendor_id') AS vendors
 FROM consensus c
 WHERE c.computed_at >= :since
   AND c.method = coalesce((SELECT primary_method FROM consensus_settings), 'confidence_skill')

@@ -94,8 +94,8 @@ WITH RECURSIVE pair AS (
   ) following
 )
 SELECT bar.symbol, bar.timeframe, bar.event_time, bar.decision, bar.confidence, bar.signals, bar.late, bar.computed_at,
-       ARRAY(SELECT DISTINCT part.value ->> 'vendor' FROM jsonb_each(bar.contributions) part
-             WHERE part.value ->> 'vendor' IS NOT NULL ORDER BY 1) AS vendors
+       ARRAY(SELECT DISTINCT v.name FROM jsonb_each(bar.contributions) part
+             JOIN marketplace_vendors v ON v.id = part.value ->> 'vendor_id' ORDER BY 1) AS vendors
 FROM pair JOIN LATERAL (
   SELECT c.* FROM consensus c
   WHERE c.symbol = pair.symbol AND c.timeframe = pair.timeframe AND c.method IN (:method, :fallback)

@@ -7,7 +7,8 @@ Invariants that the database itself holds:
    idempotency key of a vendor names one run. No arrow but those of that page can be made (trigger).
 3. A signal's identity is unique, time first, so that the live edge of the index stays hot; its vendor is the vendor
    of its deployment (composite foreign key), so that wrong attribution cannot be stored.
-4. The audit log, the history of stages, validations, approvals and the receipts of signals can only grow (triggers).
+4. The audit log, the histories of stages and of what deployments ran, validations, approvals and the receipts of
+   signals can only grow (triggers).
 5. A version is in prod only if the gates of that stage were met when it came there (``missing_gates``, by a
    trigger on the version and one on its history), and only the tables' owner approves.
 6. An account elsewhere signs in as one vendor at most (unique).
@@ -26,7 +27,12 @@ from mp_kit.server.store.tables.consensus import (
     vendor_consensus,
     vendor_consensus_batches,
 )
-from mp_kit.server.store.tables.deployments import deployment_heartbeats, deployment_tokens, deployments
+from mp_kit.server.store.tables.deployments import (
+    deployment_heartbeats,
+    deployment_tokens,
+    deployment_versions,
+    deployments,
+)
 from mp_kit.server.store.tables.drops import signal_drops
 from mp_kit.server.store.tables.hostings import hostings
 from mp_kit.server.store.tables.identities import sign_in_trips, vendor_identities
@@ -70,6 +76,7 @@ __all__ = [
     "dataset_rounds",
     "deployment_heartbeats",
     "deployment_tokens",
+    "deployment_versions",
     "deployments",
     "device_logins",
     "hostings",

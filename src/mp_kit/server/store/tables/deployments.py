@@ -1,8 +1,18 @@
-"""Deployments, their tokens, their heartbeats."""
+"""Deployments, what they run, their tokens, their heartbeats."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, ForeignKeyConstraint, Index, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from mp_kit.server.store.tables.base import HOUSE, at, json, metadata, one_of, vendor_id
 
@@ -29,6 +39,17 @@ deployments = Table(
     UniqueConstraint("id", "vendor_id"),
     Index(None, "version_id"),
 )
+
+deployment_versions = Table(
+    "deployment_versions",
+    metadata,
+    Column("deployment_id", Text, ForeignKey("deployments.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("model_id", Text),
+    Column("version_id", Text, ForeignKey("model_versions.id")),
+    at("since", now=True),
+)
+"""What a deployment ran since when: a trigger on ``deployments`` notes it, and nothing else does."""
 
 deployment_tokens = Table(
     "deployment_tokens",
