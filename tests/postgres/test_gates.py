@@ -88,6 +88,38 @@ def test_another_versions_deployment_opens_nothing(tx: Tx, house: House):
         models.change_stage(tx, who.vendor, who.model, "2", Stage.PROD, actor="test", reason=None)
 
 
+def misses_scores(tx: Tx, *versions: str) -> list[bool]:
+    """Of each version, whether the gate ``scores`` is closed."""
+    found = gates.gates_of(tx, versions)
+    return [not gate.met for version in versions for gate in found[version] if gate.name == "scores"]
+
+
+def test_the_record_of_the_version_before_opens_nothing(tx: Tx, house: House):
+    """A deployment that runs a new version begins anew; going back to the old one does not bring its record back."""
+    who = candidate(tx, house)
+    scored(tx, who, "r1")
+    assert [False] == misses_scores(tx, who.version)
+    wanted = {"name": "trend", "task": Task.SIGNAL, "deployment_id": who.deployment}
+    two = models.register(tx, who.vendor, ModelRegistration(**wanted, version="2")).version_id
+    assert [True, True] == misses_scores(tx, who.version, two)
+    scored(tx, who, "r2")
+    assert [True, False] == misses_scores(tx, who.version, two)
+    models.register(tx, who.vendor, ModelRegistration(**wanted, version="1"))
+    assert [True, True] == misses_scores(tx, who.version, two)
+
+
+def test_scores_of_the_newest_round_count(tx: Tx, house: House):
+    """Whom it has no rank for, or no longer hears of, has no open gate by an older one; a retired round is none."""
+    silent, thin = candidate(tx, house, "Silent"), candidate(tx, house, "Thin")
+    for who in (silent, thin):
+        scored(tx, who, "r1")
+    assert [False, False] == misses_scores(tx, silent.version, thin.version)
+    scored(tx, thin, "r2", enough=False)
+    assert [True, True] == misses_scores(tx, silent.version, thin.version)
+    tx.execute(text("UPDATE dataset_rounds SET retired_at = now() WHERE id = 'r2'"))
+    assert [False, False] == misses_scores(tx, silent.version, thin.version)
+
+
 @pytest.fixture
 def as_edge(tx: Tx) -> Callable[[Candidate], None]:
     """Goes on as the edge's role in a vendor's scope, with every privilege: the gates alone stand in its way."""

@@ -15,7 +15,7 @@ from mp_kit.chains import ChainReport, verify_chain
 from mp_kit.contracts.receipts import ReceiptBody
 from mp_kit.errors import InvalidInputError
 from mp_kit.server.house import House
-from mp_kit.server.services import receipts, rounds, signals
+from mp_kit.server.services import chain_checks, checks, receipts, rounds, signals
 from mp_kit.server.services.tokens import Principal
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.signals import LARGE
@@ -158,3 +158,25 @@ def test_parallel_batches_of_one_deployment_make_one_chain(house: House):
     with house.db.begin() as tx:
         report = check(tx, who, house.signer)
     assert ((), 60, 60) == (report.problems, report.signals, accepted)
+
+
+def test_whoever_pushes_while_chains_are_checked_breaks_none(house: House, monkeypatch: pytest.MonkeyPatch):
+    """All of it is looked at as it was at one moment: the ends of chains, their receipts, their signals."""
+    with house.db.begin() as tx:
+        who = make_deployment(tx, house, "Busy")
+    hours = iter(range(9))
+
+    def push() -> None:
+        with house.db.begin() as tx:
+            given = batch(signal(event_time=(BAR - timedelta(hours=next(hours))).isoformat()))
+            assert 1 == signals.store(tx, who, given, signer=SIGNER).accepted
+
+    def interrupted(*given: Any) -> list[str]:
+        push()
+        return real(*given)
+
+    real = chain_checks._check_one
+    monkeypatch.setattr(chain_checks, "_check_one", interrupted)
+    push()
+    [found] = [one for one in checks.everything(house.db, house.store, house.vault) if one.name == "receipts"]
+    assert [] == found.problems

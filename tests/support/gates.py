@@ -73,21 +73,24 @@ def heard(tx: Tx, who: Candidate) -> None:
     deployments.heartbeat(tx, who.who, beat)
 
 
-def scored(tx: Tx, who: Candidate) -> None:
-    """Opens the gate ``scores``, by the row that the flow ``score`` writes."""
+def scored(tx: Tx, who: Candidate, round_id: str = "r", *, enough: bool = True) -> None:
+    """Opens the gate ``scores``, by the row that the flow ``score`` writes; each round is newer than those before."""
     tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', '') ON CONFLICT DO NOTHING"))
     tx.execute(
         text(
             "INSERT INTO dataset_rounds (id, name, fingerprint, manifest, manifest_sha256, manifest_key_id,"
-            " manifest_signature) VALUES ('r', 'r', 'r', '', '', 'k', '') ON CONFLICT DO NOTHING"
-        )
+            " manifest_signature, created_at) VALUES (:round, 'r', :round, '', '', 'k', '', clock_timestamp())"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {"round": round_id},
     )
     tx.execute(
         text(
             "INSERT INTO model_scores (round_id, deployment_id, timeframe, enough_data, bars, card, standing,"
-            " tries_by_round) VALUES ('r', :id, '1h', true, 500, '{}', '{}', '{}')"
+            " tries_by_round) VALUES (:round, :id, '1h', :enough, 500,"
+            " jsonb_build_object('basis', jsonb_build_object('first', clock_timestamp())), '{}', '{}')"
         ),
-        {"id": who.deployment},
+        {"id": who.deployment, "round": round_id, "enough": enough},
     )
 
 

@@ -3,11 +3,14 @@
 1. Keys that are pinned in the profile count; only where none is pinned, those that are offered are taken and pinned.
 2. The last receipt that each outbox was handed out must still be in the chain: that shows a cut end and a fork.
 3. A saved proof is checked by anybody, offline, who trusts the key.
+4. What is pushed while a proof is collected is in it with all its signals and its receipt, or not at all.
 """
 
 from __future__ import annotations
 
 import builtins
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,16 +117,18 @@ class Notary:
     def __init__(self, api: Api, boxes: Outboxes, trust: Trust, report: OnProgress | None = None) -> None:
         self._report = report
         self._came = 0
+        self._known: Mapping[str, Mapping[int, str]] | None = None
         self._api = api
         self._boxes = boxes
         self._trust = trust
 
     def collect(self, deployment_id: str | None = None) -> Proof:
         """Fetches receipts, signals and keys: of one deployment, or of all that are ours."""
-        chains: dict[str, builtins.list[BatchReceipt]] = {}
-        for receipt in self._all(BatchReceipt, RECEIPTS, deployment_id):
-            chains.setdefault(_claimed(receipt), []).append(receipt)
+        self._known = self._handed_out()  # before anything is listed: what others are handed later may not be in it
+        chains = self._chains(deployment_id)
         signals = self._all(Signal, "/api/signals", deployment_id)
+        if not _covered(chains, signals):
+            chains, signals = _settled(chains, self._chains(deployment_id), signals)
         for name in {deployment_id} if deployment_id else {signal.deployment_id or HOUSE for signal in signals}:
             chains.setdefault(name, [])
         keys = read(_Keys, self._api.send(Call("GET", KEYS)), KEYS).keys
@@ -138,10 +143,8 @@ class Notary:
         """
         pinned = self._trust.pinned()
         keys: Keys = pinned or {key.key_id: key for key in proof.keys}
-        handed_out = self._handed_out()
-        own: dict[str, builtins.list[Signal]] = {}
-        for signal in proof.signals:
-            own.setdefault(signal.deployment_id or HOUSE, []).append(signal)
+        handed_out = self._known if fresh and self._known is not None else self._handed_out()
+        own = _by_deployment(proof.signals)
         reports = [
             verify_chain(name, chain, own.get(name, []), keys, known=_known(handed_out, name, chain, fresh=fresh))
             for name, chain in sorted(proof.receipts.items())
@@ -151,6 +154,13 @@ class Notary:
             self._trust.meet(keys)
             self._remember(proof)
         return done
+
+    def _chains(self, deployment_id: str | None) -> dict[str, builtins.list[BatchReceipt]]:
+        chains: dict[str, builtins.list[BatchReceipt]] = {}
+        for receipt in self._all(BatchReceipt, RECEIPTS, deployment_id):
+            body = _said(receipt)  # the check will tell whether that holds
+            chains.setdefault(body.deployment_id if body is not None else "unknown", []).append(receipt)
+        return chains
 
     def _all(self, model: type[Any], where: str, deployment_id: str | None) -> builtins.list[Any]:
         found: builtins.list[Any] = []
@@ -179,8 +189,9 @@ class Notary:
         return found
 
     def _remember(self, proof: Proof) -> None:
+        handed_out = self._handed_out()
         for name, chain in proof.receipts.items():
-            if chain:
+            if len(chain) > max(handed_out.get(name, {}), default=0):  # what was pushed meanwhile is newer
                 self._boxes.of(name).remember({LAST_RECEIPT: chain[-1].model_dump_json()})
 
 
@@ -188,12 +199,60 @@ class _Keys(Model):
     keys: list[SigningKey]
 
 
-def _claimed(receipt: BatchReceipt) -> str:
-    """The deployment that a receipt says it is of; the check will tell whether that holds."""
+def _said(receipt: BatchReceipt) -> ReceiptBody | None:
+    """What a receipt says, unproved; None where this version cannot read it."""
     try:
-        return ReceiptBody.model_validate_json(receipt.payload).deployment_id
+        return ReceiptBody.model_validate_json(receipt.payload)
     except ValidationError:
-        return "unknown"
+        return None
+
+
+def _by_deployment(signals: Iterable[Signal]) -> dict[str, list[Signal]]:
+    found: dict[str, list[Signal]] = {}
+    for signal in signals:
+        found.setdefault(signal.deployment_id or HOUSE, []).append(signal)
+    return found
+
+
+def _covered(chains: Mapping[str, Sequence[BatchReceipt]], signals: Iterable[Signal]) -> bool:
+    """Whether receipts name the batches of all these signals."""
+    named = {(body.deployment_id, body.batch) for chain in chains.values() for body in map(_said, chain) if body}
+    return named.issuperset((signal.deployment_id or HOUSE, _batch(signal)) for signal in signals)
+
+
+def _batch(signal: Signal) -> str:
+    return signal.signal_id.removeprefix("sig_").rpartition("_")[0]
+
+
+def _settled(
+    first: Mapping[str, list[BatchReceipt]], again: Mapping[str, list[BatchReceipt]], signals: Sequence[Signal]
+) -> tuple[dict[str, list[BatchReceipt]], list[Signal]]:
+    """Chains and signals that belong together, out of three listings between which somebody pushed.
+
+    Args:
+        first: Receipts as listed before the signals: every signal of theirs was there to be listed.
+        again: Receipts as listed after them. Of those that are new, the ones count whose signals were all listed, up
+            to the first that came in the middle; what follows is left for the next time, signals and all.
+        signals: As listed in between.
+    """
+    chains, late = dict(first), set()
+    for name, own in _by_deployment(signals).items():
+        known = first.get(name, [])
+        new = again.get(name, [])[len(known) :]
+        whole = _whole(new, Counter(map(_batch, own)))
+        chains[name] = [*known, *whole]
+        late |= {(name, body.batch) for body in map(_said, new[len(whole) :]) if body}
+    return chains, [one for one in signals if (one.deployment_id or HOUSE, _batch(one)) not in late]
+
+
+def _whole(new: Iterable[BatchReceipt], there: Mapping[str, int]) -> list[BatchReceipt]:
+    """Receipts up to the first one of which a signal is missing."""
+
+    def complete(receipt: BatchReceipt) -> bool:
+        body = _said(receipt)
+        return body is None or there.get(body.batch, 0) >= body.rows
+
+    return list(itertools.takewhile(complete, new))
 
 
 def _known(

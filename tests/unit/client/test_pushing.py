@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from mp_kit.client.deployments import DeploymentView
@@ -279,6 +280,83 @@ def test_verify_tells_a_cut_end(
     assert "cut or forked" in repr(on_disk.signals.verify())
 
 
+@pytest.fixture
+def meanwhile(
+    fake: FakeMarketplace, deployment: DeploymentView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, tuple[int, ...]]:
+    """Hours that another process pushes, once, as soon as a listing has been answered; by the listing's path."""
+    real, due = fake.transport.handler, dict[str, tuple[int, ...]]()
+
+    def answer(request: httpx.Request) -> Any:
+        said = real(request)
+        hours = due.pop(request.url.path, ()) if request.method == "GET" else ()
+        if hours:
+            open_market(fake, tmp_path / "other").signals.push(rows(*hours), deployment)
+        return said
+
+    monkeypatch.setattr(fake.transport, "handler", answer)
+    return due
+
+
+def test_verify_while_another_pushes(on_disk: Marketplace, deployment: DeploymentView, meanwhile: dict[str, Any]):
+    """Between the listings: what was listed whole is proved now, what came behind it next time."""
+    on_disk.signals.push(rows(0), deployment)
+    meanwhile |= {"/api/signals/receipts": (1, 2), "/api/signals": (3,)}
+    done = on_disk.signals.verify()
+    assert (True, 3, 2) == (done.ok, done.reports[0].signals, done.reports[0].receipts)
+    done = on_disk.signals.verify()
+    assert (True, 4, 3) == (done.ok, done.reports[0].signals, done.reports[0].receipts)
+
+
+def test_verify_a_batch_that_was_half_listed(
+    on_disk: Marketplace,
+    fake: FakeMarketplace,
+    deployment: DeploymentView,
+    meanwhile: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """It came between two pages: it, and what came behind it, waits for the next time."""
+    on_disk.signals.push(rows(0), deployment)
+    meanwhile["/api/signals/receipts"] = (1, 2)
+    whole = fake.book.said
+    with monkeypatch.context() as patch:
+        patch.setattr(fake.book, "said", lambda fits: [one for one in whole(fits) if one.event_time.hour != 1])
+        done = on_disk.signals.verify()
+    assert (True, 1, 1) == (done.ok, done.reports[0].signals, done.reports[0].receipts)
+    assert 3 == on_disk.signals.verify().reports[0].signals
+
+
+def test_verify_forgets_no_receipt_that_came_meanwhile(
+    on_disk: Marketplace, fake: FakeMarketplace, deployment: DeploymentView, monkeypatch: pytest.MonkeyPatch
+):
+    """The outbox keeps the newest receipt, though an older chain was verified; its end cannot be cut off."""
+    on_disk.signals.push(rows(0), deployment)
+    real, due = fake.transport.handler, [rows(1)]
+
+    def answer(request: httpx.Request) -> Any:
+        said = real(request)
+        if request.url.path == "/api/rounds/keys" and due:
+            on_disk.signals.push(due.pop(), deployment)
+        return said
+
+    monkeypatch.setattr(fake.transport, "handler", answer)
+    assert on_disk.signals.verify().ok
+    fake.book.receipts[deployment.deployment_id].pop()
+    fake.book.signals.popitem()
+    assert "cut or forked" in repr(on_disk.signals.verify())
+
+
+def test_verify_tells_signals_without_a_receipt(
+    on_disk: Marketplace, fake: FakeMarketplace, deployment: DeploymentView
+):
+    """Nobody's push explains them: neither listing has their receipt."""
+    on_disk.signals.push(rows(0), deployment)
+    stored = next(iter(fake.book.signals.values()))
+    added = stored.model_copy(update={"signal_id": "sig_ff_0", "symbol": "FORGED"})
+    fake.book.stored["forged",] = added
+    assert "1 signals have no receipt, sig_ff_0 among them" in repr(on_disk.signals.verify())
+
+
 def test_verify_nothing(on_disk: Marketplace):
     """No signals, no receipts, no problem."""
     assert on_disk.signals.verify().ok
@@ -296,3 +374,22 @@ def test_verify_file_that_is_none(on_disk: Marketplace, tmp_path: Path, name: st
         path.write_bytes(content)
     with pytest.raises(Exception, match="proof"):
         on_disk.signals.verify(file=path)
+
+
+BAD_KEYS = {
+    "ключ": "printable ASCII",
+    "k" * 256: "1 to 255",
+    "k" * 254: "254 characters.* in 3 requests 253 are the most",
+}
+
+
+@pytest.mark.parametrize("key", BAD_KEYS, ids=len)
+def test_a_key_that_is_too_long_is_refused_before_anything_is_kept(
+    on_disk: Marketplace, fake: FakeMarketplace, deployment: DeploymentView, key: str
+):
+    """With the numbers that requests add to it; the longest that fits goes."""
+    with pytest.raises(InvalidInputError, match=BAD_KEYS[key]):
+        on_disk.signals.push(rows(0, 1, 2), deployment, chunk=1, idempotency_key=key)
+    assert ([], {}) == (list(on_disk.signals.pending()), fake.book.signals)
+    done = on_disk.signals.push(rows(0, 1, 2), deployment, chunk=1, idempotency_key="k" * 253)
+    assert (3, 0) == (done.accepted, done.pending)

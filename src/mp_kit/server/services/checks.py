@@ -43,7 +43,7 @@ class Check:
 
 
 def everything(db: Database, store: ObjectStore, vault: Vault, listed: Sequence[Listed] | None = None) -> list[Check]:
-    """Checks a marketplace by itself.
+    """Checks a marketplace by itself, as it is at one moment: whoever pushes meanwhile breaks no chain.
 
     Args:
         db: Transactions.
@@ -52,6 +52,7 @@ def everything(db: Database, store: ObjectStore, vault: Vault, listed: Sequence[
         listed: Objects that must be there, byte by byte, beside those that rows need.
     """
     with db.begin() as tx:
+        snapshots.see_one_state(tx)
         found = [_rounds(tx), _receipts(tx), _audit(tx), _credentials(tx, vault)]
         needed = snapshots.references(tx)
     return [*found, _needed(store, needed), *([_objects(store, listed)] if listed is not None else [])]

@@ -28,7 +28,8 @@ HOW: Mapping[str, str] = {
     "validated": "Validate its server and store the report: "
     "`mp validate --report report.json`, then `mp models validated MODEL VERSION --report report.json`.",
     "heartbeats": "Have a deployment of this version say ready within the last 150 s: `mp deploy`.",
-    "scores": "Let a deployment of this version say enough about bars of a round: see `mp leaderboard`.",
+    "scores": "Let a deployment say enough about bars of the newest round while it runs this version, and without a "
+    "record of another one: see `mp leaderboard`.",
     "approval": "Ask the operator: `mp admin model approve MODEL VERSION --why TEXT`.",
 }
 """How to meet each gate, in the order of their asking."""

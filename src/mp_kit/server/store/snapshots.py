@@ -29,9 +29,14 @@ SELECT count(*), coalesce(sum(
 """
 
 
+def see_one_state(tx: Tx) -> None:
+    """Makes the transaction, whose first statement this is, see what is committed now, and nothing of later."""
+    tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+
+
 def freeze(tx: Tx) -> str:
     """Makes the transaction, whose first statement this is, see one state only; gives a name of it for others."""
-    tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    see_one_state(tx)
     return str(tx.execute(text("SELECT pg_export_snapshot()")).scalar_one())
 
 
