@@ -193,6 +193,7 @@ class Storm:
             "round_id": "current",
             "task": "signal",
             "gpu": _GPU,
+            "base_image": "mp-chaos:1",  # with an image of its own an order's hyperparameters are the job's to judge
             "hyperparams": {
                 "name": order.name,
                 "end": order.end,
