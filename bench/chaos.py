@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -155,7 +156,7 @@ class Storm:
         self._revive(at_once=True)
         self._until(lambda: all(pod["status"] == "TERMINATED" for pod in self.made.runpod("report")["pods"]))
         provider = provider_of(self.house, self.weather.rules)
-        sweep_once(self.house, provider, self.weather.rules)
+        sweep_once(self.house, provider, self.weather.rules, later=timedelta(days=2))
         provider.close()
         for client in self._clients:
             client.close()
@@ -192,6 +193,7 @@ class Storm:
             "round_id": "current",
             "task": "signal",
             "gpu": _GPU,
+            "base_image": "mp-chaos:1",  # with an image of its own an order's hyperparameters are the job's to judge
             "hyperparams": {
                 "name": order.name,
                 "end": order.end,

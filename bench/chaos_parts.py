@@ -172,13 +172,15 @@ def sweep(rules: Rules) -> None:
             time.sleep(rules.sweep)
 
 
-def sweep_once(house: House, provider: RunPodProvider, rules: Rules) -> strays.SweepReport:
-    """One sweep, and the bills."""
+def sweep_once(
+    house: House, provider: RunPodProvider, rules: Rules, *, later: timedelta = timedelta()
+) -> strays.SweepReport:
+    """One sweep, and the bills, which are asked for so much later: from a day after its end on a machine's is final."""
     now, providers = datetime.now(UTC), {"runpod": provider}
     with house.db.begin() as tx:
         accounts = strays.accounts_of(tx, providers)
     report = strays.sweep(house.db, providers, accounts, now=now, actor="chaos", walls=rules.walls())
-    strays.reconcile(house.db, providers, now=now)
+    strays.reconcile(house.db, providers, now=now + later)
     return report
 
 

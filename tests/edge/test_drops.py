@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
 
+from mp_kit.contracts import DeploymentRequest
 from mp_kit.server.house import House
-from mp_kit.server.services import drops
+from mp_kit.server.services import deployments, drops
 from mp_kit.signing import Signer
 
 BAR = datetime(2024, 5, 1, tzinfo=UTC)
@@ -253,6 +254,58 @@ def test_drop_of_a_suspended_vendor_waits(edge: httpx.Client, edge_house: House,
     with edge_house.db.begin() as tx:
         tx.execute(change, {"status": "active", "id": deployment.id})
     assert [("held", "stored", 5)] == take(edge_house)
+
+
+def greedy(house: House, vendor_id: str) -> SimpleNamespace:
+    """A deployment of a vendor's; it will announce all that it may."""
+    wanted = DeploymentRequest(name="greedy", provider="byoc", image="none")
+    with house.db.begin() as tx:
+        made = deployments.create(tx, house.tokens, vendor_id, wanted, actor="test")
+    return SimpleNamespace(id=made.deployment_id, headers={"Authorization": f"Bearer {made.infra_token}"})
+
+
+@pytest.mark.parametrize("status", ["active", "suspended"])
+def test_drops_that_never_come_hold_up_no_other_vendor(
+    edge: httpx.Client, edge_house: House, deployment: SimpleNamespace, new_vendor: Any, status: str
+):
+    """As many as a look takes were announced before; the honest one is stored at once all the same."""
+    other = new_vendor()
+    liar = greedy(edge_house, other.id)
+    for n in range(100):
+        announce(edge, liar, f"never-{n}", b"x")
+    with edge_house.db.begin() as tx:
+        change = text("UPDATE marketplace_vendors SET status = :status WHERE id = :id")
+        tx.execute(change, {"status": status, "id": other.id})
+    drop(edge, deployment, "honest", parquet(rows(3)))
+    assert [("honest", "stored", 3)] == take(edge_house)
+
+
+def test_drop_behind_many_of_the_same_vendor_has_its_turn(
+    edge: httpx.Client, edge_house: House, deployment: SimpleNamespace, vendor: SimpleNamespace
+):
+    """What was looked at goes behind what was not: a second look reaches it."""
+    with edge_house.db.begin() as tx:
+        tx.execute(text("DELETE FROM signal_drops"))  # of the other tests' vendors, who would take turns
+    liar = greedy(edge_house, vendor.id)
+    for n in range(100):
+        announce(edge, liar, f"never-{n}", b"x")
+    drop(edge, deployment, "later", parquet(rows(3)))
+    assert [[], [("later", "stored", 3)]] == [take(edge_house, now=datetime.now(UTC)) for _ in range(2)]
+
+
+def test_announcements_of_a_deployment_have_an_end(
+    edge: httpx.Client, edge_house: House, vendor: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+):
+    """The refusal says the cap and how to go on, and leaves nothing behind; what is known may be announced again."""
+    monkeypatch.setattr(drops, "MAX_AWAITED", 2)
+    eager = greedy(edge_house, vendor.id)
+    for name in ("one", "two", "two"):
+        assert announce(edge, eager, name, b"x")["url"]
+    wanted = {"name": "three", "size_bytes": 1, "sha256": "0" * 64}
+    answer = edge.post("/api/signals/drops", json=wanted, headers=eager.headers)
+    assert 409 == answer.status_code
+    assert ("2 drops announced" in answer.text, "PUT the bytes" in answer.text) == (True, True)
+    assert [] == edge.get("/api/signals/drops", params={"name": "three"}, headers=eager.headers).json()["data"]
 
 
 def test_others_see_nothing(edge: httpx.Client, deployment: SimpleNamespace, vendor: SimpleNamespace, new_vendor: Any):

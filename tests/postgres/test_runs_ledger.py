@@ -81,9 +81,9 @@ def cycle(house: House, account: Account, run_id: str) -> Any:
 
 
 def billed(house: House, account: Account, run_id: str) -> tuple[list[str], Decimal | None]:
-    """The machines of a run, and what it costs once the bills are there."""
+    """The machines of a run, and what it costs a day later, by the bills."""
     providers: Any = {"runpod": account}
-    strays.reconcile(house.db, providers, now=datetime.now(UTC))
+    strays.reconcile(house.db, providers, now=datetime.now(UTC) + timedelta(days=1))
     with house.db.begin() as tx:
         machines = [machine.ref for machine in ledger.of_run(tx, run_id)]
         return machines, rows.find(tx, run_id).cost_usd

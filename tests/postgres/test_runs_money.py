@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -17,7 +18,7 @@ from mp_kit.contracts.training import TrainingRequest
 from mp_kit.errors import BudgetError, ProviderError
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Found, Handle
-from mp_kit.server.services import money, runs, strays, vendors
+from mp_kit.server.services import connections, money, runs, strays, vendors
 from mp_kit.server.services import runs_claims as claims
 from mp_kit.server.services.runs_claims import Claimed
 from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, State, Step
@@ -25,6 +26,7 @@ from mp_kit.server.store import ledger
 from mp_kit.server.store import runs as rows
 
 NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
 
 
 class Account:
@@ -160,16 +162,51 @@ def test_later_attempt_gets_what_is_left(house: House, vendor: str):
 
 
 def test_bills_replace_estimates(house: House, vendor: str):
-    """The run's cost is the provider's figure as soon as it has one; asking again changes nothing."""
+    """From a day after its end on the run's cost is the provider's figure; asking again changes nothing."""
     run = started(house, order(house, vendor), "pod-bill", 2.0, at=NOW - timedelta(hours=1))
     assert ended(house, run, NOW).cost_usd == Decimal("2.0000")
     account = Account(bills={"pod-bill": Decimal("1.9375")})
-    assert strays.reconcile(house.db, {"runpod": account}, now=NOW) == 1
-    strays.reconcile(house.db, {"runpod": account}, now=NOW)
+    assert strays.reconcile(house.db, {"runpod": account}, now=NOW + DAY) == 1
+    strays.reconcile(house.db, {"runpod": account}, now=NOW + DAY)
     with house.db.begin() as tx:
         row = rows.find(tx, run.run_id)
     assert row is not None
     assert row.cost_usd == Decimal("1.9375")
+
+
+def test_bill_of_the_first_hours_frees_no_budget(house: House, vendor: str):
+    """Bills come by hours that are over: what a machine's last hour cost is spent, though no bill says so yet."""
+    ended_at = NOW - timedelta(minutes=30)
+    run = started(house, order(house, vendor, usd=12), "pod-part", 3.0, at=ended_at - timedelta(hours=1.5))
+    with house.db.begin() as tx:
+        ledger.close_machines(tx, run.run_id, ended_at)
+    strays.reconcile(house.db, {"runpod": Account(bills={"pod-part": Decimal("3.00")})}, now=NOW)
+    with house.db.begin() as tx:
+        left = money.left(tx, run.run_id, max_hours=24, max_cost_usd=12, now=NOW)
+    assert (left.usd, left.spent_usd) == (7.5, 4.5)
+    strays.reconcile(house.db, {"runpod": Account(bills={"pod-part": Decimal("4.40")})}, now=NOW + DAY)
+    with house.db.begin() as tx:
+        assert ledger.cost(tx, run.run_id, NOW + DAY) == Decimal("4.40")
+
+
+def test_bill_of_the_first_minutes_frees_no_ceiling(house: House, vendor: str):
+    """An order that fits beside a partial bill alone is refused."""
+    set_ceiling(house, vendor, "10")
+    run = started(house, order(house, vendor, usd=5), "pod-cents", 4.5, at=NOW - timedelta(hours=1))
+    assert ended(house, run, NOW).cost_usd == Decimal("4.5000")
+    strays.reconcile(house.db, {"runpod": Account(bills={"pod-cents": Decimal("0.05")})}, now=NOW)
+    with pytest.raises(BudgetError, match=r"\$10.50 would be spent"):
+        order(house, vendor, usd=6)
+    order(house, vendor, usd=5)
+
+
+def test_bill_above_the_estimate_counts_at_once(house: House, vendor: str):
+    """What is billed is spent, whatever it will be in the end."""
+    run = started(house, order(house, vendor), "pod-more", 2.0, at=NOW - timedelta(hours=1))
+    ended(house, run, NOW)
+    strays.reconcile(house.db, {"runpod": Account(bills={"pod-more": Decimal("2.25")})}, now=NOW)
+    with house.db.begin() as tx:
+        assert rows.find(tx, run.run_id).cost_usd == Decimal("2.2500")
 
 
 def test_silent_biller_leaves_the_estimate(house: House, vendor: str):
@@ -181,6 +218,21 @@ def test_silent_biller_leaves_the_estimate(house: House, vendor: str):
     assert strays.reconcile(house.db, {"runpod": account}, now=NOW) == 0
     account.is_down = False
     assert strays.reconcile(house.db, {"runpod": account}, now=NOW) == 1
+
+
+def test_bills_that_never_come_hold_up_no_other(house: House, vendor: str, monkeypatch: pytest.MonkeyPatch):
+    """As many as are asked about at once are left unanswered; the next pass asks about those behind them."""
+    monkeypatch.setattr(strays, "_BILLS", 2)
+    at = NOW - timedelta(hours=1)
+    with house.db.begin() as tx:
+        tx.execute(text("UPDATE run_machines SET billed_at = until + interval '2 days'"))  # those of the other tests
+        other = vendors.create(tx, house.tokens, "with a silent account", actor="test").vendor_id
+    for n in range(3):
+        ended(house, started(house, order(house, other), f"pod-mute-{n}", 2.0, at=at), NOW - timedelta(minutes=1))
+    ended(house, started(house, order(house, vendor), "pod-heard", 2.0, at=at), NOW)
+    account = Account(bills={"pod-heard": Decimal(1)})
+    passes = [strays.reconcile(house.db, {"runpod": account}, now=NOW + n * timedelta(minutes=5)) for n in range(2)]
+    assert [0, 1] == passes
 
 
 def test_sweep_ends_strays_and_nothing_else(house: House, vendor: str):
@@ -218,9 +270,47 @@ def test_sweep_enters_what_it_ended_into_the_ledger(house: House, vendor: str):
         assert {each.ref for each in ledger.of_run(tx, run.run_id)} == {"pod-first", "pod-second"}
     assert row is not None
     assert row.cost_usd == Decimal("2.0000")
-    strays.reconcile(house.db, {"runpod": account}, now=NOW)
+    strays.reconcile(house.db, {"runpod": account}, now=NOW + DAY)
     with house.db.begin() as tx:
         assert ledger.cost(tx, run.run_id, NOW) == Decimal("1.75")
+
+
+def test_stranger_charges_nobody_elses_run(house: House, vendor: str):
+    """A pod that bears the name of another vendor's run is ended, and costs that run nothing."""
+    run = started(house, order(house, vendor), "pod-mine", 2.0, at=NOW - timedelta(hours=1))
+    ended(house, run, NOW)
+    with house.db.begin() as tx:
+        stranger = vendors.create(tx, house.tokens, "a stranger", actor="test").vendor_id
+    account = Account(machine(stranger, run.run_id, "pod-forged"), bills={"pod-forged": Decimal(99)})
+    report = strays.sweep(house.db, {"runpod": account}, [("runpod", stranger)], now=NOW)
+    assert (["pod-forged"], [True]) == (account.ended, [stray.ended for stray in report.strays])
+    strays.reconcile(house.db, {"runpod": account}, now=NOW + DAY)
+    with house.db.begin() as tx:
+        assert ["pod-mine"] == [each.ref for each in ledger.of_run(tx, run.run_id)]
+        assert rows.find(tx, run.run_id).cost_usd == Decimal("2.0000")
+
+
+def test_account_without_a_key_is_looked_at_while_something_is_open(house: House, vendor: str):
+    """Whoever has taken the connection away, or was erased, turns no sweep red for ever."""
+
+    def is_looked_at() -> bool:
+        with house.db.begin() as tx:
+            return ("runpod", vendor) in strays.accounts_of(tx, {"runpod"})
+
+    run = started(house, order(house, vendor), "pod-keyless", 2.0)
+    assert is_looked_at()
+    ended(house, run, NOW)
+    assert not is_looked_at()
+    with house.db.begin() as tx:
+        tx.execute(text("UPDATE run_machines SET until = NULL WHERE ref = 'pod-keyless'"))
+    assert is_looked_at()
+    with house.db.begin() as tx:
+        ledger.close_machines(tx, run.run_id, NOW)
+        connections.put(tx, house.vault, vendor, "runpod", SecretStr("rpa_0123456789abcdefghij"), actor="test")
+    assert is_looked_at()
+    with house.db.begin() as tx:
+        connections.remove(tx, vendor, "runpod", actor="test")
+    assert not is_looked_at()
 
 
 def test_sweep_goes_on_past_an_account_that_does_not_answer(house: House, vendor: str):

@@ -205,3 +205,15 @@ def test_accounts_are_those_that_had_a_server_or_are_connected(ground: Ground, h
         found = stray_servers.accounts_of(tx, {POD, ENDPOINT, ("local", "process")})
     wanted = [(place, vendor) for place in (ENDPOINT, POD) for vendor in sorted((ground.vendor, connected))]
     assert sorted(wanted) == sorted(found)
+
+
+def test_account_without_a_key_is_looked_at_while_a_server_is_not_at_rest(house: House):
+    """A connection that was taken away turns no sweep red for ever."""
+    with house.db.begin() as tx:
+        ground = Ground(house, vendors.create(tx, house.tokens, new_id("v"), actor="test").vendor_id)
+    made = ground.hosting()
+    for state, wanted in (("running", True), ("stopped", False), ("failed", False)):
+        with house.db.begin() as tx:
+            change = text("UPDATE hostings SET state = :state WHERE deployment_id = :id")
+            tx.execute(change, {"state": state, "id": made})
+            assert wanted == ((POD, ground.vendor) in stray_servers.accounts_of(tx, {POD}))

@@ -21,6 +21,7 @@ from mp_kit.errors import (
     TooLargeError,
     UnavailableError,
 )
+from mp_kit.server.providers.base import PacedError
 from mp_kit.server.providers.runpod_api import USER_AGENT, Account
 from mp_kit.server.providers.runpod_failures import Answer, failure_of, scrub, sent
 from mp_kit.server.providers.runpod_wire import GpuKind, Pod, instant, money
@@ -99,7 +100,7 @@ STATUSES = [
     (413, TooLargeError),
     (418, ProviderError),
     (422, InvalidInputError),
-    (429, ProviderError),
+    (429, PacedError),
     (500, ProviderError),
     (503, ProviderError),
 ]

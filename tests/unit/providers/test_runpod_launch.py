@@ -18,7 +18,7 @@ from mp_kit.errors import (
     ProviderError,
     UnavailableError,
 )
-from mp_kit.server.providers.base import Handle
+from mp_kit.server.providers.base import Handle, PacedError, UnsearchedError
 from mp_kit.testing.fake_runpod import Fault, Pace
 
 CREATED_WITHOUT_AN_ANSWER = [
@@ -92,8 +92,36 @@ def test_list_without_answer_orders_nothing(runpod: Pair):
     runpod.fake.faults.next("list", Fault.SERVER_ERROR, times=3)
     with pytest.raises(UnavailableError) as caught:
         runpod.provider.launch(runpod.order())
+    assert isinstance(caught.value, UnsearchedError)
     assert not isinstance(caught.value, ProviderError)
     assert [] == runpod.asked("create")
+
+
+def test_list_without_answer_about_a_lost_order(runpod: Pair):
+    """Whoever has ordered it, and lost the answer, can't say that nothing was ordered."""
+    runpod.fake.faults.next("create", Fault.CREATED_BUT_500, Fault.HIDDEN, seconds=60.0)
+    with pytest.raises(UnavailableError):
+        runpod.provider.launch(runpod.order())
+    runpod.fake.faults.next("list", Fault.SERVER_ERROR, times=3)
+    with pytest.raises(UnavailableError) as caught:
+        runpod.provider.launch(runpod.order())
+    assert not isinstance(caught.value, ProviderError | UnsearchedError)
+
+
+def test_finds_share_a_list_until_they_could_prove_something():
+    """Before the settling time one list serves all; what is called absent afterwards takes readings of its own."""
+    with pair(list_seconds=2.0) as both:
+        since = both.fake.clock.now()
+        for number in range(20):
+            with pytest.raises(UnavailableError, match="at the earliest"):
+                both.provider.find(f"run_{number}", 1, "vnd_a", since)
+        assert 1 == len(both.asked("list"))
+        both.fake.clock.advance(119.9)
+        with pytest.raises(UnavailableError):
+            both.provider.find("run_0", 1, "vnd_a", since)
+        both.fake.clock.advance(0.2)
+        assert both.provider.find("run_0", 1, "vnd_a", since) is None
+        assert 5 == len(both.asked("list"))
 
 
 def test_ended_pod_of_the_attempt_is_not_ordered_again(runpod: Pair):
@@ -169,7 +197,7 @@ def test_rate_limit_is_waited_for(runpod: Pair):
 def test_long_rate_limit_is_told(runpod: Pair):
     """A long one is the supervisor's to wait for."""
     runpod.fake.faults.next("create", Fault.RATE_LIMITED, seconds=40.0)
-    with pytest.raises(ProviderError) as caught:
+    with pytest.raises(PacedError) as caught:
         runpod.provider.launch(runpod.order())
     assert 40 == caught.value.retry_after
     assert [] == runpod.alive()

@@ -20,9 +20,28 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from mp_kit.contracts.training import RunOutcome
+from mp_kit.errors import ProviderError, UnavailableError
 from mp_kit.masking import storable
 
-__all__ = ["Found", "Handle", "LaunchOrder", "Observed", "Offer", "Phase", "Provider"]
+__all__ = [
+    "Found",
+    "Handle",
+    "LaunchOrder",
+    "Observed",
+    "Offer",
+    "PacedError",
+    "Phase",
+    "Provider",
+    "UnsearchedError",
+]
+
+
+class PacedError(ProviderError):
+    """The provider takes no more requests for now: it did not look at this one, which has done nothing."""
+
+
+class UnsearchedError(UnavailableError):
+    """Nobody can tell what is there, so that this launch ordered nothing; an earlier one of its attempt may have."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +175,9 @@ class Provider(Protocol):
         """Starts a job, or finds the one that this order already started.
 
         Raises:
-            ProviderError: Not now, and nothing was started; trying again later makes sense.
+            ProviderError: Not now, and nothing was started; trying again later makes sense. ``PacedError`` if the
+                provider only wants to be asked later.
+            UnsearchedError: This call has started nothing, and could not tell whether an earlier one did.
             UnavailableError: It is not known whether something was started; ``find`` is asked from now on.
             MarketplaceError: Any other refusal is final, and nothing was started.
         """

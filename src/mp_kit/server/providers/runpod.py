@@ -134,7 +134,8 @@ class RunPodProvider:
             CredentialError: The vendor has no account, or its key is refused.
             BudgetError: The budget bears no machine that fits, or the account has no balance.
             ForbiddenError: The account may use none of the machines.
-            ProviderError: No place now, and nothing was started.
+            ProviderError: No place now, or a ``PacedError``; nothing was started.
+            UnsearchedError: Its pods could not be listed; this call has started nothing.
             UnavailableError: It is not known whether something was started.
         """
         self.check(order.machine)
@@ -148,7 +149,8 @@ class RunPodProvider:
             UnavailableError: RunPod does not answer, or it is too early to tell.
         """
         account = self._account(vendor_id)
-        return self._launcher.find(account, pod_name(self._prefix, run_id, attempt), since, self._settle)
+        name = pod_name(self._prefix, run_id, attempt)
+        return self._launcher.find(account, name, since, self._settle, self._list_seconds)
 
     def observe(self, handles: Sequence[Handle]) -> Mapping[str, Observed]:
         """One list call per vendor, and a lookup by id for each pod that the list misses and that is due."""

@@ -21,6 +21,7 @@ from urllib.parse import quote
 import httpx
 
 from mp_kit.errors import CredentialError, ProviderError, UnavailableError
+from mp_kit.server.providers.base import PacedError
 from mp_kit.server.providers.runpod_failures import CONNECT, Answer, failure_of, sent
 from mp_kit.server.providers.runpod_logs import Snapshot
 from mp_kit.server.providers.runpod_pace import Pace
@@ -254,7 +255,7 @@ class RunPodApi:
     def _wait_turn(self, account: Account) -> None:
         seconds = self._pace.seconds(account.vendor_id)
         if seconds > _LONGEST_WAIT:
-            raise ProviderError("The RunPod account has used up its requests for now.", retry_after=seconds)
+            raise PacedError("The RunPod account has used up its requests for now.", retry_after=seconds)
         if seconds:
             self._sleep(seconds)
 

@@ -29,6 +29,7 @@ from mp_kit.errors import (
     UnavailableError,
 )
 from mp_kit.masking import storable
+from mp_kit.server.providers.base import PacedError
 from mp_kit.server.providers.runpod_wire import decode, money
 from mp_kit.server.redaction import redact
 
@@ -130,7 +131,7 @@ def failure_of(answer: Answer) -> MarketplaceError:
 
     Returns:
         CredentialError (401), BudgetError (402), ForbiddenError (403), NotFoundError (404), ConflictError (409),
-        SetupError (410), TooLargeError (413), InvalidInputError (400, 422), else ProviderError.
+        SetupError (410), TooLargeError (413), InvalidInputError (400, 422), PacedError (429), else ProviderError.
     """
     said = answer.told or f"HTTP {answer.status} without a reason"
     if answer.status == 410:  # noqa: PLR2004 - HTTP
@@ -139,7 +140,7 @@ def failure_of(answer: Answer) -> MarketplaceError:
         kind, text, hint = _TOLD[answer.status]
         return kind(text.format(said), hint=hint)
     if answer.status == 429:  # noqa: PLR2004 - HTTP
-        return ProviderError("RunPod allows no more requests for now.", retry_after=answer.retry_after)
+        return PacedError("RunPod allows no more requests for now.", retry_after=answer.retry_after)
     return ProviderError(f"RunPod failed with HTTP {answer.status}: {said}", retry_after=answer.retry_after)
 
 

@@ -1,6 +1,7 @@
 """Launching a pod at most once per attempt, and ending one.
 
-1. The search by name comes before the order, and after every lost answer; an order is never repeated.
+1. The search by name comes before the order, and after every lost answer; an order is never repeated. Where that first
+   search gets no answer nothing was ordered by this call, and that is said apart from an order that was lost.
 2. RunPod's refusal of one candidate (no capacity, no access) leads to the next; a refusal of the account or of the
    request ends the launch. Every other answer leaves it open whether a pod was made.
 3. Of several pods of one name the oldest is kept and the others are ended.
@@ -23,7 +24,7 @@ from mp_kit.errors import (
     ProviderError,
     UnavailableError,
 )
-from mp_kit.server.providers.base import Handle, LaunchOrder, Phase
+from mp_kit.server.providers.base import Handle, LaunchOrder, Phase, UnsearchedError
 from mp_kit.server.providers.runpod_api import Account, RunPodApi
 from mp_kit.server.providers.runpod_failures import Answer, failure_of
 from mp_kit.server.providers.runpod_gpus import Candidate, read_gpu
@@ -117,15 +118,21 @@ class Launcher:
         self._check_price(account, pod, candidate, order.bound)
         return handle
 
-    def find(self, account: Account, name: str, since: datetime, settle: timedelta) -> Handle | None:
+    def find(
+        self, account: Account, name: str, since: datetime, settle: timedelta, list_seconds: float = 0.0
+    ) -> Handle | None:
         """The pod of a name; None when it was absent in repeated readings after the settling time.
+
+        Before that time a list may be so many seconds old: it may show the pod, and proves no absence. Afterwards each
+        reading is a list of its own.
 
         Raises:
             UnavailableError: RunPod does not answer, or it is too early to tell.
         """
-        pod = self.search(account, name)
-        if pod is None and self._clock() - since < settle:
-            left = settle - (self._clock() - since)
+        left = settle - (self._clock() - since)
+        is_early = left > timedelta()
+        pod = self.search(account, name, list_seconds if is_early else 0.0)
+        if pod is None and is_early:
             raise UnavailableError(
                 f"Pod {name} does not show; it is called absent in {left.seconds} s at the earliest."
             )
@@ -141,7 +148,10 @@ class Launcher:
         Raises:
             ProviderError: RunPod does not answer.
         """
-        pods = [pod for pod in self._lists.known(account, max_age) if pod.name == name]
+        return self._chosen(account, name, self._lists.known(account, max_age))
+
+    def _chosen(self, account: Account, name: str, known: Iterable[Pod]) -> Pod | None:
+        pods = [pod for pod in known if pod.name == name]
         for pod in _living(pod for pod in pods if pod.id in self._condemned):
             self.end(account, pod.id)
         named = sorted((pod for pod in pods if pod.id not in self._condemned), key=_kept_first)
@@ -187,9 +197,15 @@ class Launcher:
 
     def _first_search(self, account: Account, name: str, list_seconds: float) -> Pod | None:
         try:
-            pod = self.search(account, name, list_seconds)
+            known = self._lists.known(account, list_seconds)
         except ProviderError as error:  # an earlier call may have made it
-            raise UnavailableError(f"It cannot be told whether pod {name} exists: {error}") from error
+            kind = UnavailableError if name in self._lost else UnsearchedError
+            told = f"It cannot be told whether pod {name} exists: {error}"
+            raise kind(told, retry_after=error.retry_after) from error
+        try:
+            pod = self._chosen(account, name, known)
+        except ProviderError as error:  # of the end of a double: there is a pod
+            raise UnavailableError(f"Pod {name} has a double that could not be ended: {error}") from error
         if pod is None and name in self._lost:
             raise UnavailableError(f"Pod {name} was ordered, the answer was lost, and it does not show yet.")
         return pod

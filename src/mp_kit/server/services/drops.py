@@ -5,7 +5,9 @@
 2. What is read is a copy whose SHA-256 is the announced one: nobody writes to it while it is read.
 3. A file that can't be read ends the drop, with the reason; what the store or the database can't do now is tried again,
    and after ``MAX_ATTEMPTS`` without a chunk of progress that ends it, too.
-4. The file stays for whoever wants to look at it (staged uploads are cleared by age) unless all of it was stored.
+4. Vendors take turns, and a deployment has at most ``MAX_AWAITED`` drops announced: what one announces and never
+   uploads holds up nobody else.
+5. The file stays for whoever wants to look at it (staged uploads are cleared by age) unless all of it was stored.
 """
 
 from __future__ import annotations
@@ -34,11 +36,14 @@ from mp_kit.server.store.engine import Database, Tx
 from mp_kit.server.store.tables import HOUSE
 from mp_kit.signing import Signer
 
-__all__ = ["CHUNK_ROWS", "MAX_ATTEMPTS", "Taken", "announce", "list_page", "take_in"]
+__all__ = ["CHUNK_ROWS", "MAX_ATTEMPTS", "MAX_AWAITED", "Taken", "announce", "list_page", "take_in"]
 
 UPLOAD_TTL = timedelta(minutes=15)
 AWAITED = timedelta(days=1)
 """How long after its announcement a drop may come."""
+
+MAX_AWAITED = 100
+"""Drops that a deployment may have announced and not over, at most."""
 
 CHUNK_ROWS = 20_000
 MAX_ATTEMPTS = 5
@@ -75,7 +80,8 @@ def announce(tx: Tx, who: Principal, request: DropRequest, *, store: ObjectStore
 
     Raises:
         ForbiddenError: The bearer may not push signals.
-        ConflictError: Another file of that name is under way or was stored.
+        ConflictError: Another file of that name is under way or was stored, or too many are awaited; the caller's
+            transaction is rolled back.
     """
     deployment_id = HOUSE if who.kind == "operator" else who.deployment_id
     if deployment_id is None:
@@ -91,9 +97,19 @@ def announce(tx: Tx, who: Principal, request: DropRequest, *, store: ObjectStore
                 f"A drop {request.name!r} of other bytes was taken.", hint="Give each drop its own name."
             )
         return DropTarget(drop=found)
+    _check_room(tx, deployment_id)
     expires_at = now.replace(microsecond=0) + UPLOAD_TTL
     url = store.presign("PUT", key, expires_at, UploadBound(request.size_bytes, request.sha256))
     return DropTarget(drop=_to_wire(row), url=url, expires_at=expires_at)
+
+
+def _check_room(tx: Tx, deployment_id: str) -> None:
+    """Refuses the announcement, already stored in this transaction, that is one too many."""
+    if rows.count_awaited(tx, deployment_id) > MAX_AWAITED:
+        raise ConflictError(
+            f"This deployment has {MAX_AWAITED} drops announced that are not over; more are not taken.",
+            hint="PUT the bytes of those first; one whose bytes never come is given up a day after its announcement.",
+        )
 
 
 def list_page(
@@ -134,6 +150,8 @@ class _Taker:
 
     def take(self, place: Mapping[str, str]) -> Taken | None:
         """One drop; None when it has not come yet, or somebody else is at it."""
+        with self.db.begin() as tx:
+            rows.touch(tx, place, self.now)
         row = self._begin(place, came=self._has_come(place["object_key"]))
         if row is None or isinstance(row, Taken):
             return row

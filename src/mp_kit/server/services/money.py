@@ -4,7 +4,8 @@
 2. A run is accepted only if its bound fits under the vendor's monthly ceiling, beside what is spent and reserved.
 3. A machine is in the ledger from the moment when its launch began: the estimate is never below the bill.
 4. Later attempts get what the earlier ones left, of the money and of the hours.
-5. Bills replace estimates; a run's cost is the sum over its machines.
+5. A bill replaces the estimate a day after the machine's end; until then it may lack hours, and the larger counts. A
+   run's cost is the sum over its machines.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 1. A claim is a row lock with a token and a lease. What is applied under a token that is no longer the run's, or to a
    run whose state has changed since, changes nothing and says so.
-2. An attempt is counted, and its hours begin, before the provider is asked.
+2. An attempt is counted, and its hours begin, before the provider is asked. Its number is given back only by the claim
+   that counted it, when nothing was ordered under it.
 3. A handle is stored whatever the run's state is by then: what was started must be found again.
 """
 
@@ -138,6 +139,8 @@ def apply(tx: Tx, run_id: str, lock_token: str, step: Step, now: datetime) -> Cl
 def _values(tx: Tx, row: Row[Any], letter: str, step: Step, now: datetime) -> dict[str, Any]:
     if letter == "a":
         return _new_attempt(tx, row, now)
+    if letter == "c" and step.uncounted:
+        return {"attempt": row.attempt - 1}
     if letter == "f":
         return {"failure": step.failure, "progress": {**row.progress, "outcome": "failed"}}
     return {"failure": step.failure} if step.failure else {}

@@ -16,7 +16,7 @@ from functools import partial
 from mp_kit.contracts.training import RunOutcome
 from mp_kit.errors import ConflictError, DatabaseDownError, MarketplaceError, ProviderError, UnavailableError
 from mp_kit.server import clock
-from mp_kit.server.providers.base import Handle, Observed, Provider
+from mp_kit.server.providers.base import Handle, Observed, PacedError, Provider, UnsearchedError
 from mp_kit.server.services import runs_claims as claims
 from mp_kit.server.services import runs_reports as reports
 from mp_kit.server.services.runs_claims import Claimed
@@ -33,6 +33,8 @@ MAX_ATTEMPTS = 5
 _TROUBLE_SECONDS = 30.0
 _UNSURE_SECONDS = 5.0
 _REFUSED_SECONDS = 60.0
+_UNTAKEN_SECONDS = 60.0
+_LONGEST_PAUSE_SECONDS = 300.0
 _BACKOFF_SECONDS = (5.0, 15.0, 30.0, 60.0)
 _PACE_SECONDS = {"runpod": 5.0}
 """A provider with a rate limit is not looked at more often than this; a job's own reports wake its run at once."""
@@ -159,6 +161,9 @@ def _entered(desk: Desk, run: Claimed, handle: Handle) -> None:
 
 
 def _refused(desk: Desk, run: Claimed, error: MarketplaceError) -> float | None:
+    if isinstance(error, PacedError | UnsearchedError):
+        _postpone(desk, run, error)
+        return None
     if isinstance(error, ProviderError):
         _put_back(desk, run, error)
         return None
@@ -167,6 +172,21 @@ def _refused(desk: Desk, run: Claimed, error: MarketplaceError) -> float | None:
         return _UNSURE_SECONDS
     _give_up(desk, run, error)
     return None
+
+
+def _postpone(desk: Desk, run: Claimed, error: MarketplaceError) -> None:
+    """Queues a run again whose order nobody took: the attempt does not count.
+
+    A launch is asked for once per attempt, so that whoever hears this knows that nothing was ordered under its number.
+    The next launch has it again: should there be a machine of that name after all, it is found.
+    """
+    after = _apply(desk, run, Step(letter="c", uncounted=True))
+    if after:
+        _note(desk, after, "refused", error)
+        asked = error.retry_after or _UNTAKEN_SECONDS
+        _release(desk, after, min(max(asked, _UNSURE_SECONDS), _LONGEST_PAUSE_SECONDS))
+    else:
+        _overtaken(desk, run, error)
 
 
 def _put_back(desk: Desk, run: Claimed, error: MarketplaceError) -> None:

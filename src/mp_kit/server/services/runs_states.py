@@ -122,12 +122,14 @@ class Step:
         letter: The transition to make; None for none.
         failure: One sentence, for a transition to a bad end.
         look_in: Seconds until the run is worth another look.
+        uncounted: Of ``c``: nothing was ordered under this attempt, whose number the next one has again.
     """
 
     act: Act = Act.WAIT
     letter: str | None = None
     failure: str | None = None
     look_in: float = 2.0
+    uncounted: bool = False
 
 
 LAUNCH_PATIENCE = timedelta(minutes=30)

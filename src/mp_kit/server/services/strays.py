@@ -3,7 +3,8 @@
 1. It needs the database and the vendor's key, nothing else: no flow, no edge, no supervisor.
 2. Only machines that bear this marketplace's name are looked at; a vendor's own are never touched.
 3. A machine younger than two minutes is left alone: its launch may be under way.
-4. Whatever was ended is entered into its run's ledger, so that its bill is not lost.
+4. Whatever was ended is entered into its run's ledger, so that its bill is not lost; on another vendor's account it is
+   none of that run's, whatever its name says.
 """
 
 from __future__ import annotations
@@ -92,8 +93,11 @@ class SweepReport:
 
 
 def accounts_of(tx: Tx, providers: Collection[str]) -> list[tuple[str, str]]:
-    """Where machines of ours may be: each provider with the vendors that ever ran anything there."""
-    return ledger.accounts(tx, sorted(providers))
+    """Where machines of ours may be: each provider with the vendors that ever ran anything there.
+
+    A vendor who has taken the connection away, or was erased, is left out as soon as nothing of it is open there.
+    """
+    return ledger.accounts(tx, sorted(providers), sorted(money.CHARGING))
 
 
 def sweep(
@@ -187,7 +191,8 @@ def _end(db: Database, provider: Provider, machine: Found, stray: Stray, now: da
 
 
 def _enter(tx: Tx, machine: Found, stray: Stray, now: datetime) -> None:
-    if not ledger.facts_of(tx, [machine.run_id]):
+    run = ledger.facts_of(tx, [machine.run_id]).get(machine.run_id)
+    if run is None or run.vendor_id != stray.vendor_id:  # who names a pod after another's run does not charge that run
         return
     money.started(
         tx, stray.provider, machine.handle, run_id=machine.run_id, attempt=machine.attempt, since=machine.created_at
@@ -205,7 +210,7 @@ def reconcile(db: Database, providers: Mapping[str, Provider], *, now: datetime)
         now: An aware instant.
     """
     with db.begin() as tx:
-        waiting = ledger.unbilled(tx, ended_after=now - timedelta(days=BILLED_DAYS), limit=_BILLS)
+        waiting = ledger.ask_for_bills(tx, ended_after=now - timedelta(days=BILLED_DAYS), limit=_BILLS, at=now)
     accounts: dict[tuple[str, str], list[Row[Any]]] = {}
     for row in waiting:
         accounts.setdefault((row.provider, row.vendor_id), []).append(row)

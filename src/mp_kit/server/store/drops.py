@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -10,7 +11,7 @@ from sqlalchemy import Row, text
 from mp_kit.server.store.engine import Tx
 from mp_kit.server.store.queries import named
 
-__all__ = ["advance", "announce", "awaited", "begin", "finish", "list_page", "lock"]
+__all__ = ["advance", "announce", "awaited", "begin", "count_awaited", "finish", "list_page", "lock", "touch"]
 
 
 def announce(tx: Tx, values: Mapping[str, Any]) -> Row[Any] | None:
@@ -21,6 +22,16 @@ def announce(tx: Tx, values: Mapping[str, Any]) -> Row[Any] | None:
 def awaited(tx: Tx, limit: int) -> list[Row[Any]]:
     """Drops that may have come."""
     return list(tx.execute(text(named("awaited_drops")), {"limit": limit}))
+
+
+def count_awaited(tx: Tx, deployment_id: str) -> int:
+    """How many announced drops of a deployment are not over."""
+    return int(tx.execute(text(named("count_awaited")), {"deployment_id": deployment_id}).scalar_one())
+
+
+def touch(tx: Tx, place: Mapping[str, str], now: datetime) -> None:
+    """Notes that a drop is looked at."""
+    tx.execute(text(named("touch_drop")), {**place, "now": now})
 
 
 def lock(tx: Tx, place: Mapping[str, str]) -> Row[Any] | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select, text, update
+from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mp_kit.server.store.engine import Tx
@@ -34,7 +34,7 @@ def close_machine(tx: Tx, provider: str, ref: str, at: datetime) -> None:
 
 
 def cost(tx: Tx, run_id: str, at: datetime) -> Decimal:
-    """What a run's machines have cost until an instant, in US dollars: their bills, else price times hours."""
+    """What a run's machines have cost until an instant, in US dollars: by bills once those are whole."""
     found: Decimal = tx.execute(text(named("cost_of_run")), {"run_id": run_id, "at": at}).scalar_one()
     return found
 
@@ -45,12 +45,10 @@ def hours(tx: Tx, run_id: str, at: datetime) -> float:
     return found
 
 
-def unbilled(tx: Tx, *, ended_after: datetime, limit: int) -> list[Row[Any]]:
-    """Ended machines whose bill is not final, the longest unasked first."""
-    columns = run_machines.c
-    waits = or_(columns.billed_at.is_(None), columns.billed_at < columns.until + text("interval '1 day'"))
-    statement = select(run_machines).where(columns.until > ended_after, waits)
-    return list(tx.execute(statement.order_by(columns.billed_at.asc().nulls_first(), columns.until).limit(limit)))
+def ask_for_bills(tx: Tx, *, ended_after: datetime, limit: int, at: datetime) -> list[Row[Any]]:
+    """Ended machines whose bill is not final, the longest unasked first; from now on they are asked about."""
+    values = {"ended_after": ended_after, "limit": limit, "at": at}
+    return list(tx.execute(text(named("ask_for_bills")), values))
 
 
 def bill(tx: Tx, provider: str, amounts: Mapping[str, Decimal], at: datetime) -> list[str]:
@@ -97,8 +95,7 @@ def facts_of(tx: Tx, run_ids: Sequence[str]) -> dict[str, Row[Any]]:
     return {row.id: row for row in tx.execute(select(*chosen).where(columns.id.in_(run_ids)))}
 
 
-def accounts(tx: Tx, providers: Sequence[str]) -> list[tuple[str, str]]:
-    """Provider and vendor of every run there was on these providers."""
-    columns = training_runs.c
-    statement = select(columns.provider, columns.vendor_id).where(columns.provider.in_(providers)).distinct()
-    return [(row.provider, row.vendor_id) for row in tx.execute(statement.order_by(*statement.selected_columns))]
+def accounts(tx: Tx, providers: Sequence[str], charging: Sequence[str]) -> list[tuple[str, str]]:
+    """Provider and vendor wherever a machine may be; ``charging`` are the providers where a key is needed to look."""
+    values = {"providers": list(providers), "charging": list(charging)}
+    return [(row.provider, row.vendor_id) for row in tx.execute(text(named("accounts_of_runs")), values)]

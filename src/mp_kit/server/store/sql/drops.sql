@@ -10,8 +10,24 @@ WHERE d.state = 'failed' OR (d.state = 'awaited' AND d.next_row = 0)
 RETURNING *;
 
 -- name: awaited_drops
--- Drops that may have come, the oldest first.
-SELECT deployment_id, name, object_key FROM signal_drops WHERE state = 'awaited' ORDER BY announced_at LIMIT :limit;
+-- Drops that may have come: vendors take turns, and of each the drop that was not looked at for longest is first, so that
+-- nobody's announcements hold up another's drop. Those of a suspended vendor wait without a turn.
+SELECT deployment_id, name, object_key FROM (
+  SELECT r.deployment_id, r.name, r.object_key, coalesce(r.looked_at, r.announced_at) AS since,
+         row_number() OVER (PARTITION BY d.vendor_id ORDER BY coalesce(r.looked_at, r.announced_at), r.name) AS turn
+  FROM signal_drops r JOIN deployments d ON d.id = r.deployment_id
+  LEFT JOIN marketplace_vendors v ON v.id = d.vendor_id
+  WHERE r.state = 'awaited' AND v.status IS DISTINCT FROM 'suspended'
+) AS waiting
+ORDER BY turn, since, deployment_id, name LIMIT :limit;
+
+-- name: count_awaited
+-- Drops that a deployment has announced and that are not over.
+SELECT count(*) FROM signal_drops WHERE deployment_id = :deployment_id AND state = 'awaited';
+
+-- name: touch_drop
+-- It was looked at: before anything is asked about it, so that one that kills its reader goes behind the others.
+UPDATE signal_drops SET looked_at = :now WHERE deployment_id = :deployment_id AND name = :name AND state = 'awaited';
 
 -- name: lock_drop
 -- One drop, for this transaction alone; nothing when somebody else is at it, it is finished, or its vendor suspended.

@@ -24,8 +24,11 @@ FROM deployments d JOIN models m ON m.id = d.model_id JOIN model_versions v ON v
 WHERE d.id = :deployment_id AND d.vendor_id = :vendor_id;
 
 -- name: accounts_of_servers
--- Provider and vendor wherever a server of ours may be: who ever had one there, and whose account is known to answer.
-SELECT provider, vendor_id FROM hostings WHERE provider = ANY(:providers)
+-- Provider and vendor wherever a server of ours may be: who ever had one there, and whose account is known to answer. Where the
+-- vendor's connection is gone, only as long as a server is not at rest; local ones need none.
+SELECT provider, vendor_id FROM hostings h WHERE provider = ANY(:providers) AND (
+  provider = 'local' OR state NOT IN ('stopped', 'failed', 'removed')
+  OR EXISTS (SELECT FROM vendor_connections c WHERE c.vendor_id = h.vendor_id AND c.name = h.provider))
 UNION
 SELECT name, vendor_id FROM vendor_connections WHERE name = ANY(:providers) AND status = 'ok'
 ORDER BY 1, 2;

@@ -26,6 +26,7 @@ signal_drops = Table(
     Column("failure", Text),
     at("announced_at", required=True),
     at("finished_at"),
+    at("looked_at"),
     one_of("state", "awaited", "stored", "failed"),
     CheckConstraint("(state = 'awaited') = (finished_at IS NULL)", name="finished"),
     Index("ix_signal_drops_awaited", "announced_at", postgresql_where=text("state = 'awaited'")),

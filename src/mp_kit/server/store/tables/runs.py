@@ -95,6 +95,7 @@ run_machines = Table(  # the ledger: what was started for a run, from when to wh
     at("until"),
     Column("billed_usd", Numeric(14, 6)),
     at("billed_at"),
+    at("asked_at"),
     Index(None, "run_id"),
     Index("ix_run_machines_unbilled", "until", postgresql_where=text("billed_at IS NULL")),
 )
