@@ -19,8 +19,10 @@ from mp_kit.errors import CredentialError, IntegrityError
 from mp_kit.server.house import House
 from mp_kit.server.processes import free_port
 from mp_kit.server.services import connections
+from mp_kit.server.services.ids import new_id
 from mp_kit.server.vault import Vault
 from mp_kit.server.wiring import build, runpod_keys
+from tests.support.desks import publish
 
 PATH = "/api/vendors/connections"
 CANARY = "canary0123456789abcdefCANARY"
@@ -237,6 +239,28 @@ def test_vendors_never_meet(edge: httpx.Client, new_vendor: Callable[[], SimpleN
     assert [KEYS["runpod"][-4:], "6789"] == [
         edge.get(f"{PATH}/runpod", headers=who.headers).json()["data"]["last4"] for who in (ann, bob)
     ]
+
+
+def test_runpods_key_stays_while_a_training_is_there(edge: httpx.Client, edge_house: House, vendor: SimpleNamespace):
+    """The edge sees its vendor's runs, asks RunPod, and says what to do; RunPod's stand-in shows no pod to anybody."""
+    put(edge, vendor, "runpod")
+    with edge_house.db.begin() as tx:
+        publish(tx)
+        run_id = new_id("run")
+        tx.execute(text(RUN), {"run": run_id, "vendor": vendor.id})
+    removed = edge.delete(f"{PATH}/runpod", headers=vendor.headers)
+    assert (409, True) == (removed.status_code, run_id in removed.text)
+    foreign = put(edge, vendor, "runpod", "rpa_another0123456789")
+    assert (409, True) == (foreign.status_code, "mp train cancel" in foreign.json()["hint"])
+    assert CANARY not in removed.text + foreign.text
+    assert "ok" == check(edge, vendor, "runpod")["status"]
+    with edge_house.db.begin() as tx:
+        tx.execute(text("UPDATE training_runs SET provider_ref = 'pod1' WHERE id = :run"), {"run": run_id})
+    assert 200 == put(edge, vendor, "runpod", "rpa_another0123456789").status_code
+
+
+RUN = """INSERT INTO training_runs (id, vendor_id, round_id, task, provider, state, attempt, body_sha256)
+         VALUES (:run, :vendor, 'rnd_desk', 'signal', 'runpod', 'launching', 1, '')"""
 
 
 def test_ciphertext_moved_to_another_vendor_stays_shut(

@@ -58,6 +58,7 @@ _MANIFEST = "/api/rounds/{round_id}/manifest"
 _ALSO = {  # what only these routes answer
     ("put", "/api/vendors/connections/{name}"): ["502"],
     ("post", "/api/vendors/connections/{name}/test"): ["502"],
+    ("delete", "/api/vendors/connections/{name}"): ["409"],
     ("delete", "/api/vendors/keys"): ["409"],
     ("delete", "/api/vendors/keys/{key_id}"): ["409"],
     ("post", "/api/vendors/webhooks/{webhook_id}/rotate"): ["502"],
