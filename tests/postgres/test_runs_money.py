@@ -18,7 +18,7 @@ from mp_kit.contracts.training import TrainingRequest
 from mp_kit.errors import BudgetError, ProviderError
 from mp_kit.server.house import House
 from mp_kit.server.providers.base import Found, Handle
-from mp_kit.server.services import connections, money, runs, strays, vendors
+from mp_kit.server.services import connections, figures, money, runs, strays, vendors
 from mp_kit.server.services import runs_claims as claims
 from mp_kit.server.services.runs_claims import Claimed
 from mp_kit.server.services.runs_states import FINAL, TRANSITIONS, State, Step
@@ -183,7 +183,9 @@ def test_bill_of_the_first_hours_frees_no_budget(house: House, vendor: str):
     strays.reconcile(house.db, {"runpod": Account(bills={"pod-part": Decimal("3.00")})}, now=NOW)
     with house.db.begin() as tx:
         left = money.left(tx, run.run_id, max_hours=24, max_cost_usd=12, now=NOW)
+        (figure,) = (row for row in figures.machines(tx, NOW - DAY) if row["run"] == run.run_id)
     assert (left.usd, left.spent_usd) == (7.5, 4.5)
+    assert (figure["billed"], figure["usd"]) == (False, 4.5)
     strays.reconcile(house.db, {"runpod": Account(bills={"pod-part": Decimal("4.40")})}, now=NOW + DAY)
     with house.db.begin() as tx:
         assert ledger.cost(tx, run.run_id, NOW + DAY) == Decimal("4.40")

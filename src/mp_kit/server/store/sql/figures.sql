@@ -1,8 +1,10 @@
 -- name: figures_machines
--- What was started for training runs since an instant, oldest first: billed where a bill came, else price by time.
-SELECT m.run_id AS run, v.name AS vendor, r.task, m.provider, r.status, m.since, m.until, m.billed_usd IS NOT NULL AS billed,
-       CAST(coalesce(m.billed_usd, m.price_per_hour
-            * CAST(extract(epoch FROM coalesce(m.until, now()) - m.since) / 3600 AS numeric)) AS float8) AS usd,
+-- What was started for training runs since an instant, oldest first: billed where the bill is whole, else as in cost_of_run.
+SELECT m.run_id AS run, v.name AS vendor, r.task, m.provider, r.status, m.since, m.until,
+       coalesce(m.billed_at >= m.until + interval '1 day', false) AS billed,
+       CAST(CASE WHEN m.billed_at >= m.until + interval '1 day' THEN m.billed_usd
+                 ELSE greatest(m.billed_usd, m.price_per_hour
+                      * CAST(extract(epoch FROM coalesce(m.until, now()) - m.since) / 3600 AS numeric)) END AS float8) AS usd,
        CAST(extract(epoch FROM coalesce(m.until, now()) - m.since) / 3600 AS float8) AS hours,
        CAST(r.max_cost_usd AS float8) AS bound_usd
 FROM run_machines m JOIN training_runs r ON r.id = m.run_id JOIN marketplace_vendors v ON v.id = m.vendor_id
