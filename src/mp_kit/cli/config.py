@@ -47,7 +47,7 @@ def set_(
         raise InvalidInputError(f"{name!r} can't be set.", hint="It is api_url; keys are set by `mp login`.")
     url = Api(value).base_url
     before = config.load()
-    config.save(config.moved(before, url))
+    config.change(lambda profile: config.moved(profile, url))
     if before.api_key is not None and before.api_url != url:
         say("The stored key belonged to the other marketplace and is forgotten: run `mp login`.")
     emit({"api_url": url}, as_json=json, text=url)

@@ -94,8 +94,11 @@ def _keep(api_url: str, deployment_id: str, token: str) -> None:
 
     from mp_kit.client import config
 
-    profile = config.moved(config.load(), api_url)
-    stored = config.save(replace(profile, deployments={**profile.deployments, deployment_id: SecretStr(token)}))
+    def with_token(profile: config.Profile) -> config.Profile:
+        moved = config.moved(profile, api_url)
+        return replace(moved, deployments={**moved.deployments, deployment_id: SecretStr(token)})
+
+    stored = config.change(with_token)
     say(f"The deployment's token is stored in {stored}.")
 
 

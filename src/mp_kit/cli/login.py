@@ -52,7 +52,7 @@ def logout(json: Json = False) -> None:
     before = config.load()
     forgot = _ids([before.api_key] if before.api_key else []) + sorted(before.deployments)
     if before.path is not None and (before.api_key or before.deployments):
-        stored = config.save(replace(before, api_key=None, deployments={}))
+        stored = config.change(lambda profile: replace(profile, api_key=None, deployments={}))
         if before.path != stored:
             before.path.unlink(missing_ok=True)  # an older place, whose key would lie there for ever
     if os.environ.get(config.TOKEN_VARIABLE):

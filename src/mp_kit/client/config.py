@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,32 @@ def _signing_keys(found: object, path: Path) -> dict[str, dict[str, str]]:
 
 def _first(document: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     return next((str(document[name]) for name in names if document.get(name)), None)
+
+
+def change(alter: Callable[[Profile], Profile], env: Mapping[str, str] = os.environ) -> Path:
+    """Changes the profile as it is at that moment: of several programs at once each waits for the one before it.
+
+    Args:
+        alter: Makes the new one of the present one.
+        env: Where the profile is.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        SetupError: The profile cannot be read, or the folder not be written.
+    """
+    folder = config_dir(env)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SetupError(f"The profile's folder {folder} cannot be written: {error.strerror}.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return save(alter(load(env)), env)
+    finally:
+        os.close(lock)
 
 
 def save(profile: Profile, env: Mapping[str, str] = os.environ) -> Path:

@@ -114,8 +114,7 @@ def exchange(api: Api, code: str) -> IssuedKey:
 
 def keep(api_url: str, key: SecretStr) -> Path:
     """Stores a key in the profile, and trusts the marketplace anew: its signing key is pinned at the next pull."""
-    moved = config.moved(config.load(), api_url)
-    return config.save(config.unpinned(replace(moved, api_key=key), api_url))
+    return config.change(lambda profile: config.unpinned(replace(config.moved(profile, api_url), api_key=key), api_url))
 
 
 def _approved(api: Api, code: DeviceCode, seconds: float, sleep: Callable[[float], None]) -> str:

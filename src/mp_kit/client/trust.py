@@ -79,5 +79,4 @@ class Trust:
         raw = {name: key.public_key for name, key in keys.items()}
         self._memory = raw
         if self._in_profile:
-            profile = config.load()
-            config.save(replace(profile, signing_keys={**profile.signing_keys, self._url: raw}))
+            config.change(lambda profile: replace(profile, signing_keys={**profile.signing_keys, self._url: raw}))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +40,30 @@ def test_save_is_private_and_reads_back(env: dict[str, str]):
     found = config.load(env)
     assert ("http://a.test", "vk_a") == (found.api_url, found.api_key.get_secret_value())
     assert "sit_a" == found.deployments["dep_1"].get_secret_value()
+
+
+def test_changes_at_once_lose_nothing(env: dict[str, str]):
+    """A token is shown once: of eight that are kept at the same moment all are there."""
+    names = {f"dep_{number}" for number in range(8)}
+
+    def keep(name: str) -> None:
+        def with_token(profile: config.Profile) -> config.Profile:
+            time.sleep(0.01)  # long enough for the others to read meanwhile
+            return replace(profile, deployments={**profile.deployments, name: SecretStr("sit_x")})
+
+        config.change(with_token, env)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(keep, names))
+    assert names == set(config.load(env).deployments)
+    assert 0o700 == stat.S_IMODE(config.config_dir(env).stat().st_mode)
+
+
+def test_change_of_a_folder_that_cannot_be_written(tmp_path: Path):
+    """A sentence with the folder, and no traceback."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SetupError, match="cannot be written"):
+        config.change(lambda profile: profile, {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "file")})
 
 
 def test_save_tightens_a_loose_file(env: dict[str, str]):
