@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from desks import publish
 
 from mp_kit.contracts.training import ArtifactRequest, LogChunk, LogChunkLine, RunHeartbeat, RunOutcome, TrainingRequest
 from mp_kit.errors import ConflictError
@@ -24,14 +24,7 @@ LINE = LogChunkLine(at=NOW, text="from beyond")
 def vendor(house: House) -> str:
     """A vendor and a current round without files."""
     with house.db.begin() as tx:
-        tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', 'x')"))
-        tx.execute(
-            text(
-                "INSERT INTO dataset_rounds (id, name, is_current, fingerprint, manifest, manifest_sha256,"
-                " manifest_key_id, manifest_signature) VALUES ('rnd', 'rnd', true, 'f', 'x', :sha, 'k', 'x')"
-            ),
-            {"sha": "0" * 64},
-        )
+        publish(tx, "rnd", current=True)
         return vendors.create(tx, house.tokens, "ACME", actor="test").vendor_id
 
 

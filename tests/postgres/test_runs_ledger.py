@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from desks import publish
 
 from mp_kit.contracts.training import RunHeartbeat, RunOutcome, TrainingRequest
 from mp_kit.errors import ProviderError, UnavailableError
@@ -49,14 +49,7 @@ class Account:
 def vendor(house: House) -> str:
     """A vendor and a current round without files."""
     with house.db.begin() as tx:
-        tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', 'x')"))
-        tx.execute(
-            text(
-                "INSERT INTO dataset_rounds (id, name, is_current, fingerprint, manifest, manifest_sha256,"
-                " manifest_key_id, manifest_signature) VALUES ('rnd', 'rnd', true, 'f', 'x', :sha, 'k', 'x')"
-            ),
-            {"sha": "0" * 64},
-        )
+        publish(tx, "rnd", current=True)
         return vendors.create(tx, house.tokens, "ACME", actor="test").vendor_id
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from desks import publish
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -63,14 +64,7 @@ class Account:
 def _round(house: House) -> None:
     """A current round without files."""
     with house.db.begin() as tx:
-        tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', 'x')"))
-        tx.execute(
-            text(
-                "INSERT INTO dataset_rounds (id, name, is_current, fingerprint, manifest, manifest_sha256,"
-                " manifest_key_id, manifest_signature) VALUES ('rnd', 'rnd', true, 'f', 'x', :sha, 'k', 'x')"
-            ),
-            {"sha": "0" * 64},
-        )
+        publish(tx, "rnd", current=True)
 
 
 @pytest.fixture

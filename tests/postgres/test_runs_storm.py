@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from desks import publish
 from runpods import KEY, checked
 from sqlalchemy import text
 
@@ -28,14 +29,7 @@ PER_MINUTE = 12
 def _round(house: House) -> None:
     """A current round without files."""
     with house.db.begin() as tx:
-        tx.execute(text("INSERT INTO signing_keys (id, public_key) VALUES ('k', 'x')"))
-        tx.execute(
-            text(
-                "INSERT INTO dataset_rounds (id, name, is_current, fingerprint, manifest, manifest_sha256,"
-                " manifest_key_id, manifest_signature) VALUES ('rnd', 'rnd', true, 'f', 'x', :sha, 'k', 'x')"
-            ),
-            {"sha": "0" * 64},
-        )
+        publish(tx, "rnd", current=True)
 
 
 def ordered(house: House, count: int) -> list[str]:
