@@ -135,15 +135,20 @@ WITH shown AS (
 ), fresh AS MATERIALIZED (
   SELECT u.batch_id, u.deployment_id, d.vendor_id, d.model_id, u.first_event, u.last_event, b.accepted
   FROM uncounted_batches u JOIN signal_batches b ON b.id = u.batch_id JOIN deployments d ON d.id = u.deployment_id
-), spoken AS (
-  SELECT d.model_id, k.symbol, k.timeframe FROM signal_rollups k JOIN deployments d ON d.id = k.deployment_id
-  WHERE (:symbol <> '' OR :timeframe <> '')
-  UNION
-  SELECT f.model_id, s.symbol, s.timeframe FROM fresh f,
+), spans AS ( -- what a deployment's counted batches have in between is in the rollups
+  SELECT deployment_id, model_id, min(first_event) AS first_event, max(last_event) AS last_event FROM fresh
+  GROUP BY deployment_id, model_id
+), spoken AS MATERIALIZED ( -- what no rollup knows: only where a filter asks, for it is read out of the index of all signals
+  SELECT f.model_id, s.symbol, s.timeframe FROM spans f,
        LATERAL (SELECT DISTINCT x.symbol, x.timeframe FROM signals x
                 WHERE x.event_time BETWEEN f.first_event AND f.last_event
                   AND x.deployment_id = f.deployment_id OFFSET 0) s
   WHERE (:symbol <> '' OR :timeframe <> '')
+), fitting AS (
+  SELECT d.model_id, k.symbol, k.timeframe FROM signal_rollups k JOIN deployments d ON d.id = k.deployment_id
+  WHERE (:symbol <> '' OR :timeframe <> '')
+  UNION ALL
+  SELECT model_id, symbol, timeframe FROM spoken
 ), said AS (
   SELECT deployment_id, sum(signals) AS signals FROM (
     SELECT deployment_id, sum(predictions) AS signals FROM signal_rollups GROUP BY deployment_id
@@ -177,8 +182,8 @@ WITH shown AS (
   LEFT JOIN placed ON placed.model_id = m.id
   LEFT JOIN hits ON hits.model_id = m.id
   WHERE (:task = '' OR m.task = :task) AND (:stage = '' OR shown.stage = :stage)
-    AND (:symbol = '' OR m.id IN (SELECT model_id FROM spoken WHERE symbol = :symbol))
-    AND (:timeframe = '' OR m.id IN (SELECT model_id FROM spoken WHERE timeframe = :timeframe))
+    AND (:symbol = '' OR m.id IN (SELECT model_id FROM fitting WHERE symbol = :symbol))
+    AND (:timeframe = '' OR m.id IN (SELECT model_id FROM fitting WHERE timeframe = :timeframe))
     AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:words AS text[])) AS word
                     WHERE position(word IN lower(concat_ws(' ', m.name, m.description, v.name, m.tags::text))) = 0)
   ORDER BY place LIMIT :limit OFFSET :offset
@@ -189,10 +194,12 @@ WITH shown AS (
         FROM page JOIN deployments d ON d.model_id = page.id JOIN signal_rollups k ON k.deployment_id = d.id
         UNION ALL
         SELECT f.model_id, s.symbol, s.timeframe
-        FROM page JOIN fresh f ON f.model_id = page.id,
+        FROM page JOIN spans f ON f.model_id = page.id AND :symbol = '' AND :timeframe = '',
              LATERAL (SELECT DISTINCT x.symbol, x.timeframe FROM signals x
                       WHERE x.event_time BETWEEN f.first_event AND f.last_event
-                        AND x.deployment_id = f.deployment_id OFFSET 0) s) told
+                        AND x.deployment_id = f.deployment_id OFFSET 0) s
+        UNION ALL
+        SELECT spoken.model_id, spoken.symbol, spoken.timeframe FROM page JOIN spoken ON spoken.model_id = page.id) told
   GROUP BY told.model_id
 )
 SELECT page.id, page.name, page.vendor, page.task, page.stage, page.deployment_count, page.last_heartbeat_at,
