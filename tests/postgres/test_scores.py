@@ -183,6 +183,15 @@ def test_a_shadow_moves_nobody_elses_standing(house: House, judge: Judge):
     with house.db.begin() as tx:
         own = scores.leaderboard(tx, vendor_id=shadow.vendor)
     assert own[0].standing.contribution.value is not None
+    with house.db.begin() as tx:  # afterwards it runs a model that was in pilot all the time: it was not when it spoke
+        made = models.register(tx, shadow.vendor, ModelRegistration(name="other", task="signal", version="2"))
+        models.change_stage(tx, shadow.vendor, made.model_id, made.version_id, Stage.PILOT, actor="test", reason=None)
+        for statement in BACKDATED:
+            tx.execute(text(statement), {"start": START, "version": made.version_id} if ":start" in statement else {})
+        moved = {"model": made.model_id, "version": made.version_id, "id": shadow.deployment}
+        tx.execute(text("UPDATE deployments SET model_id = :model, version_id = :version WHERE id = :id"), moved)
+    run(house, judge)
+    assert before == [board(house, who).standing for who in heard]
 
 
 def fixings(house: House) -> Judge:

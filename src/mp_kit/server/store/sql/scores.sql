@@ -25,7 +25,8 @@ ORDER BY convert_from(manifest, 'UTF8')::jsonb ->> 'timeframe', created_at DESC,
 
 -- name: copy_statements
 -- All that was said about bars of a timeframe since an instant, as CSV; last, whether the consensus hears it: as
--- bar_voices has it, if its version was in pilot or prod when it was received, or it is the house's own.
+-- bar_voices has it, if its version, or else the one that its deployment ran then, was in pilot or prod when it was received,
+-- or it is the house's own. In spans, for these are all signals; of a clock that went back the later instant holds.
 COPY (
   WITH counted AS MATERIALIZED (
     SELECT version_id, since, until FROM (
@@ -33,14 +34,22 @@ COPY (
              lead(at, 1, 'infinity'::timestamptz) OVER (PARTITION BY version_id ORDER BY seq) AS until
       FROM model_stage_history
     ) stages WHERE to_stage IN ('pilot', 'prod')
+  ), ran AS MATERIALIZED (
+    SELECT deployment_id, model_id, version_id, CASE WHEN seq = 1 THEN '-infinity' ELSE since END AS since,
+           lead(since, 1, 'infinity'::timestamptz) OVER (PARTITION BY deployment_id ORDER BY seq) AS until
+    FROM (
+      SELECT deployment_id, seq, model_id, version_id, max(since) OVER (PARTITION BY deployment_id ORDER BY seq) AS since
+      FROM deployment_versions
+    ) grown
   )
   SELECT s.deployment_id, s.symbol, (extract(epoch FROM s.event_time) * 1000000)::bigint,
          (extract(epoch FROM s.received_at) * 1000000)::bigint, s.late::int,
          CASE s.decision WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 ELSE 0 END, s.confidence, s.batch_id, s.row_no,
          (s.vendor_id IS NULL OR c.version_id IS NOT NULL)::int
-  FROM signals s LEFT JOIN deployments d ON d.id = s.deployment_id
-  LEFT JOIN model_versions m ON m.model_id = d.model_id AND m.version = s.model_version
-  LEFT JOIN counted c ON c.version_id = coalesce(m.id, d.version_id)
+  FROM signals s LEFT JOIN ran ON ran.deployment_id = s.deployment_id
+       AND s.received_at >= ran.since AND s.received_at < ran.until
+  LEFT JOIN model_versions m ON m.model_id = ran.model_id AND m.version = s.model_version AND m.created_at <= s.received_at
+  LEFT JOIN counted c ON c.version_id = coalesce(m.id, ran.version_id)
        AND s.received_at >= c.since AND s.received_at < c.until
   WHERE s.timeframe = %(timeframe)s AND s.event_time >= %(since)s
 ) TO STDOUT (FORMAT csv);
